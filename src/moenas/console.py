@@ -1,0 +1,56 @@
+"""The terminal: one console, progress bars, tables and logging, all through rich."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Sequence
+
+from rich.console import Console
+from rich.logging import RichHandler
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.table import Table
+
+console = Console(stderr=True)
+"""People read stderr; stdout is for ``--json`` alone."""
+
+logger = logging.getLogger("moenas")
+
+
+def set_up_logging(verbose: bool = False) -> None:
+    """Send moenas' log to the console; silent libraries stay silent."""
+    handler = RichHandler(console=console, show_path=False, show_time=False, markup=False)
+    logger.handlers[:] = [handler]
+    logger.setLevel(logging.DEBUG if verbose else logging.INFO)
+    logger.propagate = False
+
+
+def progress(transient: bool = True) -> Progress:
+    """Return a progress display with a bar, a count and the time left; use it with ``with``."""
+    return Progress(
+        TextColumn("[bold]{task.description}"),
+        BarColumn(bar_width=30),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+        TextColumn("[dim]{task.fields[note]}"),
+        console=console,
+        transient=transient,
+    )
+
+
+def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Table:
+    """Return a rich table; the first column is text, the others are numbers."""
+    result = Table(title=title, title_justify="left", title_style="bold", header_style="bold")
+    for index, column in enumerate(columns):
+        result.add_column(column, justify="left" if index == 0 else "right")
+    for row in rows:
+        result.add_row(*(str(cell) for cell in row))
+    return result

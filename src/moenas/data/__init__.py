@@ -1,0 +1,1 @@
+"""Manifests, sources, splits, the image cache."""

@@ -1,0 +1,58 @@
+"""The errors that MoENAS raises on purpose: each says what, where and what to do."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class MoENASError(Exception):
+    """Base of all errors whose message is written for the user; the CLI prints it bare."""
+
+
+class ConfigError(MoENASError):
+    """A setting is unknown, of the wrong type or out of its range."""
+
+
+class DataError(MoENASError):
+    """A manifest, an image or a data set cannot be used as it is."""
+
+
+class ModelError(MoENASError):
+    """A model cannot be built, converted or used with this input."""
+
+
+class CheckpointError(MoENASError):
+    """A weights or state file is missing, truncated, foreign or of another model."""
+
+
+class RunFolderError(MoENASError):
+    """A run folder is foreign, from another version, in use, full or not writable."""
+
+
+class SearchError(MoENASError):
+    """A search cannot start or go on."""
+
+
+class MissingDependencyError(MoENASError):
+    """An optional package is needed; the message gives the command that installs it."""
+
+    def __init__(self, package: str, extra: str, purpose: str) -> None:
+        super().__init__(
+            f"{purpose} needs the package '{package}'. "
+            f"Install it with: pip install 'moenas[{extra}]'"
+        )
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """Return `` Did you mean 'x'?`` when a known name is close, else the list of known names.
+
+    Args:
+        name: What the user wrote.
+        known: The valid names.
+    """
+    names = sorted(known)
+    close = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+    if close:
+        return f"Did you mean '{close[0]}'?"
+    return "Known: " + ", ".join(names) + "."

@@ -1,0 +1,1 @@
+"""Switch FFNs, conversion of timm models, their exact cost."""

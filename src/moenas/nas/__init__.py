@@ -1,0 +1,1 @@
+"""The search: sampler, surrogates, study and its strategies."""

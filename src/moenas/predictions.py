@@ -1,0 +1,145 @@
+"""The predictions table: what a model said about each image, and all that a metric may read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from moenas.errors import DataError
+from moenas.runs import write_parquet
+
+COLUMNS = {
+    "image_id": "str",
+    "split": "str",
+    "label": "int8",
+    "probability": "float64",
+    "prediction": "int8",
+    "group": "Int16",
+    "lighting": "str",
+    "cluster": "str",
+    "matched_set": "str",
+    "weight": "float64",
+}
+"""Columns and types. ``label`` and ``prediction``: 1 = person. ``probability``: of a person, 0–1.
+``group``: protected attribute or null. ``lighting``: class of light or null. ``cluster``: what is
+resampled together. ``matched_set``: images that differ in nothing but their group, or null."""
+
+POOR_LIGHT = ("underexposed", "dimly_lit")
+"""The lights that robustness counts (PAPER row 6)."""
+
+LIGHTS = ("underexposed", "dimly_lit", "well_lit", "overexposed")
+"""All classes of light, as FACET names them."""
+
+
+class Predictions:
+    """A validated predictions table; rows keep the order of their manifest.
+
+    Args:
+        frame: A table with `COLUMNS`. Missing optional columns (all but ``image_id``, ``label``
+            and ``prediction`` or ``probability``) get defaults, so that a device's own outputs
+            can be scored; further columns are kept.
+        threshold: A person is seen where ``probability >= threshold``; used where ``prediction``
+            is missing.
+
+    Raises:
+        DataError: A column is missing or holds a value that it cannot hold.
+    """
+
+    def __init__(self, frame: pd.DataFrame, threshold: float = 0.5) -> None:
+        frame = frame.copy()
+        for name in ("image_id", "label"):
+            if name not in frame:
+                raise DataError(f"The predictions have no column '{name}'.")
+        if "prediction" not in frame and "probability" not in frame:
+            raise DataError("The predictions need a column 'probability' or 'prediction'.")
+        if "probability" not in frame:
+            frame["probability"] = frame["prediction"].astype("float64")
+        if "prediction" not in frame:
+            frame["prediction"] = frame["probability"] >= threshold
+        defaults = {
+            "split": "report",
+            "group": pd.NA,
+            "lighting": None,
+            "cluster": frame["image_id"],
+            "matched_set": None,
+            "weight": 1.0,
+        }
+        for name, default in defaults.items():
+            if name not in frame:
+                frame[name] = default
+        probability = frame["probability"].to_numpy(dtype="float64")
+        if not ((probability >= 0) & (probability <= 1)).all():
+            row = int(np.flatnonzero(~((probability >= 0) & (probability <= 1)))[0])
+            raise DataError(
+                f"Row {row} of the predictions: probability {probability[row]}, not 0–1."
+            )
+        for name in ("label", "prediction"):
+            wrong = np.flatnonzero(~frame[name].isin([0, 1]).to_numpy())
+            if len(wrong):
+                value = frame[name].iloc[wrong[0]]
+                raise DataError(f"Row {wrong[0]} of the predictions: {name} {value!r}, not 0 or 1.")
+        self.frame = frame.astype(COLUMNS).reset_index(drop=True)
+        self.threshold = threshold
+
+    def __len__(self) -> int:
+        return len(self.frame)
+
+    def split(self, name: str) -> Predictions:
+        """The rows of one split."""
+        return Predictions(self.frame[self.frame["split"] == name], self.threshold)
+
+    def with_threshold(self, threshold: float) -> Predictions:
+        """The same probabilities, decided at another threshold."""
+        frame = self.frame.drop(columns="prediction")
+        return Predictions(frame, threshold)
+
+    @property
+    def label(self) -> npt.NDArray[np.bool_]:
+        """[n] whether there is a person."""
+        return np.asarray(self.frame["label"] == 1, dtype=np.bool_)
+
+    @property
+    def prediction(self) -> npt.NDArray[np.bool_]:
+        """[n] whether the model sees a person."""
+        return np.asarray(self.frame["prediction"] == 1, dtype=np.bool_)
+
+    @property
+    def correct(self) -> npt.NDArray[np.bool_]:
+        """[n] whether the model is right."""
+        return np.asarray(self.label == self.prediction)
+
+    @property
+    def group(self) -> npt.NDArray[np.int64]:
+        """[n] group of each image, -1 for none."""
+        return np.asarray(self.frame["group"].fillna(-1), dtype=np.int64)
+
+    @property
+    def poorly_lit(self) -> npt.NDArray[np.bool_]:
+        """[n] whether the light is poor."""
+        return np.asarray(self.frame["lighting"].isin(POOR_LIGHT), dtype=np.bool_)
+
+    def save(self, path: Path | str) -> None:
+        """Write the table (Parquet), atomically; the threshold travels in a column."""
+        write_parquet(Path(path), self.frame.assign(threshold=self.threshold))
+
+    @classmethod
+    def load(cls, path: Path | str) -> Predictions:
+        """Read a table that `save` wrote, or one of a user's own.
+
+        Raises:
+            DataError: It is missing, damaged, or not a predictions table.
+        """
+        try:
+            frame = pd.read_parquet(path)
+        except FileNotFoundError:
+            raise DataError(f"There is no predictions file '{path}'.") from None
+        except (OSError, ValueError) as error:
+            raise DataError(f"'{path}' cannot be read as Parquet: {error}.") from error
+        threshold = 0.5
+        if "threshold" in frame:
+            threshold = float(frame["threshold"].iloc[0]) if len(frame) else 0.5
+            frame = frame.drop(columns="threshold")
+        return cls(frame, threshold)

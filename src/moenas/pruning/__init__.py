@@ -1,0 +1,1 @@
+"""Expert pruning: usage and removal."""

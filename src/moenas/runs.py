@@ -1,0 +1,260 @@
+"""The run folder: the only file that knows file names. Every write is atomic.
+
+A run folder is all that a command leaves and all that ``report`` and ``verify`` read::
+
+    runs/NAME/
+        config.json  summary.json  study.db  manifest.parquet
+        parents/NAME-sS/     trials/NNNN/     finalists/NAME-sS/     pruned/
+        comparison.json  figures/  report.html
+
+Each model has a `ModelFolder`: ``checkpoint.safetensors``, ``predictions.parquet``,
+``scores.json``, ``history.jsonl`` and, while it trains, ``state.safetensors``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import json
+import math
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, Any
+
+import filelock
+import pandas as pd
+
+from moenas.errors import RunFolderError
+
+FORMAT = 1
+"""Version of the run folder's layout; a folder of another version is refused."""
+
+
+@contextlib.contextmanager
+def atomic_file(path: Path) -> Iterator[IO[bytes]]:
+    """Open a temporary file beside ``path`` that takes its name only when written whole.
+
+    Raises:
+        RunFolderError: The disk is full or the folder not writable; nothing half-written is left.
+    """
+    temporary: str | None = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+        with os.fdopen(descriptor, "wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        Path(temporary).replace(path)
+        temporary = None
+    except OSError as error:
+        raise explain_os_error(error, path) from error
+    finally:
+        if temporary is not None:
+            Path(temporary).unlink(missing_ok=True)
+
+
+def explain_os_error(error: OSError, path: Path) -> RunFolderError:
+    """Turn an operating system error on ``path`` into a message that says what to do."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return RunFolderError(
+            f"The disk is full: '{path}' was not written. What was finished before is intact; "
+            "free some space and run the same command again."
+        )
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return RunFolderError(f"No permission to write '{path}'. Choose another folder with --run.")
+    return RunFolderError(f"Cannot write '{path}': {error.strerror or error}.")
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write a file atomically."""
+    with atomic_file(path) as file:
+        file.write(data)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a UTF-8 text file atomically."""
+    write_bytes(path, text.encode())
+
+
+def _json_safe(value: Any) -> Any:
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, dict):
+        return {str(key): _json_safe(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_json_safe(item) for item in value]
+    return value
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write strict JSON atomically (NaN and infinity become null)."""
+    write_text(path, json.dumps(_json_safe(value), indent=2, allow_nan=False) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    """Read a JSON file.
+
+    Raises:
+        RunFolderError: It is missing or damaged.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise RunFolderError(f"'{path}' does not exist.") from None
+    except (OSError, ValueError) as error:
+        raise RunFolderError(f"'{path}' cannot be read: {error}.") from error
+
+
+def write_parquet(path: Path, frame: pd.DataFrame) -> None:
+    """Write a table atomically."""
+    with atomic_file(path) as file:
+        frame.to_parquet(file, index=False)
+
+
+class ModelFolder:
+    """The files of one trained model."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.checkpoint = path / "checkpoint.safetensors"
+        self.state = path / "state.safetensors"
+        self.history = path / "history.jsonl"
+        self.predictions = path / "predictions.parquet"
+        self.scores = path / "scores.json"
+
+    @property
+    def finished(self) -> bool:
+        """Whether the model was trained and scored (the scores are written last)."""
+        return self.scores.exists()
+
+    def __repr__(self) -> str:
+        return f"ModelFolder({str(self.path)!r})"
+
+
+class RunFolder:
+    """A run folder that exists and is ours; made by `create`, opened by `open`."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.config = path / "config.json"
+        self.summary = path / "summary.json"
+        self.study = path / "study.db"
+        self.manifest = path / "manifest.parquet"
+        self.comparison = path / "comparison.json"
+        self.pruning = path / "pruned" / "curve.json"
+        self.report = path / "report.html"
+        self.figures = path / "figures"
+
+    @property
+    def name(self) -> str:
+        """The folder's own name."""
+        return self.path.resolve().name
+
+    @property
+    def study_url(self) -> str:
+        """Optuna storage URL of the run's study."""
+        return f"sqlite:///{self.study.resolve()}"
+
+    def parent(self, name: str, seed: int) -> ModelFolder:
+        """A dense model trained from its own initialisation, e.g. ``("mobilevitv2_050", 0)``."""
+        return ModelFolder(self.path / "parents" / f"{name}-s{seed}")
+
+    def trial(self, number: int) -> ModelFolder:
+        """The model of one trial."""
+        return ModelFolder(self.path / "trials" / f"{number:04d}")
+
+    def finalist(self, name: str, seed: int) -> ModelFolder:
+        """One seed of a model that is reported: a finalist, the base, the wider dense model."""
+        return ModelFolder(self.path / "finalists" / f"{name}-s{seed}")
+
+    def pruned(self) -> ModelFolder:
+        """The pruned model."""
+        return ModelFolder(self.path / "pruned")
+
+    @classmethod
+    def create(cls, path: Path | str, kind: str, config: dict[str, Any]) -> RunFolder:
+        """Make the folder, or continue it when it holds the same kind of run with equal settings.
+
+        Args:
+            path: Where.
+            kind: The command whose run it is, e.g. ``"search"``.
+            config: Its settings, JSON-ready.
+
+        Raises:
+            RunFolderError: It holds something else, other settings, or cannot be written.
+        """
+        run = cls(Path(path))
+        if run.config.exists():
+            stored = cls.open(path).read_config()
+            if stored["kind"] != kind:
+                raise RunFolderError(
+                    f"'{path}' holds a {stored['kind']} run, not a {kind} run. "
+                    "Choose another folder with --run."
+                )
+            changed = sorted(
+                key
+                for key in stored["settings"].keys() | config.keys()
+                if stored["settings"].get(key) != config.get(key)
+            )
+            if changed:
+                raise RunFolderError(
+                    f"'{path}' was made with other settings ({', '.join(changed)}). Repeat them to "
+                    "continue it, or choose another folder with --run."
+                )
+            return run
+        if run.path.exists() and not run.path.is_dir():
+            raise RunFolderError(f"'{path}' is a file, not a folder.")
+        if run.path.exists() and any(not p.name.startswith(".") for p in run.path.iterdir()):
+            raise RunFolderError(
+                f"'{path}' is not empty and not a MoENAS run. Choose another folder with --run."
+            )
+        write_json(run.config, {"moenas_format": FORMAT, "kind": kind, "settings": config})
+        return run
+
+    @classmethod
+    def open(cls, path: Path | str) -> RunFolder:
+        """Open an existing run folder.
+
+        Raises:
+            RunFolderError: There is none, or it is of another format.
+        """
+        run = cls(Path(path))
+        if not run.config.exists():
+            raise RunFolderError(f"'{path}' is not a MoENAS run folder: it has no config.json.")
+        stored = read_json(run.config)
+        version = stored.get("moenas_format") if isinstance(stored, dict) else None
+        if version != FORMAT:
+            raise RunFolderError(
+                f"'{path}' has run folder format {version}, this version of moenas reads {FORMAT}."
+            )
+        return run
+
+    def read_config(self) -> dict[str, Any]:
+        """Return ``{"moenas_format", "kind", "settings"}``."""
+        config: dict[str, Any] = read_json(self.config)
+        return config
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the folder for this process; the lock goes when the process ends, however it ends.
+
+        Raises:
+            RunFolderError: Another process holds it.
+        """
+        lock = filelock.FileLock(self.path / ".lock", timeout=0)
+        try:
+            lock.acquire()
+        except filelock.Timeout:
+            raise RunFolderError(
+                f"Another process works in '{self.path}'. Wait for it, or choose another folder "
+                "with --run."
+            ) from None
+        except OSError as error:
+            raise explain_os_error(error, self.path) from error
+        try:
+            yield
+        finally:
+            lock.release()
