@@ -1,0 +1,154 @@
+"""Dispatch: bring every token to its one expert and back, without padding or dropped tokens.
+
+Tokens are sorted by expert (stable), each expert multiplies its contiguous slice, and the rows
+return to their places. Work grows with tokens, not with experts.
+Axes: T tokens, E experts, D width of a token, H width of the hidden layer.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.autograd.function import FunctionCtx, once_differentiable
+
+Slices = list[tuple[int, int, int]]
+"""(expert, first row, last row + 1) of each expert that has tokens."""
+
+
+def dispatch(
+    x_TD: Tensor,
+    expert_T: Tensor,
+    counts_E: Tensor,
+    w1_EHD: Tensor,
+    b1_EH: Tensor,
+    w2_EDH: Tensor,
+    b2_ED: Tensor,
+    gate_T: Tensor | None = None,
+    unit_gate: bool = False,
+) -> Tensor:
+    """Compute ``gate * (w2[e] SiLU(w1[e] x + b1[e]) + b2[e])`` with e each token's expert.
+
+    Args:
+        x_TD: Tokens, contiguous.
+        expert_T: Expert of each token, uint8.
+        counts_E: Tokens of each expert.
+        w1_EHD: First layers.
+        b1_EH: Their biases.
+        w2_EDH: Second layers.
+        b2_ED: Their biases.
+        gate_T: Factor of each token, None for 1.
+        unit_gate: The gate's value is exactly 1 and only its gradient matters: the forward pass
+            skips the product.
+
+    Returns:
+        ``[T, D]``; differentiable in the tokens, the weights and the gate.
+    """
+    dtype = _compute_dtype(x_TD)
+    x_TD = x_TD.to(dtype)
+    weights = tuple(w.to(dtype) for w in (w1_EHD, b1_EH, w2_EDH, b2_ED))
+    order = torch.sort(expert_T, stable=True).indices
+    slices = _slices(counts_E)
+    differentiable = (x_TD, *weights, *(() if gate_T is None else (gate_T,)))
+    if torch.is_grad_enabled() and any(t.requires_grad for t in differentiable):
+        gate = gate_T if gate_T is not None else x_TD.new_ones(x_TD.shape[0])
+        unit = unit_gate or gate_T is None
+        y: Tensor = _Experts.apply(x_TD, gate.to(dtype), order, slices, unit, *weights)
+        return y
+    x_TD = x_TD.index_select(0, order)
+    hidden, y_TD = _experts(x_TD, slices, *weights, keep_hidden=False)[1:]
+    del hidden
+    y_TD = torch.empty_like(y_TD).index_copy_(0, order, y_TD)
+    if gate_T is not None and not unit_gate:
+        y_TD.mul_(gate_T.to(dtype).unsqueeze(1))
+    return y_TD
+
+
+def _compute_dtype(x: Tensor) -> torch.dtype:
+    """Autocast's precision where it is on: ``out=`` products are not cast automatically."""
+    device = x.device.type
+    return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else x.dtype
+
+
+def _slices(counts_E: Tensor) -> Slices:
+    result, start = [], 0
+    for expert, count in enumerate(counts_E.tolist()):
+        if count:
+            result.append((expert, start, start + count))
+        start += count
+    return result
+
+
+def _experts(
+    x_TD: Tensor,
+    slices: Slices,
+    w1_EHD: Tensor,
+    b1_EH: Tensor,
+    w2_EDH: Tensor,
+    b2_ED: Tensor,
+    *,
+    keep_hidden: bool,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return (hidden before SiLU, hidden after it, output) of tokens sorted by expert."""
+    before_TH = x_TD.new_empty(x_TD.shape[0], w1_EHD.shape[1])
+    for e, a, b in slices:
+        torch.addmm(b1_EH[e], x_TD[a:b], w1_EHD[e].t(), out=before_TH[a:b])
+    after_TH = F.silu(before_TH, inplace=not keep_hidden)
+    y_TD = torch.empty_like(x_TD)
+    for e, a, b in slices:
+        torch.addmm(b2_ED[e], after_TH[a:b], w2_EDH[e].t(), out=y_TD[a:b])
+    return before_TH, after_TH, y_TD
+
+
+class _Experts(torch.autograd.Function):
+    """All experts as one node of the graph; products write straight into slices."""
+
+    @staticmethod
+    def forward(
+        ctx: FunctionCtx,
+        x_TD: Tensor,
+        gate_T: Tensor,
+        order: Tensor,
+        slices: Slices,
+        unit_gate: bool,
+        w1_EHD: Tensor,
+        b1_EH: Tensor,
+        w2_EDH: Tensor,
+        b2_ED: Tensor,
+    ) -> Tensor:
+        x_TD = x_TD.index_select(0, order)
+        before, after, y_TD = _experts(x_TD, slices, w1_EHD, b1_EH, w2_EDH, b2_ED, keep_hidden=True)
+        result = torch.empty_like(y_TD).index_copy_(0, order, y_TD)
+        if not unit_gate:
+            result.mul_(gate_T.unsqueeze(1))
+        ctx.slices, ctx.unit_gate = slices, unit_gate  # type: ignore[attr-defined]
+        ctx.save_for_backward(x_TD, before, after, y_TD, gate_T, order, w1_EHD, w2_EDH)
+        return result
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad_TD: Tensor) -> tuple[Tensor | None, ...]:
+        x_TD, before, after, y_TD, gate_T, order, w1_EHD, w2_EDH = ctx.saved_tensors
+        grad_TD = grad_TD.index_select(0, order)
+        grad_gate = None
+        if ctx.needs_input_grad[1]:
+            products = (grad_TD * y_TD).sum(-1)
+            grad_gate = torch.empty_like(products).index_copy_(0, order, products)
+        if not ctx.unit_gate:
+            grad_TD.mul_(gate_T.index_select(0, order).unsqueeze(1))
+        grad_w1, grad_w2 = torch.zeros_like(w1_EHD), torch.zeros_like(w2_EDH)
+        grad_b1, grad_b2 = (w.new_zeros(w.shape[:2]) for w in (w1_EHD, w2_EDH))
+        grad_TH, grad_x = torch.empty_like(before), torch.empty_like(x_TD)
+        for e, a, b in ctx.slices:
+            torch.mm(grad_TD[a:b].t(), after[a:b], out=grad_w2[e])
+            torch.sum(grad_TD[a:b], 0, out=grad_b2[e])
+            torch.mm(grad_TD[a:b], w2_EDH[e], out=grad_TH[a:b])
+        grad_TH = torch.ops.aten.silu_backward(grad_TH, before)
+        for e, a, b in ctx.slices:
+            torch.mm(grad_TH[a:b].t(), x_TD[a:b], out=grad_w1[e])
+            torch.sum(grad_TH[a:b], 0, out=grad_b1[e])
+            torch.mm(grad_TH[a:b], w1_EHD[e], out=grad_x[a:b])
+        grad_x = torch.empty_like(grad_x).index_copy_(0, order, grad_x)
+        return grad_x, grad_gate, None, None, None, grad_w1, grad_b1, grad_w2, grad_b2

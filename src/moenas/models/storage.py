@@ -1,0 +1,228 @@
+"""A model on disk: one safetensors file that holds the weights and all they need to be used.
+
+The metadata has the architecture, the gate, the classes, the image size, the decision threshold
+and a hash of the tensors. Reading executes nothing, believes nothing and allocates no more than the
+file's own size; whatever is wrong becomes a `CheckpointError`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import struct
+from pathlib import Path
+from typing import Any, cast
+
+import safetensors
+import safetensors.torch
+import torch
+from torch import Tensor, nn
+
+from moenas import config, runs
+from moenas.errors import CheckpointError, ConfigError, ModelError
+from moenas.models.architecture import Architecture
+from moenas.models.builder import build_model
+from moenas.models.convert import architecture_of
+from moenas.models.cost import count_parameters
+from moenas.models.switch_ffn import GATES, Gate
+
+FORMAT = "1"
+MAX_HEADER = 1 << 22
+"""Bytes of the largest header that is parsed; ours have about 60 kB."""
+MAX_IMAGE_SIZE = 4096
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelCard:
+    """What a stored model is and how it is used.
+
+    Attributes:
+        architecture: Id of the architecture.
+        gate: The Switch FFNs' gate.
+        num_classes: Classes of the head.
+        image_size: Side in pixels of the square images it was trained on.
+        threshold: Probability of "person" from which an image counts as one.
+        extra: Further JSON values kept with it.
+    """
+
+    architecture: str
+    gate: str
+    num_classes: int
+    image_size: int
+    threshold: float = 0.5
+    extra: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        Architecture.parse(self.architecture)
+        if self.gate not in GATES:
+            raise ModelError(f"Unknown gate '{self.gate}': use 'exact' or 'probability'.")
+        if self.num_classes < 1:
+            raise ModelError(f"A model needs at least one class, not {self.num_classes}.")
+        if not 1 <= self.image_size <= MAX_IMAGE_SIZE:
+            raise ModelError(
+                f"The image size must be from 1 to {MAX_IMAGE_SIZE} pixels, not {self.image_size}."
+            )
+        if not 0 <= self.threshold <= 1:
+            raise ModelError(f"The threshold is a probability, from 0 to 1, not {self.threshold}.")
+
+
+def save_model(
+    path: Path | str,
+    model: nn.Module,
+    *,
+    image_size: int,
+    threshold: float = 0.5,
+    extra: dict[str, Any] | None = None,
+) -> ModelCard:
+    """Write a model atomically: the file is whole or not there.
+
+    Args:
+        path: Where; by convention ``*.safetensors``.
+        model: From `build_model`, `upcycle` or `load_model`.
+        image_size: Side in pixels of the images it was trained on.
+        threshold: Decision threshold, 0 to 1.
+        extra: JSON values to keep with it.
+
+    Returns:
+        The card that was stored.
+
+    Raises:
+        ModelError: The model is not one of ours, or a value is out of range.
+        RunFolderError: The file cannot be written.
+    """
+    card = ModelCard(
+        architecture=architecture_of(model).id,
+        gate=cast(str, model.gate),
+        num_classes=cast(int, model.num_classes),
+        image_size=image_size,
+        threshold=threshold,
+        extra=extra or {},
+    )
+    tensors = {
+        name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()
+    }
+    try:
+        text = json.dumps(config.to_dict(card), allow_nan=False)
+    except ValueError as error:
+        raise ModelError(f"The extra values cannot be stored as JSON: {error}.") from error
+    metadata = {"moenas_format": FORMAT, "card": text, "sha256": _tensor_hash(tensors)}
+    runs.write_bytes(Path(path), safetensors.torch.save(tensors, metadata))
+    return card
+
+
+def load_model(path: Path | str) -> tuple[nn.Module, ModelCard]:
+    """Read a model written by `save_model`.
+
+    Returns:
+        The model on the CPU in evaluation mode, and its card.
+
+    Raises:
+        CheckpointError: The file is missing, truncated, changed, unsafe, or not one of ours.
+    """
+    path = Path(path)
+    try:
+        size = path.stat().st_size
+        with path.open("rb") as file:
+            header = _read_header(path, file.read(8 + MAX_HEADER), size)
+            card = _read_card(path, header)
+            _check_size(path, card, size)
+            file.seek(0)
+            data = file.read(size)
+    except FileNotFoundError:
+        raise CheckpointError(f"'{path}' does not exist.") from None
+    except OSError as error:
+        raise CheckpointError(f"'{path}' cannot be read: {error.strerror or error}.") from error
+    try:
+        tensors = safetensors.torch.load(data)
+    except (safetensors.SafetensorError, ValueError, KeyError) as error:
+        raise CheckpointError(f"'{path}' is damaged or truncated: {error}.") from error
+    if _tensor_hash(tensors) != header["__metadata__"].get("sha256"):
+        raise CheckpointError(f"'{path}' is damaged: its weights do not match their stored hash.")
+    return _assemble(path, card, tensors), card
+
+
+def _read_header(path: Path, start: bytes, size: int) -> dict[str, Any]:
+    """Parse the JSON header of a safetensors file from the file's first bytes."""
+    if start[:1] == b"\x80" or start[:4] == b"PK\x03\x04":
+        raise CheckpointError(
+            f"'{path}' is a Python pickle, not a model of moenas. It was not opened: pickles can "
+            "run code."
+        )
+    if len(start) < 8:
+        raise CheckpointError(f"'{path}' is truncated or not a model of moenas.")
+    (length,) = struct.unpack("<Q", start[:8])
+    if length > MAX_HEADER or 8 + length > size:
+        raise CheckpointError(f"'{path}' is truncated or not a model of moenas.")
+    try:
+        header = json.loads(start[8 : 8 + length])
+    except (ValueError, RecursionError) as error:
+        raise CheckpointError(f"'{path}' has no readable header; it is damaged.") from error
+    metadata = header.get("__metadata__") if isinstance(header, dict) else None
+    if not isinstance(metadata, dict) or "moenas_format" not in metadata:
+        raise CheckpointError(
+            f"'{path}' was not written by moenas. To start from timm's weights use "
+            "build_model(..., pretrained=PATH)."
+        )
+    if metadata["moenas_format"] != FORMAT:
+        raise CheckpointError(
+            f"'{path}' has model format {metadata['moenas_format']}, this version of moenas reads "
+            f"{FORMAT}."
+        )
+    return cast(dict[str, Any], header)
+
+
+def _read_card(path: Path, header: dict[str, Any]) -> ModelCard:
+    try:
+        values = json.loads(header["__metadata__"]["card"])
+        if not isinstance(values, dict):
+            raise ConfigError("The card is not a table of values.")
+        return config.from_dict(ModelCard, values)
+    except (KeyError, TypeError, ValueError, RecursionError, ConfigError, ModelError) as error:
+        raise CheckpointError(f"The card in '{path}' cannot be used: {error}") from error
+
+
+def _check_size(path: Path, card: ModelCard, size: int) -> None:
+    """Refuse a card that describes a larger model than the file can hold, before building it."""
+    architecture = Architecture.parse(card.architecture)
+    parameters = count_parameters(architecture.base, architecture.experts, card.num_classes)
+    if parameters > size:  # a parameter has two bytes at least
+        raise CheckpointError(
+            f"'{path}' is damaged or truncated: {size} bytes cannot hold the {parameters} "
+            f"parameters of '{card.architecture}'."
+        )
+
+
+def _assemble(path: Path, card: ModelCard, tensors: dict[str, Tensor]) -> nn.Module:
+    architecture = Architecture.parse(card.architecture)
+    model = build_model(
+        architecture.base,
+        architecture.experts,
+        num_classes=card.num_classes,
+        gate=cast(Gate, card.gate),
+        seed=0,
+    )
+    wanted = model.state_dict()
+    for name in wanted.keys() ^ tensors.keys():
+        which = "lacks" if name in wanted else "has an unknown"
+        raise CheckpointError(f"'{path}' {which} tensor '{name}' for '{card.architecture}'.")
+    for name, tensor in tensors.items():
+        fits = tensor.is_floating_point() == wanted[name].is_floating_point()
+        if tensor.shape != wanted[name].shape or not fits:
+            raise CheckpointError(
+                f"'{path}' is not of '{card.architecture}': tensor '{name}' is "
+                f"{list(tensor.shape)} {tensor.dtype}, not {list(wanted[name].shape)} "
+                f"{wanted[name].dtype}."
+            )
+    model.load_state_dict(tensors)
+    return model.eval()
+
+
+def _tensor_hash(tensors: dict[str, Tensor]) -> str:
+    """SHA-256 of names, types, shapes and bytes, in the order of the names."""
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        tensor = tensors[name]
+        digest.update(f"{name}|{tensor.dtype}|{list(tensor.shape)}|".encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()

@@ -1,0 +1,186 @@
+"""The Switch FFN: a router sends each token to one of several FFNs.
+
+Source: Switch Transformers (Fedus et al., 2022), without a capacity limit: no token is dropped.
+Three parts: `routing` decides, `dispatch` carries, the experts are stacked FFN weights.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from moenas.errors import ModelError
+from moenas.models.dispatch import dispatch
+from moenas.models.ffn import FFN
+from moenas.models.routing import Router, Routing
+
+Gate = Literal["exact", "probability"]
+GATES: tuple[Gate, ...] = ("exact", "probability")
+
+
+class ExpertLinear(nn.Module):
+    """One linear layer for each expert: weight ``[E, out, in]``, bias ``[E, out]``."""
+
+    def __init__(self, weight: Tensor, bias: Tensor) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(weight)
+        self.bias = nn.Parameter(bias)
+
+
+class SwitchFFN(nn.Module):
+    """Top-1 mixture of ``num_experts`` FFNs on tokens ``[..., dim]``.
+
+    The gate says what the chosen expert's output is multiplied with:
+
+    - ``"exact"``: ``p / p.detach()``, which is 1 with the router's gradient. Identical experts then
+      compute what one FFN computes, and inference scales nothing. For upcycled models.
+    - ``"probability"``: the router's probability p, as in the Switch Transformer.
+
+    Args:
+        dim: Width of a token.
+        hidden: Width of an expert's hidden layer.
+        num_experts: Number of experts, at least 2 (one expert is the plain `FFN`).
+        gate: See above.
+
+    Raises:
+        ModelError: Fewer than 2 experts or an unknown gate.
+    """
+
+    def __init__(self, dim: int, hidden: int, num_experts: int, gate: Gate = "exact") -> None:
+        super().__init__()
+        if num_experts < 2:
+            raise ModelError(
+                f"A Switch FFN needs at least 2 experts, not {num_experts}; use FFN for one."
+            )
+        if gate not in GATES:
+            raise ModelError(f"Unknown gate '{gate}': use 'exact' or 'probability'.")
+        self.gate: Gate = gate
+        self.router = Router(dim, num_experts)
+        bound1, bound2 = dim**-0.5, hidden**-0.5  # torch's default for linear layers
+        self.fc1 = ExpertLinear(
+            torch.empty(num_experts, hidden, dim).uniform_(-bound1, bound1),
+            torch.empty(num_experts, hidden).uniform_(-bound1, bound1),
+        )
+        self.fc2 = ExpertLinear(
+            torch.empty(num_experts, dim, hidden).uniform_(-bound2, bound2),
+            torch.empty(num_experts, dim).uniform_(-bound2, bound2),
+        )
+
+    @classmethod
+    def from_ffn(
+        cls,
+        ffn: FFN,
+        num_experts: int,
+        gate: Gate = "exact",
+        *,
+        generator: torch.Generator | None = None,
+        noise: float = 0.0,
+    ) -> SwitchFFN:
+        """Make every expert a copy of ``ffn`` (sparse upcycling, Komatsuzaki et al., 2023).
+
+        Args:
+            ffn: The plain FFN; it is not changed.
+            num_experts: Number of experts.
+            gate: With ``"exact"`` and no noise the result computes what ``ffn`` computes.
+            generator: Draws the router and the noise.
+            noise: Standard deviation of Gaussian noise on each expert's weights, relative to the
+                weights' own.
+        """
+        result = cls(ffn.dim, ffn.hidden, num_experts, gate)
+        result.router.reset_parameters(generator)
+        pairs = ((result.fc1, ffn.fc1), (result.fc2, ffn.fc2))
+        with torch.no_grad():
+            for layer, conv in pairs:
+                layer.weight.copy_(conv.weight.flatten(1).expand_as(layer.weight))
+                layer.bias.copy_(conv.bias.expand_as(layer.bias))  # type: ignore[union-attr]
+                if noise:
+                    draw = torch.randn(layer.weight.shape, generator=generator)
+                    layer.weight.add_(draw * noise * layer.weight.std().cpu())
+        return result.to(ffn.fc1.weight.device, ffn.fc1.weight.dtype).train(ffn.training)
+
+    @property
+    def num_experts(self) -> int:
+        """Number of experts."""
+        return self.router.num_experts
+
+    @property
+    def dim(self) -> int:
+        """Width of a token."""
+        return self.router.weight.shape[1]
+
+    @property
+    def hidden(self) -> int:
+        """Width of an expert's hidden layer."""
+        return self.fc1.weight.shape[1]
+
+    def expert(self, index: int) -> FFN:
+        """Return a copy of one expert as a plain FFN."""
+        weight = self.fc1.weight
+        ffn = FFN.of_size(self.dim, self.hidden).to(weight.device, weight.dtype)
+        with torch.no_grad():
+            for conv, layer in ((ffn.fc1, self.fc1), (ffn.fc2, self.fc2)):
+                conv.weight.copy_(layer.weight[index, :, :, None, None])
+                conv.bias.copy_(layer.bias[index])  # type: ignore[union-attr]
+        return ffn.to(memory_format=torch.channels_last).train(self.training)
+
+    def without_expert(self, index: int) -> SwitchFFN | FFN:
+        """Return a copy without one expert: what disabling it computes, but smaller.
+
+        With two experts the result is the remaining one as a plain FFN. The tokens of the removed
+        expert go to their next best one.
+
+        Raises:
+            ModelError: There is no such expert.
+        """
+        if not 0 <= index < self.num_experts:
+            raise ModelError(f"There is no expert {index}: this layer has {self.num_experts}.")
+        keep = [e for e in range(self.num_experts) if e != index]
+        if len(keep) == 1:  # its probability is 1, so both gates agree
+            return self.expert(keep[0])
+        result = SwitchFFN(self.dim, self.hidden, len(keep), self.gate)
+        result.to(self.router.weight.device, self.router.weight.dtype)
+        with torch.no_grad():
+            for new, old in zip(result.parameters(), self.parameters(), strict=True):
+                new.copy_(old[keep])
+        renumbered = (keep.index(e) for e in self.router.disabled if e != index)
+        result.router.disabled = frozenset(renumbered)
+        return result.train(self.training)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map tokens ``[..., dim]`` to ``[..., dim]``; any number of tokens, also none.
+
+        Raises:
+            ModelError: The last axis is not ``dim``.
+        """
+        if x.shape[-1] != self.dim:
+            raise ModelError(
+                f"This Switch FFN takes tokens of width {self.dim}; the input's last axis has "
+                f"{x.shape[-1]}."
+            )
+        x_TD = x.reshape(-1, self.dim)
+        routing: Routing = self.router(x_TD)
+        y_TD = dispatch(
+            x_TD,
+            routing.expert,
+            routing.counts,
+            self.fc1.weight,
+            self.fc1.bias,
+            self.fc2.weight,
+            self.fc2.bias,
+            gate_T=self._gate(routing),
+            unit_gate=self.gate == "exact",
+        )
+        return y_TD.view(x.shape)
+
+    def _gate(self, routing: Routing) -> Tensor | None:
+        if self.gate == "probability":
+            return routing.probability
+        if torch.is_grad_enabled():
+            return routing.probability / routing.probability.detach()
+        return None
+
+    def extra_repr(self) -> str:
+        """Show the sizes in ``print(model)``."""
+        return f"{self.dim}, {self.hidden}, experts={self.num_experts}, gate={self.gate!r}"
