@@ -1,0 +1,246 @@
+"""Drawings of the search and of pruning.
+
+One function = one drawing: a data frame in, an inline SVG out. Drawings carry no colours: the page's
+CSS gives them, in light, dark and print. Marks that explain themselves on hover carry ``data-tip``.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+
+import pandas as pd
+from markupsafe import Markup
+
+from moenas.report.measures import millions, percent
+from moenas.report.svg import Drawing, Scale, finite, known, nice_ticks
+from moenas.report.theme import Style
+
+
+OBJECTIVES = {
+    "balanced_accuracy": "Balanced accuracy, %",
+    "fairness": "Fairness, %",
+    "robustness": "Robustness, %",
+    "generalisation": "Generalisation, points",
+    "parameters": "Parameters, M",
+}
+"""The axes of the Pareto views: the four objectives, then size."""
+
+
+def pareto_matrix(frame: pd.DataFrame, *, floor: float | None, label: str) -> Markup:
+    """Draw the trials in every pair of objectives and size (lower triangle).
+
+    Each trial's marks carry ``data-trial`` so that the page can light up one trial everywhere.
+
+    Args:
+        frame: `tables.trials`; trials without all five values are left out.
+        floor: Least balanced accuracy of a feasible trial, drawn as a line; None = none.
+        label: For screen readers.
+    """
+    axes = list(OBJECTIVES)
+    data = frame.dropna(subset=axes)
+    scaled = {
+        axis: data[axis].astype("float64") * (1e-6 if axis == "parameters" else 100.0)
+        for axis in axes
+    }
+    ticks = {axis: nice_ticks(float(v.min()), float(v.max()), 4) for axis, v in scaled.items()}
+    cell_w, cell_h, gap, left, bottom = 216, 150, 14, 58, 46
+    count = len(axes) - 1
+    width, height = left + count * (cell_w + gap), count * (cell_h + gap) + bottom
+    drawing = Drawing(width, height, label)
+    order = data.assign(rank=data["on_front"].astype(int) + data["feasible"].astype(int))
+    order = order.sort_values("rank", kind="stable")
+    for row in range(count):
+        for column in range(row + 1):
+            xa, ya = axes[column], axes[row + 1]
+            x0, y0 = left + column * (cell_w + gap), row * (cell_h + gap) + 6
+            x = Scale((ticks[xa][0], ticks[xa][-1]), (x0 + 8, x0 + cell_w - 8))
+            y = Scale((ticks[ya][0], ticks[ya][-1]), (y0 + cell_h - 8, y0 + 8))
+            panel = drawing.add("g", cls="cell")
+            drawing.add("rect", panel, cls="frame", x=x0, y=y0, width=cell_w, height=cell_h, rx=6)
+            for tick in ticks[xa]:
+                drawing.line(x(tick), y0 + 1, x(tick), y0 + cell_h - 1, parent=panel)
+                if row == count - 1:
+                    drawing.text(x(tick), y0 + cell_h + 15, f"{tick:g}", cls="tick small")
+            for tick in ticks[ya]:
+                drawing.line(x0 + 1, y(tick), x0 + cell_w - 1, y(tick), parent=panel)
+                if column == 0:
+                    drawing.text(x0 - 6, y(tick) + 3.5, f"{tick:g}", cls="tick small", anchor="end")
+            if floor is not None and xa == "balanced_accuracy" and (
+                ticks[xa][0] < 100 * floor < ticks[xa][-1]
+            ):
+                drawing.line(
+                    x(100 * floor), y0 + 1, x(100 * floor), y0 + cell_h - 1, cls="threshold",
+                    parent=panel,
+                    data_tip=f"Least balanced accuracy of a feasible trial: {percent(floor)} %",
+                )  # fmt: skip
+            for trial in order.index:
+                kind = "front" if data.at[trial, "on_front"] else "plain"
+                if not data.at[trial, "feasible"]:
+                    kind = "infeasible"
+                drawing.add(
+                    "circle", panel, cls=f"trial t-{kind}",
+                    cx=float(x(scaled[xa][trial])), cy=float(y(scaled[ya][trial])),
+                    r=4.2 if kind == "front" else 3.2, data_trial=int(data.at[trial, "number"]),
+                )  # fmt: skip
+            if row == count - 1:
+                drawing.text(x0 + cell_w / 2, y0 + cell_h + 34, _better(xa), cls="axis")
+            if column == 0:
+                middle = y0 + cell_h / 2
+                drawing.text(
+                    14, middle, _better(ya), cls="axis", transform=f"rotate(-90 14 {middle:g})"
+                )
+    return drawing.markup()
+
+
+def _better(axis: str) -> str:
+    return f"← {OBJECTIVES[axis]}" if axis == "parameters" else f"{OBJECTIVES[axis]} →"
+
+
+def expert_glyph(experts: Sequence[int], most: int = 8) -> Markup:
+    """Draw an architecture as one small bar a layer, as high as it has experts."""
+    label = "Experts in each layer: " + ", ".join(str(count) for count in experts)
+    bar, height = 5, 18
+    drawing = Drawing(max(1, bar * len(experts)), height, label)
+    for index, count in enumerate(experts):
+        tall = max(2.0, height * min(count, most) / most)
+        drawing.add(
+            "rect", cls="bar one" if count == 1 else "bar", x=index * bar, y=height - tall,
+            width=bar - 1, height=tall,
+        )  # fmt: skip
+    return drawing.markup()
+
+
+def line_chart(
+    x_values: Sequence[float],
+    y_values: Sequence[float],
+    *,
+    x_label: str,
+    y_label: str,
+    label: str,
+    width: int = 720,
+    tip: Callable[[float, float], str],
+) -> Markup:
+    """Draw one rising staircase (the hypervolume of the search).
+
+    Args:
+        x_values: Finished trials.
+        y_values: Hypervolume after each.
+        x_label: Under the axis.
+        y_label: Above the axis.
+        label: For screen readers.
+        width: Width in pixels.
+        tip: Text of a point, from its x and y.
+    """
+    height, left, right, top, bottom = 260, 56, 14, 30, 44
+    xt = nice_ticks(0, max(x_values), 8 if width > 500 else 5)
+    yt = nice_ticks(min(y_values), max(y_values), 5)
+    drawing = Drawing(width, height, label)
+    x = Scale((0, max(x_values)), (left, width - right))
+    y = Scale((yt[0], yt[-1]), (height - bottom, top))
+    drawing.text(4, 14, y_label, cls="axis", anchor="start")
+    for tick in yt:
+        drawing.line(left, y(tick), width - right, y(tick))
+        drawing.text(left - 8, y(tick) + 4, f"{tick:.6g}", anchor="end")
+    for tick in xt:
+        if tick <= max(x_values):
+            drawing.text(x(tick), height - bottom + 18, f"{tick:g}")
+    drawing.text((left + width - right) / 2, height - 6, x_label, cls="axis")
+    points = [(x(a), y(b)) for a, b in zip(x_values, y_values, strict=True)]
+    area = [(points[0][0], y(yt[0])), *points]
+    shape = drawing.path(area, cls="area", step=True)
+    shape.set("d", f"{shape.get('d')}V{y(yt[0]):.1f}Z")
+    drawing.path(points, cls="accent-line", step=True)
+    for (px, py), a, b in zip(points, x_values, y_values, strict=True):
+        drawing.add("circle", cls="hit", cx=px, cy=py, r=5, data_tip=tip(a, b))
+    return drawing.markup()
+
+
+PRUNED_MEASURES = {
+    "balanced_accuracy": ("Balanced accuracy", "one"),
+    "fairness": ("Fairness", "two"),
+    "robustness": ("Robustness", "three"),
+}
+"""What the pruning chart follows, with the colour of each."""
+
+
+def pruning_chart(
+    frame: pd.DataFrame, thresholds: Mapping[str, float], *, label: str, width: int = 960
+) -> Markup:
+    """Draw the qualities and, below on the same axis, the size, by experts removed (Fig. 9).
+
+    Args:
+        frame: `tables.pruning`.
+        thresholds: Least allowed value (0-1) by measure; drawn dashed.
+        label: For screen readers.
+        width: 960 for a desk, 380 for a phone.
+    """
+    narrow = width < 600
+    left, right = (40, 10) if narrow else (52, 160)
+    upper, lower, top = 220, 90, 26
+    size_top = top + upper + 40
+    height = size_top + lower + 42
+    drawing = Drawing(width, height, label)
+    last = max(1, int(frame["step"].max()))
+    x = Scale((0, last), (left, width - right))
+    columns = [key for key in PRUNED_MEASURES if frame[key].notna().any()]
+    values = [v for key in columns for v in finite(frame[key])]
+    values += [thresholds[key] for key in columns if key in thresholds]
+    ticks = nice_ticks(100 * min(values), min(100.0, 100 * max(values)), 6)
+    y = Scale((ticks[0], ticks[-1]), (top + upper, top))
+    drawing.text(4, 14, "Quality on the search half, %", cls="axis", anchor="start")
+    for tick in ticks:
+        drawing.line(left, y(tick), width - right, y(tick))
+        drawing.text(left - 8, y(tick) + 4, f"{tick:g}", anchor="end")
+    ends: list[tuple[float, str, str]] = []
+    for key in columns:
+        name, slot = PRUNED_MEASURES[key]
+        group = drawing.add("g", cls=f"series s-{slot}")
+        rows = frame.dropna(subset=[key])
+        if key in thresholds:
+            level = y(100 * thresholds[key])
+            drawing.line(left, level, width - right, level, cls="whisker", parent=group,
+                         stroke_dasharray="2 5",
+                         data_tip=f"{name} may not fall below {percent(thresholds[key])} %")  # fmt: skip
+        points = [(x(row.step), y(100 * getattr(row, key))) for row in rows.itertuples()]
+        drawing.path(points, cls="trend", parent=group)
+        style = Style(slot, "", "o", "")
+        for row, (px, py) in zip(rows.itertuples(), points, strict=True):
+            drawing.marker(px, py, style, size=3.4, parent=group,
+                           data_tip=f"{name} after {row.step} removed: "
+                           f"{percent(getattr(row, key))} %")  # fmt: skip
+        ends.append((points[-1][1], name, slot))
+    if not narrow:
+        _end_labels(drawing, ends, width - right + 10)
+    sizes = frame.dropna(subset=["parameters"])
+    counts = [float(value) / 1e6 for value in sizes["parameters"]]
+    size_ticks = nice_ticks(min(counts), max(counts), 3)
+    size = Scale((size_ticks[0], size_ticks[-1]), (size_top + lower, size_top))
+    drawing.text(4, size_top - 12, "Parameters, M", cls="axis", anchor="start")
+    for tick in size_ticks:
+        drawing.line(left, size(tick), width - right, size(tick))
+        drawing.text(left - 8, size(tick) + 4, f"{tick:g}", anchor="end")
+    bar = max(2.0, min(22.0, (width - left - right) / (last + 1) * 0.6))
+    for row, value in zip(sizes.itertuples(), counts, strict=True):
+        removed = ""
+        if row.step > 0 and row.removed_layer is not None and known(row.removed_expert):
+            removed = f"; removed expert {row.removed_expert:.0f} of layer {row.removed_layer}"
+        drawing.add(
+            "rect", cls="bar", x=x(row.step) - bar / 2, y=size(value), width=bar,
+            height=max(1.0, size(size_ticks[0]) - size(value)), rx=1,
+            data_tip=f"Step {row.step}: {millions(row.parameters)} M parameters{removed}",
+        )  # fmt: skip
+    for tick in nice_ticks(0, last, 5 if narrow else 10):
+        if 0 <= tick <= last and float(tick).is_integer():
+            drawing.text(x(tick), size_top + lower + 18, f"{tick:g}")
+    drawing.text((left + width - right) / 2, height - 6, "Experts removed", cls="axis")
+    return drawing.markup()
+
+
+def _end_labels(drawing: Drawing, ends: list[tuple[float, str, str]], x: float) -> None:
+    """Write each line's name at its end, pushed apart where they would touch."""
+    previous = -math.inf
+    for y, name, slot in sorted(ends):
+        y = max(y, previous + 16)
+        drawing.text(x, y + 4, name, cls=f"axis label-{slot}", anchor="start")
+        previous = y

@@ -1,0 +1,99 @@
+"""Tables as the page shows them: rows of cells, each with the exact number behind its text."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+from markupsafe import Markup
+
+from moenas.report.tables import csv_uri
+
+
+@dataclasses.dataclass(frozen=True)
+class Mark:
+    """How a number compares with a reference: shape and words, never colour alone."""
+
+    against: str
+    outcome: str
+    detail: str
+
+    @property
+    def sign(self) -> str:
+        """``▲`` better, ``▼`` worse, ``·`` undecided."""
+        return {"better": "▲", "worse": "▼"}.get(self.outcome, "·")
+
+
+@dataclasses.dataclass(frozen=True)
+class Cell:
+    """One cell: its text, the number behind it, an interval beneath, marks beside."""
+
+    text: str
+    value: float | int | None = None
+    sub: str = ""
+    marks: tuple[Mark, ...] = ()
+    svg: Markup | None = None
+    swatch: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """One row; ``slot`` names the model's colour, ``trial`` links it to the marks of a trial."""
+
+    cells: tuple[Cell, ...]
+    slot: str = ""
+    trial: int | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Grid:
+    """A whole table with its download."""
+
+    headers: tuple[str, ...]
+    rows: tuple[Row, ...]
+    csv: str
+    file_name: str
+    hints: tuple[str, ...] = ()
+
+
+def plain_grid(
+    frame: pd.DataFrame,
+    file_name: str,
+    headers: Mapping[str, str],
+    write: Mapping[str, Callable[[float], str]] | None = None,
+    slots: Mapping[str, str] | None = None,
+) -> Grid:
+    """Turn a frame into a table: chosen columns, each number written by its own function.
+
+    Args:
+        frame: The data; all of it goes into the download.
+        file_name: Name of the download.
+        headers: Column to heading, in order; other columns are not shown.
+        write: Column to the function that writes its numbers; others are written as they are.
+        slots: Model name to colour slot, for frames with a column ``model``.
+    """
+    rows = []
+    for record in frame.to_dict("records"):
+        cells = tuple(_cell(record[column], (write or {}).get(str(column))) for column in headers)
+        rows.append(Row(cells, slot=(slots or {}).get(str(record.get("model")), "")))
+    return Grid(tuple(headers.values()), tuple(rows), csv_uri(frame), file_name)
+
+
+def _cell(value: Any, write: Callable[[float], str] | None) -> Cell:
+    missing = value is None or value is pd.NA or (isinstance(value, float) and math.isnan(value))
+    if missing:
+        return Cell("–")
+    if isinstance(value, bool):
+        return Cell("yes" if value else "no")
+    if isinstance(value, int | float):
+        text = write(value) if write else f"{value:,}".replace(",", "\u202f")
+        return Cell(text, value=value)
+    return Cell(str(value))
+
+
+def columns(headers: Sequence[str]) -> dict[str, str]:
+    """Return headings equal to the columns' names."""
+    return {name: name for name in headers}

@@ -1,0 +1,110 @@
+"use strict";
+// Comfort only: the page is complete without it. Text goes in through textContent alone.
+(() => {
+  const all = (selector, root = document) => [...root.querySelectorAll(selector)];
+
+  // Explanations on hover and focus.
+  const tip = document.getElementById("tip");
+  const showTip = (target, x, y) => {
+    tip.textContent = target.dataset.tip;
+    tip.hidden = false;
+    const box = tip.getBoundingClientRect();
+    tip.style.left = `${Math.max(6, Math.min(x + 12, innerWidth - box.width - 6))}px`;
+    tip.style.top = `${y + 16 + box.height > innerHeight ? y - box.height - 10 : y + 16}px`;
+  };
+  document.addEventListener("pointermove", (event) => {
+    const target = event.target.closest("[data-tip]");
+    if (target) showTip(target, event.clientX, event.clientY); else tip.hidden = true;
+    all("svg.focusing").forEach((svg) => svg.classList.remove("focusing"));
+    all(".series.near").forEach((series) => series.classList.remove("near"));
+    const series = event.target.closest(".series[data-model]");
+    if (series) { series.classList.add("near"); series.ownerSVGElement.classList.add("focusing"); }
+  });
+
+  // A model's name hides and shows its marks in that figure.
+  all("[data-toggle-model]").forEach((button) => button.addEventListener("click", () => {
+    const on = button.getAttribute("aria-pressed") !== "true";
+    button.setAttribute("aria-pressed", String(on));
+    all(".series[data-model]", button.closest("figure"))
+      .filter((series) => series.dataset.model === button.dataset.toggleModel)
+      .forEach((series) => series.classList.toggle("off", !on));
+  }));
+
+  // One trial lights up in every view; a click keeps it.
+  const details = document.getElementById("trial-details");
+  const marks = new Map();
+  all("[data-trial]").forEach((mark) => {
+    const number = mark.dataset.trial;
+    if (!marks.has(number)) marks.set(number, []);
+    marks.get(number).push(mark);
+  });
+  let kept = null, lit = null;
+  const light = (number) => {
+    if (number === lit) return;
+    (marks.get(lit) || []).forEach((mark) => mark.classList.remove("lit"));
+    (marks.get(number) || []).forEach((mark) => mark.classList.add("lit"));
+    lit = number;
+    if (!details || number === null) return;
+    const row = (marks.get(number) || []).find((mark) => mark.tagName === "TR");
+    if (!row) return;
+    const title = document.createElement("h4");
+    title.textContent = `Trial ${number}`;
+    const list = document.createElement("dl");
+    all("td", row).forEach((cell) => {
+      const line = document.createElement("div");
+      const name = document.createElement("dt"), value = document.createElement("dd");
+      name.textContent = cell.dataset.label;
+      const glyph = cell.querySelector("svg");
+      if (glyph) { value.append(glyph.cloneNode(true)); line.className = "wide"; }
+      value.append(cell.textContent.trim());
+      line.append(name, value);
+      list.append(line);
+    });
+    details.replaceChildren(title, list);
+  };
+  const trialOf = (event) => event.target.closest("[data-trial]")?.dataset.trial ?? null;
+  document.addEventListener("pointerover", (event) => light(trialOf(event) ?? kept));
+  document.addEventListener("focusin", (event) => { if (trialOf(event)) light(trialOf(event)); });
+  document.addEventListener("click", (event) => {
+    const number = trialOf(event);
+    if (number !== null) { kept = kept === number ? null : number; light(kept ?? number); }
+  });
+
+  // Tables sort by a click on a heading: numbers by the exact value behind them.
+  all("table[data-sortable]").forEach((table) => {
+    const heads = all("thead th", table), body = table.tBodies[0];
+    const key = (row, column) => {
+      const data = row.cells[column].querySelector("data");
+      return data ? Number(data.value) : row.cells[column].textContent.trim();
+    };
+    heads.forEach((head, column) => {
+      head.tabIndex = 0;
+      const sort = () => {
+        const down = head.getAttribute("aria-sort") !== "descending";
+        heads.forEach((other) => other.removeAttribute("aria-sort"));
+        head.setAttribute("aria-sort", down ? "descending" : "ascending");
+        const compare = (a, b) => {
+          const x = key(a, column), y = key(b, column);
+          if (typeof x !== typeof y) return typeof x === "number" ? -1 : 1;
+          const order = typeof x === "number" ? x - y : x.localeCompare(y);
+          return down ? -order : order;
+        };
+        body.append(...[...body.rows].sort(compare));
+      };
+      head.addEventListener("click", sort);
+      head.addEventListener("keydown", (event) => { if (event.key === "Enter") sort(); });
+    });
+  });
+
+  // The contents follow the reader.
+  const links = new Map(all(".contents a").map((link) => [link.hash.slice(1), link]));
+  const observer = new IntersectionObserver((entries) => entries.forEach((entry) => {
+    if (!entry.isIntersecting) return;
+    links.forEach((link) => link.removeAttribute("aria-current"));
+    links.get(entry.target.id)?.setAttribute("aria-current", "true");
+  }), { rootMargin: "-15% 0px -75% 0px" });
+  links.forEach((_, id) => { const part = document.getElementById(id); if (part) observer.observe(part); });
+
+  // On paper, everything is open.
+  addEventListener("beforeprint", () => all("details").forEach((item) => { item.open = true; }));
+})();

@@ -1,0 +1,72 @@
+"""Colours and marks of the figures: Okabe-Ito's palette, safe for colour-blind readers."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+from moenas.report.results import ComparedModel
+
+MONK_SCALE = {
+    1: "#f6ede4",
+    2: "#f3e7db",
+    3: "#f7ead0",
+    4: "#eadaba",
+    5: "#d7bd96",
+    6: "#a07e56",
+    7: "#825c43",
+    8: "#604134",
+    9: "#3a312a",
+    10: "#292420",
+}
+"""The ten colours of the Monk skin tone scale, lightest first."""
+
+LIGHT_LABELS = {
+    "underexposed": "Underexposed",
+    "dimly_lit": "Dimly lit",
+    "well_lit": "Well lit",
+    "overexposed": "Overexposed",
+}
+"""The four lights, darkest first, as the page writes them."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Style:
+    """How one model is drawn: ``slot`` names its CSS colour, ``colour`` is the one for print."""
+
+    slot: str
+    colour: str
+    marker: str
+    dash: str
+
+
+_BASE = Style("base", "#5b6470", "o", "")
+_WIDER = Style("wider", "#c77700", "s", "5 3")
+_PRUNED = Style("pruned", "#d55e00", "X", "2 3")
+_FINALISTS = (
+    Style("one", "#0072b2", "D", ""),
+    Style("two", "#009e73", "^", ""),
+    Style("three", "#b0578d", "v", ""),
+    Style("four", "#56b4e9", "P", ""),
+    Style("five", "#8a7a00", "D", "4 2"),
+)
+
+
+def styles(models: Sequence[ComparedModel]) -> dict[str, Style]:
+    """Give each model its style by role; finalists take theirs in order (five, then again).
+
+    Args:
+        models: The compared models.
+
+    Returns:
+        Style by model name.
+    """
+    result: dict[str, Style] = {}
+    finalists = 0
+    for model in models:
+        if model.role == "finalist":
+            result[model.name] = _FINALISTS[finalists % len(_FINALISTS)]
+            finalists += 1
+        else:
+            result[model.name] = {"base": _BASE, "wider": _WIDER, "pruned": _PRUNED}[model.role]
+    return result
