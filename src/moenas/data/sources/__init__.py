@@ -1,1 +1,17 @@
-"""Where images come from: each source makes a manifest."""
+"""Where images come from: each source makes a manifest.
+
+To add one, write a function that returns a `Manifest` and register it in `SOURCES`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from moenas.data.manifest import Manifest
+from moenas.data.sources.emoji import make_emoji_scenes
+from moenas.registry import Registry
+
+SOURCES: Registry[Callable[..., Manifest]] = Registry("data source")
+"""Data sources by name."""
+
+SOURCES.add("emoji", make_emoji_scenes)

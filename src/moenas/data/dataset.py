@@ -1,0 +1,88 @@
+"""Images as torch sees them: a dataset of uint8 tensors, and normalisation of whole batches."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch.utils.data import Dataset
+
+from moenas.data.cache import ImageStore
+from moenas.errors import DataError
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+"""Mean of each channel, of values 0..1."""
+
+IMAGENET_STD = (0.229, 0.224, 0.225)
+"""Standard deviation of each channel, of values 0..1."""
+
+Images = ImageStore | npt.NDArray[np.uint8]
+
+
+class ImageDataset(Dataset[tuple[torch.Tensor, int, int]]):
+    """Items are (image [3, H, W], label, index); images are uint8 unless a transform says else.
+
+    Args:
+        images: A store, or [n, H, W, 3] uint8. Unreadable images of a store are left out.
+        labels: [n] 1 = person.
+        transform: Applied to each uint8 tensor [3, H, W].
+        rows: Rows to use, in this order; all by default. The item's index is the row, so that
+            predictions find their row of the manifest.
+
+    Raises:
+        DataError: There are not as many labels as images, or none is readable.
+    """
+
+    def __init__(
+        self,
+        images: Images,
+        labels: Sequence[int] | npt.NDArray[np.integer],
+        transform: Callable[[torch.Tensor], torch.Tensor] | None = None,
+        rows: Sequence[int] | npt.NDArray[np.integer] | None = None,
+    ) -> None:
+        if len(images) != len(labels):
+            raise DataError(f"There are {len(images)} images but {len(labels)} labels.")
+        chosen = np.arange(len(images)) if rows is None else np.asarray(rows, dtype=np.int64)
+        if isinstance(images, ImageStore):
+            chosen = chosen[images.readable[chosen]]
+            images = images.images
+        if not len(chosen):
+            raise DataError("There is no readable image to learn from or to judge.")
+        self.images = images
+        self.labels = np.asarray(labels, dtype=np.int64)
+        self.rows = chosen
+        self.transform = transform
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, item: int) -> tuple[torch.Tensor, int, int]:
+        row = int(self.rows[item])
+        image = torch.from_numpy(np.array(self.images[row])).permute(2, 0, 1)
+        if self.transform is not None:
+            image = self.transform(image)
+        return image, int(self.labels[row]), row
+
+
+def normalise(batch: torch.Tensor) -> torch.Tensor:
+    """Return what a model takes: float32 [B, 3, H, W], channels_last, ImageNet-normalised.
+
+    Args:
+        batch: uint8 [B, 3, H, W] or [B, H, W, 3] (0..255), on any device.
+
+    Raises:
+        DataError: It has another shape or type.
+    """
+    if batch.dtype != torch.uint8 or batch.ndim != 4 or 3 not in (batch.shape[1], batch.shape[3]):
+        raise DataError(
+            "normalise() takes uint8 [B, 3, H, W] or [B, H, W, 3], "
+            f"not {batch.dtype} {list(batch.shape)}."
+        )
+    if batch.shape[1] != 3:
+        batch = batch.permute(0, 3, 1, 2)
+    mean = 255 * torch.tensor(IMAGENET_MEAN, device=batch.device).view(1, 3, 1, 1)
+    std = 255 * torch.tensor(IMAGENET_STD, device=batch.device).view(1, 3, 1, 1)
+    values = batch.to(torch.float32, memory_format=torch.channels_last)
+    return (values - mean) / std
