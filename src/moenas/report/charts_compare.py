@@ -1,7 +1,8 @@
 """Drawings that compare models: by tone, by light, against references and against chance.
 
-One function = one drawing: a data frame in, an inline SVG out. Drawings carry no colours: the page's
-CSS gives them, in light, dark and print. Marks that explain themselves on hover carry ``data-tip``.
+One function = one drawing: a data frame in, an inline SVG out. Drawings carry no colours: the
+page's CSS gives them, in light, dark and print. Marks that explain themselves on hover carry
+``data-tip``.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from collections.abc import Mapping, Sequence
 import pandas as pd
 from markupsafe import Markup
 
+from moenas.predictions import POOR_LIGHT
 from moenas.report.measures import MEASURES, percent
 from moenas.report.svg import Drawing, Scale, finite, known, nice_ticks
 from moenas.report.theme import LIGHT_LABELS, MONK_SCALE, Style
@@ -29,7 +31,7 @@ def interval_chart(
     *,
     axis: str,
     label: str,
-    width: int = 960,
+    width: int = 1040,
     connect: bool = False,
 ) -> Markup:
     """Draw means with intervals by category, models side by side (tones and lights).
@@ -39,12 +41,13 @@ def interval_chart(
         styles: Style by model name.
         axis: ``"tone"`` draws the Monk colours under the axis, ``"light"`` names the lights.
         label: For screen readers.
-        width: 960 for a desk, 380 for a phone.
+        width: In pixels; below 600 it is drawn for a phone.
         connect: Whether a line joins a model's means.
     """
     narrow = width < 600
     height = 340 if narrow else 400
-    left, right, top, bottom = (34, 6, 12, 66) if narrow else (48, 12, 14, 70)
+    left, right, top = (34, 6, 12) if narrow else (44, 12, 14)
+    bottom = 60
     values = finite(pd.concat([frame["mean"], frame["low"], frame["high"]]))
     ticks = nice_ticks(min(100 * min(values), 99.0), min(100.0, 100 * max(values)), 6)
     ticks = [tick for tick in ticks if tick <= 100]
@@ -67,8 +70,15 @@ def interval_chart(
     gap = min(11.0, slot * 0.72 / max(1, len(models)))
     for name in categories:
         _category_label(drawing, name, axis, centre[name], height - bottom, slot, narrow)
+    poor = [centre[name] for name in POOR_LIGHT if axis == "light" and name in centre]
+    if poor:
+        line = height - bottom + 34
+        drawing.line(min(poor) - slot * 0.42, line, max(poor) + slot * 0.42, line, cls="bracket")
+        drawing.text(
+            (min(poor) + max(poor)) / 2, line + 17, "counted as robustness", cls="tick small"
+        )
     if axis == "tone":
-        lowest = height - bottom + (46 if narrow else 54)
+        lowest = height - bottom + (50 if narrow else 54)
         drawing.text(left, lowest, "← lightest", anchor="start", cls="axis")
         drawing.text(width - right, lowest, "darkest →", anchor="end", cls="axis")
     for index, model in enumerate(models):
@@ -86,8 +96,7 @@ def interval_chart(
             points.append((x, y(100 * row.mean)))
         if connect:
             points.sort()
-            dashed = {"stroke_dasharray": style.dash} if style.dash else {}
-            drawing.path(points, cls="trend", parent=group, **dashed)
+            drawing.path(points, cls="trend", parent=group, dash=style.dash)
         for row in rows.itertuples():
             if not known(row.mean):
                 continue
@@ -124,9 +133,6 @@ def _category_label(
         return
     text = LIGHT_LABELS.get(str(name), str(name))
     drawing.text(x, y + 22, text, cls="tick small" if narrow else "axis")
-    if axis == "light" and name in ("underexposed", "dimly_lit"):
-        drawing.line(x - slot * 0.42, y + 34, x + slot * 0.42, y + 34, cls="bracket")
-        drawing.text(x, y + 50, "poor light", cls="tick small")
 
 
 def strip_chart(
@@ -144,11 +150,11 @@ def strip_chart(
         domain: Ends of the axis.
         label: For screen readers.
     """
-    width, row_height = 232, 15
-    drawing = Drawing(width, row_height * len(rows) + 4, label)
+    width, row_height = 168, 16
+    drawing = Drawing(width, row_height * len(rows), label)
     x = Scale(domain, (7, width - 7))
     for index, (model, mean, low, high) in enumerate(rows):
-        y = row_height * (index + 0.5) + 2
+        y = row_height * (index + 0.5)
         drawing.line(0, y, width, y)
         if mean is None:
             continue
@@ -171,10 +177,10 @@ def difference_chart(frame: pd.DataFrame, styles: Mapping[str, Style], *, label:
     models = list(dict.fromkeys(frame["model"]))
     columns = 4
     rows = math.ceil(len(measures) / columns)
-    width, cell = 960, 240
-    row_height = 17
-    cell_height = 44 + row_height * len(models) + 30
-    drawing = Drawing(width, rows * cell_height, label)
+    width, cell = 1040, 260
+    row_height = 18
+    cell_height = 34 + row_height * len(models) + 46
+    drawing = Drawing(width, rows * cell_height - 22, label)
     for index, key in enumerate(measures):
         measure = MEASURES[key]
         left = cell * (index % columns) + 4
@@ -182,11 +188,11 @@ def difference_chart(frame: pd.DataFrame, styles: Mapping[str, Style], *, label:
         part = frame[frame["measure"] == key]
         ends = [100 * v for v in finite(pd.concat([part["low"], part["high"], part["difference"]]))]
         ticks = nice_ticks(min([0.0, *ends]), max([0.0, *ends]), 4)
-        x = Scale((ticks[0], ticks[-1]), (left + 8, left + cell - 24))
-        floor = top + 34 + row_height * len(models)
+        x = Scale((ticks[0], ticks[-1]), (left + 14, left + cell - 38))
+        floor = top + 30 + row_height * len(models)
         drawing.text(left, top + 14, measure.label, cls="panel", anchor="start")
-        good = "→ better" if measure.higher_is_better else "→ 0 is better"
-        drawing.text(left + cell - 16, top + 14, good, cls="tick small", anchor="end")
+        good = "better →" if measure.higher_is_better else "← better"
+        drawing.text(left + cell - 30, top + 14, good, cls="tick small", anchor="end")
         for tick in ticks:
             drawing.line(x(tick), top + 24, x(tick), floor, cls="zero" if tick == 0 else "grid")
             drawing.text(x(tick), floor + 15, percent(tick / 100, 0 if tick % 1 == 0 else 1),
@@ -218,7 +224,7 @@ def noise_chart(frame: pd.DataFrame, styles: Mapping[str, Style], *, label: str)
         styles: Style by model name.
         label: For screen readers.
     """
-    width, row_height, left = 720, 34, 190
+    width, row_height, left = 1040, 34, 210
     height = row_height * len(frame) + 34
     shown = ["fairness", "fairness_low", "fairness_high", "fairness_debiased", "floor_low"]
     values = finite(pd.concat([frame[column] for column in shown]))
@@ -267,7 +273,6 @@ def legend_mark(style: Style) -> Markup:
     drawing = Drawing(22, 14, "")
     drawing.root.set("aria-hidden", "true")
     group = drawing.add("g", cls=f"series s-{style.slot}")
-    dashed = {"stroke_dasharray": style.dash} if style.dash else {}
-    drawing.path([(0, 7), (22, 7)], cls="trend", parent=group, **dashed)
+    drawing.path([(0, 7), (22, 7)], cls="trend", parent=group, dash=style.dash)
     drawing.marker(11, 7, style, size=4.4, parent=group)
     return drawing.markup()

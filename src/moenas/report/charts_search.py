@@ -1,7 +1,8 @@
 """Drawings of the search and of pruning.
 
-One function = one drawing: a data frame in, an inline SVG out. Drawings carry no colours: the page's
-CSS gives them, in light, dark and print. Marks that explain themselves on hover carry ``data-tip``.
+One function = one drawing: a data frame in, an inline SVG out. Drawings carry no colours: the
+page's CSS gives them, in light, dark and print. Marks that explain themselves on hover carry
+``data-tip``.
 """
 
 from __future__ import annotations
@@ -15,7 +16,6 @@ from markupsafe import Markup
 from moenas.report.measures import millions, percent
 from moenas.report.svg import Drawing, Scale, finite, known, nice_ticks
 from moenas.report.theme import Style
-
 
 OBJECTIVES = {
     "balanced_accuracy": "Balanced accuracy, %",
@@ -44,12 +44,16 @@ def pareto_matrix(frame: pd.DataFrame, *, floor: float | None, label: str) -> Ma
         for axis in axes
     }
     ticks = {axis: nice_ticks(float(v.min()), float(v.max()), 4) for axis, v in scaled.items()}
-    cell_w, cell_h, gap, left, bottom = 216, 150, 14, 58, 46
+    cell_w, cell_h, gap, left, bottom = 230, 156, 14, 58, 46
     count = len(axes) - 1
     width, height = left + count * (cell_w + gap), count * (cell_h + gap) + bottom
     drawing = Drawing(width, height, label)
     order = data.assign(rank=data["on_front"].astype(int) + data["feasible"].astype(int))
     order = order.sort_values("rank", kind="stable")
+    kinds = [
+        "infeasible" if not feasible else "front" if on_front else "plain"
+        for feasible, on_front in zip(order["feasible"], order["on_front"], strict=True)
+    ]
     for row in range(count):
         for column in range(row + 1):
             xa, ya = axes[column], axes[row + 1]
@@ -61,27 +65,28 @@ def pareto_matrix(frame: pd.DataFrame, *, floor: float | None, label: str) -> Ma
             for tick in ticks[xa]:
                 drawing.line(x(tick), y0 + 1, x(tick), y0 + cell_h - 1, parent=panel)
                 if row == count - 1:
-                    drawing.text(x(tick), y0 + cell_h + 15, f"{tick:g}", cls="tick small")
+                    drawing.text(x(tick), y0 + cell_h + 15, _plain(tick), cls="tick small")
             for tick in ticks[ya]:
                 drawing.line(x0 + 1, y(tick), x0 + cell_w - 1, y(tick), parent=panel)
                 if column == 0:
-                    drawing.text(x0 - 6, y(tick) + 3.5, f"{tick:g}", cls="tick small", anchor="end")
-            if floor is not None and xa == "balanced_accuracy" and (
-                ticks[xa][0] < 100 * floor < ticks[xa][-1]
+                    drawing.text(
+                        x0 - 6, y(tick) + 3.5, _plain(tick), cls="tick small", anchor="end"
+                    )
+            if (
+                floor is not None
+                and xa == "balanced_accuracy"
+                and (ticks[xa][0] < 100 * floor < ticks[xa][-1])
             ):
                 drawing.line(
                     x(100 * floor), y0 + 1, x(100 * floor), y0 + cell_h - 1, cls="threshold",
                     parent=panel,
                     data_tip=f"Least balanced accuracy of a feasible trial: {percent(floor)} %",
                 )  # fmt: skip
-            for trial in order.index:
-                kind = "front" if data.at[trial, "on_front"] else "plain"
-                if not data.at[trial, "feasible"]:
-                    kind = "infeasible"
+            for trial, kind, number in zip(order.index, kinds, order["number"], strict=True):
                 drawing.add(
                     "circle", panel, cls=f"trial t-{kind}",
                     cx=float(x(scaled[xa][trial])), cy=float(y(scaled[ya][trial])),
-                    r=4.2 if kind == "front" else 3.2, data_trial=int(data.at[trial, "number"]),
+                    r=4.2 if kind == "front" else 3.2, data_trial=int(number),
                 )  # fmt: skip
             if row == count - 1:
                 drawing.text(x0 + cell_w / 2, y0 + cell_h + 34, _better(xa), cls="axis")
@@ -91,6 +96,10 @@ def pareto_matrix(frame: pd.DataFrame, *, floor: float | None, label: str) -> Ma
                     14, middle, _better(ya), cls="axis", transform=f"rotate(-90 14 {middle:g})"
                 )
     return drawing.markup()
+
+
+def _plain(tick: float) -> str:
+    return f"{tick:g}".replace("-", "−")
 
 
 def _better(axis: str) -> str:
@@ -118,7 +127,7 @@ def line_chart(
     x_label: str,
     y_label: str,
     label: str,
-    width: int = 720,
+    width: int = 1040,
     tip: Callable[[float, float], str],
 ) -> Markup:
     """Draw one rising staircase (the hypervolume of the search).
@@ -165,7 +174,7 @@ PRUNED_MEASURES = {
 
 
 def pruning_chart(
-    frame: pd.DataFrame, thresholds: Mapping[str, float], *, label: str, width: int = 960
+    frame: pd.DataFrame, thresholds: Mapping[str, float], *, label: str, width: int = 1040
 ) -> Markup:
     """Draw the qualities and, below on the same axis, the size, by experts removed (Fig. 9).
 
@@ -173,7 +182,7 @@ def pruning_chart(
         frame: `tables.pruning`.
         thresholds: Least allowed value (0-1) by measure; drawn dashed.
         label: For screen readers.
-        width: 960 for a desk, 380 for a phone.
+        width: In pixels; below 600 it is drawn for a phone.
     """
     narrow = width < 600
     left, right = (40, 10) if narrow else (52, 160)
@@ -201,7 +210,7 @@ def pruning_chart(
             level = y(100 * thresholds[key])
             drawing.line(left, level, width - right, level, cls="whisker", parent=group,
                          stroke_dasharray="2 5",
-                         data_tip=f"{name} may not fall below {percent(thresholds[key])} %")  # fmt: skip
+                         data_tip=f"{name}: at least {percent(thresholds[key])} %")  # fmt: skip
         points = [(x(row.step), y(100 * getattr(row, key))) for row in rows.itertuples()]
         drawing.path(points, cls="trend", parent=group)
         style = Style(slot, "", "o", "")
@@ -220,14 +229,14 @@ def pruning_chart(
     for tick in size_ticks:
         drawing.line(left, size(tick), width - right, size(tick))
         drawing.text(left - 8, size(tick) + 4, f"{tick:g}", anchor="end")
-    bar = max(2.0, min(22.0, (width - left - right) / (last + 1) * 0.6))
+    steps = [(x(step), size(value)) for step, value in zip(sizes["step"], counts, strict=True)]
+    drawing.path(steps, cls="accent-line", step=True)
     for row, value in zip(sizes.itertuples(), counts, strict=True):
         removed = ""
         if row.step > 0 and row.removed_layer is not None and known(row.removed_expert):
             removed = f"; removed expert {row.removed_expert:.0f} of layer {row.removed_layer}"
         drawing.add(
-            "rect", cls="bar", x=x(row.step) - bar / 2, y=size(value), width=bar,
-            height=max(1.0, size(size_ticks[0]) - size(value)), rx=1,
+            "circle", cls="size-point", cx=x(row.step), cy=size(value), r=3.2,
             data_tip=f"Step {row.step}: {millions(row.parameters)} M parameters{removed}",
         )  # fmt: skip
     for tick in nice_ticks(0, last, 5 if narrow else 10):

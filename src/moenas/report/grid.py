@@ -23,8 +23,8 @@ class Mark:
 
     @property
     def sign(self) -> str:
-        """``▲`` better, ``▼`` worse, ``·`` undecided."""
-        return {"better": "▲", "worse": "▼"}.get(self.outcome, "·")
+        """``▲`` better, ``▼`` worse, ``≈`` undecided."""
+        return {"better": "▲", "worse": "▼"}.get(self.outcome, "≈")
 
 
 @dataclasses.dataclass(frozen=True)

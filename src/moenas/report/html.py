@@ -25,11 +25,11 @@ from moenas.report.measures import (
 )
 from moenas.report.paper_table import paper_table
 from moenas.report.results import Comparison, Pruning, Results, SearchSummary, Trial, read_results
-from moenas.report.theme import Style, styles
+from moenas.report.theme import LIGHT_LABELS, Style, styles
 from moenas.report.verdict import badge
 from moenas.runs import RunFolder, write_text
 
-WIDE, NARROW = 960, 380
+WIDE, NARROW = 1040, 360
 """Widths of the drawings for a desk and for a phone, in CSS pixels."""
 
 
@@ -101,7 +101,9 @@ def _context(results: Results) -> dict[str, Any]:
         "explored": _search_context(results.trials, search) if results.trials else None,
         "volume": _volume_context(search) if search and len(search.hypervolume) > 1 else None,
         "pruned": _pruning_context(results.pruning) if results.pruning else None,
-        "counts": sections.counts_grid(tables.counts(summary)) if data and data.counts else None,
+        "counts": sections.counts_grid(tables.counts(summary))
+        if summary and data and data.counts
+        else None,
         "stages": _stages_context(results),
         "paper": _paper_grid(),
         "settings": json.dumps(results.settings, indent=2, ensure_ascii=False, default=str),
@@ -149,8 +151,6 @@ def _comparison_context(results: Results, comparison: Comparison) -> dict[str, A
     tones, lights = tables.tones(comparison), tables.lights(comparison)
     differences, noise = tables.differences(comparison), tables.noise(comparison)
     shown = differences[differences["measure"].isin(list(MEASURES))]
-    interval = {"mean": "Accuracy, %", "low": "Low", "high": "High"}
-    fractions = {name: percent for name in ("mean", "low", "high")}
     points = {name: lambda v: percent(v, signed=True) for name in ("difference", "low", "high")}
     probabilities = {name: lambda v: number(v, 3) for name in ("p", "p_holm", "p_value")}
     names = {key: measure.label for key, measure in MEASURES.items()}
@@ -207,13 +207,7 @@ def _comparison_context(results: Results, comparison: Comparison) -> dict[str, A
             "narrow": charts_compare.interval_chart(
                 tones, look, axis="tone", label=label, width=NARROW, connect=True
             ),
-            "grid": plain_grid(
-                tones,
-                "accuracy-per-tone.csv",
-                {"model": "Model", "category": "Tone", "n": "Images", **interval},
-                fractions,
-                slots,
-            ),
+            "grid": sections.category_grid(tones, look, {}, "accuracy-per-tone.csv"),
         }
     if lights["mean"].notna().any():
         label = (
@@ -227,19 +221,7 @@ def _comparison_context(results: Results, comparison: Comparison) -> dict[str, A
             "narrow": charts_compare.interval_chart(
                 lights, look, axis="light", label=label, width=NARROW
             ),
-            "grid": plain_grid(
-                lights,
-                "accuracy-per-light.csv",
-                {
-                    "model": "Model",
-                    "category": "Light",
-                    "n": "Images",
-                    **interval,
-                    "mean": "Balanced accuracy, %",
-                },
-                fractions,
-                slots,
-            ),
+            "grid": sections.category_grid(lights, look, LIGHT_LABELS, "accuracy-per-light.csv"),
         }
     if len(noise) and noise["fairness"].notna().any():
         context["noise"] = {

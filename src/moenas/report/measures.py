@@ -65,7 +65,7 @@ MEASURES: dict[str, Measure] = {
         ),
         Measure(
             "gap_lightest_darkest",
-            "Gap lightest − darkest",
+            "Gap light to dark",
             "points",
             False,
             "Accuracy on the lightest tone minus accuracy on the darkest.",

@@ -16,5 +16,7 @@ def paper_table() -> pd.DataFrame:
         (fractions, 0-1) and ``parameters_millions``. ``accuracy`` is over images that all show a
         person, so it is a recall; it cannot be compared with a balanced accuracy.
     """
-    with resources.files("moenas.report").joinpath("paper_table.csv").open(encoding="utf-8") as file:
+    with (
+        resources.files("moenas.report").joinpath("paper_table.csv").open(encoding="utf-8") as file
+    ):
         return pd.read_csv(file)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 
 import pandas as pd
 from markupsafe import Markup
@@ -13,6 +14,7 @@ from moenas.report.charts_search import expert_glyph
 from moenas.report.grid import Cell, Grid, Mark, Row
 from moenas.report.measures import MEASURES, duration, millions, number, percent
 from moenas.report.results import ComparedModel, Comparison, Difference, Estimate, Trial
+from moenas.report.svg import known
 from moenas.report.tables import OUTCOME, csv_uri
 from moenas.report.theme import Style
 
@@ -105,13 +107,13 @@ def cards(
     base = next((model for model in shown if model.role == "base"), None)
     ratio = ""
     if base and hero is not base and base.parameters:
-        ratio = f"{number(hero.parameters / base.parameters, 2)} × the base model"
+        ratio = f"{number(hero.parameters / base.parameters, 2)} × base"
     result.append(
         Card(
             label="Size",
-            unit="M parameters",
+            unit="M",
             text=millions(hero.parameters),
-            interval="exact",
+            interval="parameters",
             change=ratio,
             outcome="",
             meaning="Parameters of the whole network; compute per image hardly grows with experts.",
@@ -123,7 +125,7 @@ def cards(
 
 def _lines(
     shown: list[ComparedModel],
-    triples: dict[str, tuple[float | None, float | None, float | None]],
+    triples: Mapping[str, tuple[float | None, float | None, float | None]],
     styles: dict[str, Style],
     digits: int,
 ) -> tuple[CardLine, ...]:
@@ -161,8 +163,11 @@ def leaderboard_grid(comparison: Comparison, styles: dict[str, Style]) -> Grid:
         )
         cells = [
             Cell(name, sub=sub),
-            Cell(millions(model.parameters), value=model.parameters),
-            Cell("–" if model.macs is None else number(model.macs / 1e6, 0), value=model.macs),
+            Cell(
+                millions(model.parameters),
+                value=model.parameters,
+                sub="" if model.macs is None else f"{number(model.macs / 1e6, 0)} M MACs",
+            ),
         ]
         for key in MEASURES:
             estimate = model.report.get(key) or Estimate(None)
@@ -175,9 +180,9 @@ def leaderboard_grid(comparison: Comparison, styles: dict[str, Style]) -> Grid:
                 )
             )
         rows.append(Row(tuple(cells), slot=styles[name].slot))
-    headers = ["Model", "Size, M", "Compute, M MACs"]
+    headers = ["Model", "Size, M"]
     headers += [f"{m.label}, {'%' if m.unit == '%' else 'pts'}" for m in MEASURES.values()]
-    hints = ["", "Parameters in millions", "Multiply-adds for one image, in millions"]
+    hints = ["", "Parameters, and multiply-adds (MACs) for one image, in millions"]
     hints += [measure.meaning for measure in MEASURES.values()]
     return Grid(tuple(headers), tuple(rows), csv_uri(frame), "leaderboard.csv", tuple(hints))
 
@@ -204,7 +209,7 @@ def _detail(difference: Difference) -> str:
 def _change(difference: Difference | None) -> str:
     if difference is None or difference.difference is None:
         return ""
-    return f"{percent(difference.difference, signed=True)} against the base model"
+    return f"{percent(difference.difference, signed=True)} points vs base"
 
 
 def verdict_grid(comparison: Comparison, styles: dict[str, Style]) -> list[Row]:
@@ -252,9 +257,44 @@ def trials_grid(trials: tuple[Trial, ...]) -> Grid:
                 trial=trial.number,
             )
         )
-    headers = ("Trial", "Experts by layer", "Status", "Size, M", "Balanced accuracy, %")
-    headers += ("Fairness, %", "Robustness, %", "Generalisation, pts", "Time")
-    return Grid(headers, tuple(rows), csv_uri(tables.trials(trials)), "trials.csv")
+    headers = ["Trial", "Experts by layer", "Status", "Size, M", "Balanced accuracy, %"]
+    headers += ["Fairness, %", "Robustness, %", "Generalisation, pts", "Time"]
+    return Grid(tuple(headers), tuple(rows), csv_uri(tables.trials(trials)), "trials.csv")
+
+
+def category_grid(
+    frame: pd.DataFrame, styles: dict[str, Style], names: dict[str, str], file_name: str
+) -> Grid:
+    """Return a table of means with intervals, a row a model and a column a category.
+
+    Args:
+        frame: `tables.tones` or `tables.lights`; the download keeps its long form.
+        styles: Style by model name.
+        names: Heading by category, in order; categories that the frame lacks are left out.
+        file_name: Name of the download.
+    """
+    present = set(frame["category"].astype(str))
+    columns = [key for key in names if key in present]
+    columns += sorted(present.difference(names), key=lambda key: (len(key), key))
+    rows = []
+    for model in dict.fromkeys(frame["model"]):
+        part = frame[frame["model"] == model]
+        by_category = {str(row.category): row for row in part.itertuples()}
+        cells = [Cell(model)]
+        for key in columns:
+            row = by_category.get(key)
+            if row is None or not known(row.mean):
+                cells.append(Cell("–"))
+                continue
+            low, high = (v if known(v) else None for v in (row.low, row.high))
+            estimate = Estimate(row.mean, low, high)
+            cells.append(Cell(percent(row.mean), value=row.mean, sub=_range(estimate)))
+        rows.append(Row(tuple(cells), slot=styles[model].slot))
+    headers = []
+    for key in columns:
+        images = frame.loc[frame["category"].astype(str) == key, "n"].max()
+        headers.append(f"{names.get(key, key)} (n = {images})")
+    return Grid(("Model", *headers), tuple(rows), csv_uri(frame), file_name)
 
 
 def counts_grid(frame: pd.DataFrame) -> Grid:

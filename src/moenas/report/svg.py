@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import xml.etree.ElementTree as ET
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import pandas as pd
 from markupsafe import Markup
@@ -71,9 +72,9 @@ class Drawing:
         tag: str,
         parent: ET.Element | None = None,
         *,
-        text: str | None = None,
-        cls: str | None = None,
-        **attributes: object,
+        text: str = "",
+        cls: str = "",
+        **attributes: Any,
     ) -> ET.Element:
         """Append an element; ``_`` in attribute names becomes ``-``, numbers get two decimals."""
         element = ET.SubElement(self.root if parent is None else parent, tag)
@@ -82,7 +83,7 @@ class Drawing:
         for name, value in attributes.items():
             written = f"{value:.2f}".rstrip("0").rstrip(".") if isinstance(value, float) else value
             element.set(name.replace("_", "-"), str(written))
-        element.text = text
+        element.text = text or None
         return element
 
     def text(
@@ -94,7 +95,7 @@ class Drawing:
         cls: str = "tick",
         anchor: str = "middle",
         parent: ET.Element | None = None,
-        **attributes: object,
+        **attributes: Any,
     ) -> ET.Element:
         """Append a text whose baseline starts, centres or ends at (x, y)."""
         return self.add(
@@ -111,7 +112,7 @@ class Drawing:
         *,
         cls: str = "grid",
         parent: ET.Element | None = None,
-        **attributes: object,
+        **attributes: Any,
     ) -> ET.Element:
         """Append a straight line."""
         return self.add(
@@ -126,9 +127,12 @@ class Drawing:
         cls: str,
         parent: ET.Element | None = None,
         step: bool = False,
-        **attributes: object,
+        dash: str = "",
+        **attributes: Any,
     ) -> ET.Element:
         """Append an open line through points, as a staircase where ``step``."""
+        if dash:
+            attributes["stroke_dasharray"] = dash
         parts: list[str] = []
         for x, y in points:
             if not parts:
@@ -147,7 +151,7 @@ class Drawing:
         *,
         size: float = 5.0,
         parent: ET.Element | None = None,
-        **attributes: object,
+        **attributes: Any,
     ) -> ET.Element:
         """Append a model's mark; its shape tells models apart without colour."""
         shapes: dict[str, Sequence[tuple[float, float]]] = {

@@ -87,7 +87,9 @@ def differences(comparison: Comparison) -> pd.DataFrame:
     columns = [
         *("model", "against", "measure", "difference", "low", "high", "p", "p_holm", "outcome")
     ]
-    return _numeric(pd.DataFrame(rows, columns=columns), skip=("model", "against", "measure", "outcome"))
+    return _numeric(
+        pd.DataFrame(rows, columns=columns), skip=("model", "against", "measure", "outcome")
+    )
 
 
 def noise(comparison: Comparison) -> pd.DataFrame:
@@ -226,7 +228,9 @@ def csv_uri(frame: pd.DataFrame) -> str:
 
 
 def _neutral(value: object) -> object:
-    if isinstance(value, str) and value.lstrip(" ").startswith(("=", "+", "-", "@", "\t", "\r", "\n")):
+    if isinstance(value, str) and value.lstrip(" ").startswith(
+        ("=", "+", "-", "@", "\t", "\r", "\n")
+    ):
         return "'" + value
     return value
 

@@ -1,0 +1,258 @@
+"""The paper's figures for print: one function = one figure, a data frame in, a matplotlib one out.
+
+They start from the same frames (`tables`) as the web page. `save_figures` writes them to the run.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+
+from moenas.errors import ConfigError
+from moenas.report import tables
+from moenas.report.results import read_results
+from moenas.report.theme import LIGHT_LABELS, MONK_SCALE, Style, styles
+from moenas.runs import RunFolder, write_bytes
+
+FORMATS = ("png", "pdf", "svg")
+"""What `save_figures` can write."""
+
+COLUMN, PAGE = 3.5, 7.16
+"""Widths of one and of two columns of the paper's format, in inches."""
+
+_STYLE: Any = {
+    "font.size": 8,
+    "axes.labelsize": 8,
+    "legend.fontsize": 7,
+    "xtick.labelsize": 7,
+    "ytick.labelsize": 7,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": "#e4e7ea",
+    "grid.linewidth": 0.6,
+    "axes.edgecolor": "#5b6470",
+    "axes.linewidth": 0.7,
+    "lines.linewidth": 1.1,
+    "lines.markersize": 4,
+    "legend.frameon": False,
+    "pdf.fonttype": 42,
+    "svg.fonttype": "none",
+    "svg.hashsalt": "moenas",
+    "savefig.dpi": 300,
+}
+
+
+def accuracy_per_tone(frame: pd.DataFrame, look: Mapping[str, Style]) -> Figure:
+    """Draw accuracy over the ten Monk tones with intervals, a line a model (the paper's Fig. 7).
+
+    Args:
+        frame: `tables.tones`.
+        look: Style by model name.
+    """
+    figure, axes = _figure(PAGE, 2.9)
+    categories = sorted(set(frame["category"]))
+    _dodged(axes, frame, look, categories, connect=True)
+    axes.set_xlabel("Skin tone (Monk scale)")
+    axes.set_ylabel("Accuracy (%)")
+    axes.set_xticks(range(len(categories)), [str(category) for category in categories])
+    for index, category in enumerate(categories):
+        if category in MONK_SCALE:
+            swatch = Rectangle(
+                (index - 0.3, 0.0), 0.6, 0.035, transform=axes.get_xaxis_transform(),
+                facecolor=MONK_SCALE[category], edgecolor="#5b6470", linewidth=0.4, zorder=4,
+            )  # fmt: skip
+            axes.add_patch(swatch)
+    _legend(figure, len(look))
+    return figure
+
+
+def accuracy_per_light(frame: pd.DataFrame, look: Mapping[str, Style]) -> Figure:
+    """Draw balanced accuracy in the four lights with intervals.
+
+    Args:
+        frame: `tables.lights`.
+        look: Style by model name.
+    """
+    figure, axes = _figure(PAGE, 2.6)
+    present = set(frame["category"])
+    categories = [light for light in LIGHT_LABELS if light in present]
+    categories += sorted(present.difference(categories))
+    _dodged(axes, frame, look, categories, connect=False)
+    axes.set_ylabel("Balanced accuracy (%)")
+    axes.set_xticks(range(len(categories)), [LIGHT_LABELS.get(c, c) for c in categories])
+    _legend(figure, len(look))
+    return figure
+
+
+def pareto_front(frame: pd.DataFrame) -> Figure:
+    """Draw fairness, robustness and size against balanced accuracy, the front filled (Fig. 8).
+
+    Args:
+        frame: `tables.trials`; search-half numbers, one seed a trial.
+    """
+    with mpl.rc_context(_STYLE):
+        figure = Figure(figsize=(PAGE, 2.4), layout="constrained")
+        panels = figure.subplots(1, 3)
+    labels = {
+        "fairness": ("Fairness (%)", 100.0),
+        "robustness": ("Robustness (%)", 100.0),
+        "parameters": ("Parameters (M)", 1e-6),
+    }
+    data = frame.dropna(subset=["balanced_accuracy", *labels])
+    groups = [
+        (data[~data["feasible"]], {"facecolors": "none", "edgecolors": "#9aa3ac", "s": 12}),
+        (data[data["feasible"] & ~data["on_front"]], {"color": "#b3bac1", "s": 12}),
+        (data[data["on_front"]], {"color": "#0072b2", "s": 20, "zorder": 3}),
+    ]
+    names = ("infeasible", "feasible", "on the front")
+    for axes, (key, (label, factor)) in zip(panels, labels.items(), strict=True):
+        for name, (part, kind) in zip(names, groups, strict=True):
+            if len(part):
+                axes.scatter(
+                    part["balanced_accuracy"] * 100,
+                    part[key].astype(float) * factor,
+                    linewidths=0.7,
+                    label=name,
+                    **kind,
+                )
+        axes.set_xlabel("Balanced accuracy (%)")
+        axes.set_ylabel(label)
+    panels[0].legend(loc="best", handletextpad=0.2)
+    return figure
+
+
+def pruning_curve(frame: pd.DataFrame) -> Figure:
+    """Draw qualities and size over the experts removed (the paper's Fig. 9).
+
+    Args:
+        frame: `tables.pruning`; search-half numbers.
+    """
+    with mpl.rc_context(_STYLE):
+        figure = Figure(figsize=(COLUMN, 3.2), layout="constrained")
+        upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(2, 1))
+    for key, label, colour, marker in (
+        ("balanced_accuracy", "Balanced accuracy", "#0072b2", "o"),
+        ("fairness", "Fairness", "#009e73", "^"),
+        ("robustness", "Robustness", "#b0578d", "s"),
+    ):
+        part = frame.dropna(subset=[key])
+        if len(part):
+            upper.plot(
+                part["step"].astype(int), part[key] * 100, marker, linestyle="-", color=colour,
+                label=label, markersize=3,
+            )  # fmt: skip
+    upper.set_ylabel("Search half (%)")
+    figure.legend(ncols=3, loc="outside upper center", columnspacing=0.9)
+    sizes = frame.dropna(subset=["parameters"])
+    lower.plot(
+        sizes["step"].astype(int), sizes["parameters"].astype(float) / 1e6, "o-", color="#5b6470",
+        markersize=3,
+    )  # fmt: skip
+    lower.set_ylabel("Size (M)")
+    lower.set_xlabel("Experts removed")
+    lower.xaxis.get_major_locator().set_params(integer=True)
+    return figure
+
+
+def save_figures(run: RunFolder, format: str = "pdf") -> list[Path]:
+    """Write the figures that the run has data for into its folder ``figures``.
+
+    Args:
+        run: A run folder that exists.
+        format: One of `FORMATS`.
+
+    Returns:
+        The files, named after their figures; equal results give equal bytes.
+
+    Raises:
+        ConfigError: The format is unknown.
+        RunFolderError: A file is damaged, or there is nothing to report yet.
+    """
+    if format not in FORMATS:
+        raise ConfigError(f"There is no figure format '{format}'. Known: {', '.join(FORMATS)}.")
+    results = read_results(run)
+    figures: dict[str, Figure] = {}
+    if results.comparison:
+        look = styles(results.comparison.models)
+        tones, lights = tables.tones(results.comparison), tables.lights(results.comparison)
+        if tones["mean"].notna().any():
+            figures["accuracy-per-tone"] = accuracy_per_tone(tones, look)
+        if lights["mean"].notna().any():
+            figures["accuracy-per-light"] = accuracy_per_light(lights, look)
+    if results.trials:
+        figures["pareto-front"] = pareto_front(tables.trials(results.trials))
+    if results.pruning:
+        figures["pruning-curve"] = pruning_curve(tables.pruning(results.pruning))
+    paths = []
+    for name, figure in figures.items():
+        path = run.figures / f"{name}.{format}"
+        write_bytes(path, _encode(figure, format))
+        paths.append(path)
+    return paths
+
+
+def _encode(figure: Figure, kind: str) -> bytes:
+    dates: dict[str, dict[str, Any]] = {
+        "pdf": {"CreationDate": None},
+        "svg": {"Date": None},
+        "png": {},
+    }
+    buffer = io.BytesIO()
+    with mpl.rc_context(_STYLE):
+        figure.savefig(buffer, format=kind, metadata=dates[kind])
+    return buffer.getvalue()
+
+
+def _figure(width: float, height: float) -> tuple[Figure, Axes]:
+    with mpl.rc_context(_STYLE):
+        figure = Figure(figsize=(width, height), layout="constrained")
+        return figure, figure.subplots()
+
+
+def _dodged(
+    axes: Axes,
+    frame: pd.DataFrame,
+    look: Mapping[str, Style],
+    categories: list[Any],
+    *,
+    connect: bool,
+) -> None:
+    models = list(dict.fromkeys(frame["model"]))
+    position = {category: index for index, category in enumerate(categories)}
+    step = 0.62 / max(1, len(models))
+    for index, model in enumerate(models):
+        style = look[model]
+        part = frame[frame["model"] == model].dropna(subset=["mean"])
+        part = part.assign(x=part["category"].map(position)).sort_values("x")
+        x = part["x"] + (index - (len(models) - 1) / 2) * step
+        mean = part["mean"] * 100
+        low, high = part["low"].fillna(part["mean"]) * 100, part["high"].fillna(part["mean"]) * 100
+        line = "none" if not connect else (":" if style.dash else "-")
+        axes.errorbar(
+            x, mean, yerr=[(mean - low).clip(lower=0), (high - mean).clip(lower=0)],
+            fmt=style.marker, linestyle=line, color=style.colour, elinewidth=0.7,
+            markerfacecolor="white" if style.slot == "base" else style.colour,
+            label=_plain(model),
+        )  # fmt: skip
+    axes.grid(visible=False, axis="x")
+
+
+def _legend(figure: Figure, models: int) -> None:
+    figure.legend(ncols=min(models, 4), loc="outside upper center", columnspacing=1.2)
+
+
+def _plain(name: str) -> str:
+    """Keep a name short, from being read as TeX and from being hidden by an underscore."""
+    short = name if len(name) <= 28 else name[:27] + "…"
+    safe = "".join(c for c in short if c.isprintable()).replace("$", r"\$")
+    return " " + safe if safe.startswith("_") else safe
