@@ -204,8 +204,9 @@ def pruning(rng: np.random.Generator) -> dict[str, Any]:
     return {
         "model": "MoENAS-S",
         "start": point(0),
-        "thresholds": {"balanced_accuracy": 0.855, "fairness": 0.84, "robustness": 0.79},
-        "stopped_because": "robustness would fall to 78.6 %, below its threshold of 79.0 %",
+        "thresholds": {"balanced_accuracy": 0.98, "fairness": 0.95, "robustness": 0.98},
+        "accepted": 16,
+        "stopped_because": "robustness would fall from 0.806 to 0.787, below 98% of it",
         "steps": [
             {"step": step, "removed": {"layer": 1 + step % 9, "expert": step % 5,
                                        "usage": 0.002 * step}, **point(step)}

@@ -213,9 +213,9 @@ def pruning_chart(
                          data_tip=f"{name}: at least {percent(thresholds[key])} %")  # fmt: skip
         points = [(x(row.step), y(100 * getattr(row, key))) for row in rows.itertuples()]
         drawing.path(points, cls="trend", parent=group)
-        style = Style(slot, "", "o", "")
+        style, dropped = Style(slot, "", "o", ""), Style(slot, "", "X", "")
         for row, (px, py) in zip(rows.itertuples(), points, strict=True):
-            drawing.marker(px, py, style, size=3.4, parent=group,
+            drawing.marker(px, py, style if row.kept else dropped, size=3.4, parent=group,
                            data_tip=f"{name} after {row.step} removed: "
                            f"{percent(getattr(row, key))} %")  # fmt: skip
         ends.append((points[-1][1], name, slot))
@@ -230,7 +230,7 @@ def pruning_chart(
         drawing.line(left, size(tick), width - right, size(tick))
         drawing.text(left - 8, size(tick) + 4, f"{tick:g}", anchor="end")
     steps = [(x(step), size(value)) for step, value in zip(sizes["step"], counts, strict=True)]
-    drawing.path(steps, cls="accent-line", step=True)
+    drawing.path(steps, cls="accent-line")
     for row, value in zip(sizes.itertuples(), counts, strict=True):
         removed = ""
         if row.step > 0 and row.removed_layer is not None and known(row.removed_expert):

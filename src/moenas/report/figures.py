@@ -52,6 +52,7 @@ _STYLE: Any = {
 }
 
 
+@mpl.rc_context(_STYLE)
 def accuracy_per_tone(frame: pd.DataFrame, look: Mapping[str, Style]) -> Figure:
     """Draw accuracy over the ten Monk tones with intervals, a line a model (the paper's Fig. 7).
 
@@ -76,6 +77,7 @@ def accuracy_per_tone(frame: pd.DataFrame, look: Mapping[str, Style]) -> Figure:
     return figure
 
 
+@mpl.rc_context(_STYLE)
 def accuracy_per_light(frame: pd.DataFrame, look: Mapping[str, Style]) -> Figure:
     """Draw balanced accuracy in the four lights with intervals.
 
@@ -94,15 +96,15 @@ def accuracy_per_light(frame: pd.DataFrame, look: Mapping[str, Style]) -> Figure
     return figure
 
 
+@mpl.rc_context(_STYLE)
 def pareto_front(frame: pd.DataFrame) -> Figure:
     """Draw fairness, robustness and size against balanced accuracy, the front filled (Fig. 8).
 
     Args:
         frame: `tables.trials`; search-half numbers, one seed a trial.
     """
-    with mpl.rc_context(_STYLE):
-        figure = Figure(figsize=(PAGE, 2.4), layout="constrained")
-        panels = figure.subplots(1, 3)
+    figure = Figure(figsize=(PAGE, 2.4), layout="constrained")
+    panels = figure.subplots(1, 3)
     labels = {
         "fairness": ("Fairness (%)", 100.0),
         "robustness": ("Robustness (%)", 100.0),
@@ -127,19 +129,20 @@ def pareto_front(frame: pd.DataFrame) -> Figure:
                 )
         axes.set_xlabel("Balanced accuracy (%)")
         axes.set_ylabel(label)
-    panels[0].legend(loc="best", handletextpad=0.2)
+    handles, shown = panels[0].get_legend_handles_labels()
+    figure.legend(handles, shown, ncols=3, loc="outside upper center", handletextpad=0.2)
     return figure
 
 
+@mpl.rc_context(_STYLE)
 def pruning_curve(frame: pd.DataFrame) -> Figure:
     """Draw qualities and size over the experts removed (the paper's Fig. 9).
 
     Args:
         frame: `tables.pruning`; search-half numbers.
     """
-    with mpl.rc_context(_STYLE):
-        figure = Figure(figsize=(COLUMN, 3.2), layout="constrained")
-        upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(2, 1))
+    figure = Figure(figsize=(COLUMN, 3.2), layout="constrained")
+    upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(2, 1))
     for key, label, colour, marker in (
         ("balanced_accuracy", "Balanced accuracy", "#0072b2", "o"),
         ("fairness", "Fairness", "#009e73", "^"),
@@ -214,9 +217,8 @@ def _encode(figure: Figure, kind: str) -> bytes:
 
 
 def _figure(width: float, height: float) -> tuple[Figure, Axes]:
-    with mpl.rc_context(_STYLE):
-        figure = Figure(figsize=(width, height), layout="constrained")
-        return figure, figure.subplots()
+    figure = Figure(figsize=(width, height), layout="constrained")
+    return figure, figure.subplots()
 
 
 def _dodged(

@@ -92,6 +92,7 @@ def _context(results: Results) -> dict[str, Any]:
         "summary": summary,
         "data": data,
         "search": search,
+        "seeds": max((len(m.seeds) for m in comparison.models), default=0) if comparison else 0,
         "version": metadata.version("moenas"),
         "badge": badge(comparison),
         "verdict": verdict,
@@ -312,7 +313,7 @@ def _volume_context(search: SearchSummary) -> dict[str, Any]:
 
 def _pruning_context(pruning: Pruning) -> dict[str, Any]:
     frame = tables.pruning(pruning)
-    thresholds = {key: value for key, value in pruning.thresholds.items() if value is not None}
+    thresholds = pruning.least()
     has_quality = any(frame[key].notna().any() for key in charts_search.PRUNED_MEASURES)
     label = (
         f"Quality and size of {pruning.model} over {len(pruning.steps)} pruning steps; the table "
@@ -320,7 +321,7 @@ def _pruning_context(pruning: Pruning) -> dict[str, Any]:
     )
     return {
         "data": pruning,
-        "last": pruning.steps[-1] if pruning.steps else pruning.start,
+        "last": (pruning.start, *pruning.steps)[pruning.kept],
         "thresholds": thresholds,
         "wide": charts_search.pruning_chart(frame, thresholds, label=label, width=WIDE)
         if has_quality
@@ -333,6 +334,7 @@ def _pruning_context(pruning: Pruning) -> dict[str, Any]:
             "pruning.csv",
             {
                 "step": "Removed",
+                "kept": "Kept",
                 "removed_layer": "Layer",
                 "removed_expert": "Expert",
                 "usage": "Usage, %",

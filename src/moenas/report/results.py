@@ -199,13 +199,32 @@ class PruningPoint:
 
 @dataclasses.dataclass(frozen=True)
 class Pruning:
-    """``pruned/curve.json``."""
+    """``pruned/curve.json``.
+
+    ``thresholds``: for each quality the share of its starting value that had to remain.
+    ``accepted``: how many of the steps were kept; a last step that broke a threshold was not.
+    """
 
     model: str
     start: PruningPoint
     steps: tuple[PruningPoint, ...] = ()
     thresholds: dict[str, Number] = dataclasses.field(default_factory=dict)
     stopped_because: str | None = None
+    accepted: int | None = None
+
+    @property
+    def kept(self) -> int:
+        """Number of experts that stayed removed."""
+        return len(self.steps) if self.accepted is None else min(self.accepted, len(self.steps))
+
+    def least(self) -> dict[str, float]:
+        """Return the least allowed value of each quality, 0-1."""
+        result = {}
+        for name, share in self.thresholds.items():
+            start = getattr(self.start, name, None)
+            if share is not None and isinstance(start, float):
+                result[name] = share * start
+        return result
 
 
 @dataclasses.dataclass(frozen=True)

@@ -293,7 +293,7 @@ def category_grid(
     headers = []
     for key in columns:
         images = frame.loc[frame["category"].astype(str) == key, "n"].max()
-        headers.append(f"{names.get(key, key)} (n = {images})")
+        headers.append(f"{names.get(key, key)} (n\u00a0=\u00a0{images})")
     return Grid(("Model", *headers), tuple(rows), csv_uri(frame), file_name)
 
 

@@ -163,6 +163,7 @@ def pruning(pruning: Pruning) -> pd.DataFrame:
         rows.append(
             {
                 "step": step,
+                "kept": step <= pruning.kept,
                 "removed_layer": removed.layer if removed else None,
                 "removed_expert": removed.expert if removed else None,
                 "usage": removed.usage if removed else None,
@@ -174,7 +175,7 @@ def pruning(pruning: Pruning) -> pd.DataFrame:
                 "overfitting": point.overfitting,
             }
         )
-    return _numeric(pd.DataFrame(rows), skip=("removed_layer",))
+    return _numeric(pd.DataFrame(rows), skip=("removed_layer", "kept"))
 
 
 def counts(summary: Summary) -> pd.DataFrame:

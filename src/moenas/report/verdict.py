@@ -39,7 +39,9 @@ def _outcome(model: ComparedModel) -> Outcome:
     if not references:
         return "not compared"
     decided = {
-        measure: [reference[measure].better for reference in references if measure in reference]
+        measure: [
+            reference[measure].better if measure in reference else None for reference in references
+        ]
         for measure in HEADLINE
     }
     won_all = any(outcomes and all(outcomes) for outcomes in decided.values())

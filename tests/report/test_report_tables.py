@@ -1,0 +1,70 @@
+from __future__ import annotations
+
+import io
+
+import pandas as pd
+import pytest
+from synthetic_run import MEASURES
+
+from moenas.report import tables
+from moenas.report.results import read_results
+from moenas.runs import read_json
+
+
+@pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t", "\r", "\n", "  ="])
+def test_text_that_starts_a_formula_is_neutralised(start):
+    frame = pd.DataFrame({start + "head": [start + "1+1", "fine"], "number": [-1.5, 2.0]})
+    back = pd.read_csv(io.StringIO(tables.csv_text(frame)), keep_default_na=False)
+    assert back.columns[0].startswith("'")
+    assert back.iloc[0, 0].startswith("'")
+    assert back.iloc[1, 0] == "fine"
+    assert back["number"].tolist() == [-1.5, 2.0]
+
+
+def test_leaderboard_puts_references_first_and_keeps_every_number(full_run):
+    data = read_json(full_run.comparison)
+    results = read_results(full_run)
+    frame = tables.leaderboard(results.comparison).set_index("model")
+    assert list(frame["role"])[:2] == ["base", "wider"]
+    for model in data["models"]:
+        for key in MEASURES:
+            estimate = model["report"][key]
+            row = frame.loc[model["name"]]
+            assert (row[key], row[f"{key}_low"], row[f"{key}_high"]) == (
+                estimate["mean"], estimate["low"], estimate["high"]
+            )  # fmt: skip
+
+
+def test_tones_lights_and_differences_have_a_row_each(full_run):
+    comparison = read_results(full_run).comparison
+    assert len(tables.tones(comparison)) == 6 * 10
+    assert len(tables.lights(comparison)) == 6 * 4
+    differences = tables.differences(comparison)
+    assert len(differences) == 4 * 2 * len(MEASURES)
+    assert set(differences["outcome"]) == {"better", "undecided"}
+
+
+def test_pruning_marks_what_was_kept_and_gives_least_values(full_run):
+    pruning = read_results(full_run).pruning
+    frame = tables.pruning(pruning)
+    assert frame["kept"].tolist() == [True] * 17 + [False]
+    assert frame["parameters"].is_monotonic_decreasing
+    assert pruning.least()["robustness"] == pytest.approx(0.98 * pruning.start.robustness)
+
+
+def test_trials_have_a_column_a_layer_and_failures_stay_empty(full_run):
+    frame = tables.trials(read_results(full_run).trials)
+    assert [f"e{layer}" for layer in range(1, 10)] == [c for c in frame if c[0] == "e"]
+    failed = frame[frame["state"] == "FAIL"]
+    assert len(failed) == 1
+    assert failed["fairness"].isna().all()
+
+
+def test_counts_and_stages(full_run):
+    summary = read_results(full_run).summary
+    counts = tables.counts(summary).set_index("split")
+    assert counts.loc["train", "tone 10"] == 95
+    assert list(counts.columns[:3]) == ["n", "positives", "tone 1"]
+    stages = tables.stages(summary)
+    assert stages["share"].sum() == pytest.approx(1)
+    assert stages["stage"].iloc[2] == "search"
