@@ -3,34 +3,18 @@
 from __future__ import annotations
 
 import base64
+import functools
 import hashlib
-import json
-from importlib import metadata, resources
+from importlib import resources
 from pathlib import Path
-from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from moenas.report import charts_compare, charts_search, sections, tables
-from moenas.report.grid import plain_grid
-from moenas.report.measures import (
-    HEADLINE,
-    MEASURES,
-    duration,
-    millions,
-    number,
-    percent,
-    size_of,
-)
-from moenas.report.paper_table import paper_table
-from moenas.report.results import Comparison, Pruning, Results, SearchSummary, Trial, read_results
-from moenas.report.theme import LIGHT_LABELS, Style, styles
-from moenas.report.verdict import badge
+from moenas.report.content import content
+from moenas.report.measures import duration, millions, number, percent, size_of
+from moenas.report.results import Results, read_results
 from moenas.runs import RunFolder, write_text
-
-WIDE, NARROW = 1040, 360
-"""Widths of the drawings for a desk and for a phone, in CSS pixels."""
 
 
 def render(run: RunFolder) -> Path:
@@ -56,6 +40,20 @@ def page(results: Results) -> str:
     """
     script = _asset("report.js")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    return (
+        _environment()
+        .get_template("report.html.j2")
+        .render(
+            style=Markup(_asset("report.css")),  # noqa: S704 - our own file
+            script=Markup(script),  # noqa: S704 - our own file
+            script_hash=digest,
+            **content(results),
+        )
+    )
+
+
+@functools.cache
+def _environment() -> Environment:
     environment = Environment(
         loader=PackageLoader("moenas.report", "templates"),
         autoescape=True,
@@ -70,327 +68,8 @@ def page(results: Results) -> str:
         "duration": duration,
         "bytes": size_of,
     }
-    return environment.get_template("report.html.j2").render(
-        style=Markup(_asset("report.css")),  # noqa: S704 - our own file
-        script=Markup(script),  # noqa: S704 - our own file
-        script_hash=digest,
-        **_context(results),
-    )
+    return environment
 
 
 def _asset(name: str) -> str:
     return resources.files("moenas.report").joinpath("templates", name).read_text(encoding="utf-8")
-
-
-def _context(results: Results) -> dict[str, Any]:
-    summary, comparison = results.summary, results.comparison
-    search = summary.search if summary else None
-    data = summary.data if summary else None
-    verdict = (comparison.verdict if comparison else ()) or (summary.verdict if summary else ())
-    return {
-        "results": results,
-        "summary": summary,
-        "data": data,
-        "search": search,
-        "seeds": max((len(m.seeds) for m in comparison.models), default=0) if comparison else 0,
-        "version": metadata.version("moenas"),
-        "badge": badge(comparison),
-        "verdict": verdict,
-        "measures": MEASURES,
-        "headline": [MEASURES[key].label for key in HEADLINE],
-        "compared": _comparison_context(results, comparison) if comparison else None,
-        "explored": _search_context(results.trials, search) if results.trials else None,
-        "volume": _volume_context(search) if search and len(search.hypervolume) > 1 else None,
-        "pruned": _pruning_context(results.pruning) if results.pruning else None,
-        "counts": sections.counts_grid(tables.counts(summary))
-        if summary and data and data.counts
-        else None,
-        "stages": _stages_context(results),
-        "paper": _paper_grid(),
-        "settings": json.dumps(results.settings, indent=2, ensure_ascii=False, default=str),
-        "missing": _missing(results),
-    }
-
-
-def _missing(results: Results) -> list[str]:
-    """Say which parts of a full report this run does not have, and why."""
-    gone = []
-    if results.summary is None:
-        gone.append("Setup and cost: there is no summary.json (the run has not ended).")
-    if results.comparison is None:
-        gone.append(
-            "Comparison, skin tones, light and noise floor: there is no comparison.json (no "
-            "finalists were trained and compared)."
-        )
-    elif not any(model.role == "finalist" for model in results.comparison.models):
-        gone.append("Finalists: comparison.json holds none.")
-    if not results.trials:
-        gone.append("Search: there is no trials.json or it is empty (nothing was searched).")
-    if results.pruning is None:
-        gone.append("Pruning: there is no pruned/curve.json (nothing was pruned).")
-    return gone
-
-
-def _legend(comparison: Comparison, look: dict[str, Style]) -> list[dict[str, Any]]:
-    result = []
-    for model in comparison.models:
-        drawing = charts_compare.legend_mark(look[model.name])
-        result.append(
-            {
-                "name": model.name,
-                "role": sections.ROLE_NAMES[model.role],
-                "slot": look[model.name].slot,
-                "mark": drawing,
-            }
-        )
-    return result
-
-
-def _comparison_context(results: Results, comparison: Comparison) -> dict[str, Any]:
-    look = styles(comparison.models)
-    slots = {name: style.slot for name, style in look.items()}
-    tones, lights = tables.tones(comparison), tables.lights(comparison)
-    differences, noise = tables.differences(comparison), tables.noise(comparison)
-    shown = differences[differences["measure"].isin(list(MEASURES))]
-    points = {name: lambda v: percent(v, signed=True) for name in ("difference", "low", "high")}
-    probabilities = {name: lambda v: number(v, 3) for name in ("p", "p_holm", "p_value")}
-    names = {key: measure.label for key, measure in MEASURES.items()}
-    context: dict[str, Any] = {
-        "models": comparison.models,
-        "legend": _legend(comparison, look),
-        "chosen": sections.chosen_finalist(comparison, results.trials),
-        "cards": sections.cards(comparison, results.trials, look),
-        "leaderboard": sections.leaderboard_grid(comparison, look),
-        "outcomes": sections.verdict_grid(comparison, look),
-        "differences": [
-            (
-                reference,
-                charts_compare.difference_chart(
-                    part,
-                    look,
-                    label=f"Differences of each model to the {sections.ROLE_NAMES[reference]} in "
-                    "each measure, with intervals; the table below holds the numbers.",
-                ),
-            )
-            for reference in ("base", "wider")
-            if len(part := shown[shown["against"] == reference])
-        ],
-        "differences_grid": plain_grid(
-            differences.replace({"measure": names}),
-            "differences.csv",
-            {
-                "model": "Model",
-                "against": "Against",
-                "measure": "Measure",
-                "difference": "Difference, pts",
-                "low": "Low",
-                "high": "High",
-                "p": "p",
-                "p_holm": "p, Holm",
-                "outcome": "Outcome",
-            },
-            points | probabilities,
-            slots,
-        ),
-        "tones": None,
-        "lights": None,
-        "noise": None,
-    }
-    if tones["mean"].notna().any():
-        label = (
-            "Accuracy of each model on each skin tone with intervals; the table below holds the "
-            "numbers."
-        )
-        context["tones"] = {
-            "wide": charts_compare.interval_chart(
-                tones, look, axis="tone", label=label, width=WIDE, connect=True
-            ),
-            "narrow": charts_compare.interval_chart(
-                tones, look, axis="tone", label=label, width=NARROW, connect=True
-            ),
-            "grid": sections.category_grid(tones, look, {}, "accuracy-per-tone.csv"),
-        }
-    if lights["mean"].notna().any():
-        label = (
-            "Balanced accuracy of each model in each light with intervals; the table below holds "
-            "the numbers."
-        )
-        context["lights"] = {
-            "wide": charts_compare.interval_chart(
-                lights, look, axis="light", label=label, width=WIDE
-            ),
-            "narrow": charts_compare.interval_chart(
-                lights, look, axis="light", label=label, width=NARROW
-            ),
-            "grid": sections.category_grid(lights, look, LIGHT_LABELS, "accuracy-per-light.csv"),
-        }
-    if len(noise) and noise["fairness"].notna().any():
-        context["noise"] = {
-            "chart": charts_compare.noise_chart(
-                noise,
-                look,
-                label="Fairness of each model against the range that a perfectly fair model would "
-                "score by chance; the table below holds the numbers.",
-            ),
-            "grid": plain_grid(
-                noise,
-                "noise-floor.csv",
-                {
-                    "model": "Model",
-                    "fairness": "Fairness, %",
-                    "fairness_debiased": "Debiased, %",
-                    "floor_mean": "Fair model's mean, %",
-                    "floor_sd": "sd, pts",
-                    "floor_low": "Fair model's 5 % quantile, %",
-                    "p_value": "p",
-                },
-                {
-                    **dict.fromkeys(
-                        (
-                            *("fairness", "fairness_debiased"),
-                            *("floor_mean", "floor_sd", "floor_low"),
-                        ),
-                        percent,
-                    ),
-                    **probabilities,
-                },
-                slots,
-            ),
-            "rows": noise.to_dict("records"),
-        }
-    return context
-
-
-def _search_context(trials: tuple[Trial, ...], search: SearchSummary | None) -> dict[str, Any]:
-    frame = tables.trials(trials)
-    complete = frame.dropna(subset=list(charts_search.OBJECTIVES))
-    front = int(frame["on_front"].sum())
-    label = (
-        f"{len(complete)} trials in every pair of the four objectives and size, {front} of them on "
-        "the Pareto front; the table below holds the numbers."
-    )
-    return {
-        "chart": charts_search.pareto_matrix(
-            frame, floor=search.accuracy_floor if search else None, label=label
-        )
-        if len(complete)
-        else None,
-        "grid": sections.trials_grid(trials),
-        "total": len(frame),
-        "measured": len(complete),
-        "front": front,
-        "infeasible": int((~frame["feasible"]).sum()),
-        "failed": sum(trial.state.upper() in ("FAIL", "FAILED") for trial in trials),
-    }
-
-
-def _volume_context(search: SearchSummary) -> dict[str, Any]:
-    frame = tables.hypervolume(search).dropna()
-
-    def draw(width: int) -> Markup:
-        return charts_search.line_chart(
-            list(frame["finished"]),
-            list(frame["hypervolume"]),
-            x_label="Finished trials",
-            y_label="Hypervolume of the front, search half",
-            label=f"Hypervolume over {len(frame)} finished trials, from "
-            f"{frame['hypervolume'].iloc[0]:.4g} to {frame['hypervolume'].iloc[-1]:.4g}.",
-            width=width,
-            tip=lambda x, y: f"After {x:.0f} trials: {y:.4g}",
-        )
-
-    return {
-        "wide": draw(WIDE),
-        "narrow": draw(NARROW),
-        "grid": plain_grid(
-            frame,
-            "hypervolume.csv",
-            {"finished": "Finished trials", "hypervolume": "Hypervolume"},
-            {"hypervolume": lambda v: f"{v:.5g}"},
-        ),
-    }
-
-
-def _pruning_context(pruning: Pruning) -> dict[str, Any]:
-    frame = tables.pruning(pruning)
-    thresholds = pruning.least()
-    has_quality = any(frame[key].notna().any() for key in charts_search.PRUNED_MEASURES)
-    label = (
-        f"Quality and size of {pruning.model} over {len(pruning.steps)} pruning steps; the table "
-        "below holds the numbers."
-    )
-    return {
-        "data": pruning,
-        "last": (pruning.start, *pruning.steps)[pruning.kept],
-        "thresholds": thresholds,
-        "wide": charts_search.pruning_chart(frame, thresholds, label=label, width=WIDE)
-        if has_quality
-        else None,
-        "narrow": charts_search.pruning_chart(frame, thresholds, label=label, width=NARROW)
-        if has_quality
-        else None,
-        "grid": plain_grid(
-            frame,
-            "pruning.csv",
-            {
-                "step": "Removed",
-                "kept": "Kept",
-                "removed_layer": "Layer",
-                "removed_expert": "Expert",
-                "usage": "Usage, %",
-                "parameters": "Size, M",
-                "file_bytes": "File",
-                "balanced_accuracy": "Balanced accuracy, %",
-                "fairness": "Fairness, %",
-                "robustness": "Robustness, %",
-                "overfitting": "Overfitting, pts",
-            },
-            {
-                "usage": percent,
-                "parameters": millions,
-                "file_bytes": lambda v: size_of(int(v)),
-                "removed_expert": lambda v: f"{v:.0f}",
-                **dict.fromkeys(
-                    ("balanced_accuracy", "fairness", "robustness", "overfitting"), percent
-                ),
-            },
-        ),
-    }
-
-
-def _stages_context(results: Results) -> list[dict[str, Any]]:
-    if results.summary is None:
-        return []
-    frame = tables.stages(results.summary)
-    return [
-        {
-            "name": row.stage.replace("_", " "),
-            "seconds": row.seconds,
-            "share": f"{100 * row.share:.2f}",
-        }
-        for row in frame.itertuples()
-    ]
-
-
-def _paper_grid() -> Any:
-    frame = paper_table()
-    kinds = {"edge": "edge network", "hw-nas": "found by search", "moenas": "MoENAS"}
-    fractions = [name for name in frame.columns if frame[name].dtype == float]
-    writers = dict.fromkeys(fractions, lambda v: percent(v, 2))
-    writers["parameters_millions"] = lambda v: number(v, 2)
-    return plain_grid(
-        frame.replace({"category": kinds}),
-        "paper-table-1.csv",
-        {
-            "model": "Model",
-            "category": "Kind",
-            "accuracy": "Accuracy, %",
-            "fairness": "Fairness, %",
-            "accuracy_lightest": "Lightest, %",
-            "accuracy_darkest": "Darkest, %",
-            "robustness": "Robustness, %",
-            "overfitting": "Overfitting, pts",
-            "parameters_millions": "Size, M",
-        },
-        writers,
-    )
