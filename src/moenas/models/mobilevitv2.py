@@ -15,7 +15,7 @@ from timm.models.mobilevit import MobileVitV2Block
 from torch import nn
 
 from moenas.models.base_model import BaseModel, FFNLayer
-from moenas.models.mobilevitv2_block import TokenMajorBlock
+from moenas.models.mobilevitv2_block import SiLU, TokenMajorBlock
 
 STAGES = ((64, 1, 1, 0), (128, 2, 2, 0), (256, 1, 2, 2), (384, 1, 2, 4), (512, 1, 2, 3))
 """Per stage: channels at width 1, inverted residual blocks, stride, transformer layers."""
@@ -168,6 +168,10 @@ def linear(cin: int, cout: int, rows: int) -> Op:
 
 def make_token_major(model: Any) -> nn.Module:
     """Replace timm's MobileViTV2 blocks in place; weights, names and output stay the same."""
+    for module in list(model.modules()):
+        for name, child in module.named_children():
+            if isinstance(child, nn.SiLU):
+                setattr(module, name, SiLU())
     for stage in model.stages:
         for name, block in stage.named_children():
             if isinstance(block, MobileVitV2Block):

@@ -21,6 +21,14 @@ from torch import Tensor, nn
 from moenas.models.ffn import FFN, pointwise
 
 
+class SiLU(nn.Module):
+    """SiLU, in place where no gradient is wanted: in training that costs a copy of the map."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Apply SiLU to any tensor."""
+        return F.silu(x, inplace=not torch.is_grad_enabled())
+
+
 def group_norm(norm: nn.GroupNorm, x: Tensor) -> Tensor:
     """Normalise token-major ``[B, P, N, C]`` over channels and positions of each image."""
     y = F.group_norm(x.permute(0, 3, 1, 2), norm.num_groups, norm.weight, norm.bias, norm.eps)
