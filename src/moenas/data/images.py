@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -86,8 +87,11 @@ def crop_and_resize(image: Image.Image, box: Box | None, size: int) -> npt.NDArr
         edges = (max(0.0, x), max(0.0, y), min(float(width), x + w), min(float(height), y + h))
         if edges[2] - edges[0] < 1 or edges[3] - edges[1] < 1:
             raise DataError(f"The crop {box} lies outside the image of {width} x {height}.")
-    whole = tuple(round(edge) for edge in edges)
-    if whole == edges and edges[2] - edges[0] == size and edges[3] - edges[1] == size:
-        return np.asarray(image.crop((whole[0], whole[1], whole[2], whole[3])))
-    small = image.resize((size, size), Image.Resampling.BILINEAR, box=edges, reducing_gap=3.0)
+    # The filter must not reach for neighbours beyond the crop: cut first, then resize.
+    left, top = math.floor(edges[0]), math.floor(edges[1])
+    part = image.crop((left, top, math.ceil(edges[2]), math.ceil(edges[3])))
+    inside = (edges[0] - left, edges[1] - top, edges[2] - left, edges[3] - top)
+    if part.size == (size, size) and inside == (0, 0, size, size):
+        return np.asarray(part)
+    small = part.resize((size, size), Image.Resampling.BILINEAR, box=inside, reducing_gap=3.0)
     return np.asarray(small)

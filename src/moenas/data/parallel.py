@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import multiprocessing
+import sys
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from typing import Generic, TypeVar
 
@@ -47,7 +49,17 @@ def parallel_map(
     if workers <= 1 or multiprocessing.current_process().daemon:
         yield from map(function, items)
         return
+    # Forked workers need no `if __name__ == "__main__"` in the user's script. Python warns that
+    # threads do not survive a fork; these workers use none of the parent's.
+    context = "fork" if sys.platform == "linux" else None
     loader: DataLoader[Result] = DataLoader(
-        _Mapped(function, items), batch_size=None, num_workers=workers, collate_fn=_same
+        _Mapped(function, items),
+        batch_size=None,
+        num_workers=workers,
+        collate_fn=_same,
+        multiprocessing_context=context,
     )
-    yield from loader
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "This process .* is multi-threaded", DeprecationWarning)
+        results = iter(loader)
+    yield from results

@@ -68,8 +68,10 @@ def split_by_cluster(frame: pd.DataFrame, fractions: Mapping[str, float], seed: 
 
 def _strata(frame: pd.DataFrame) -> pd.Series:
     if "stratum" in frame:
-        return frame["stratum"].astype(str)
-    parts = [frame[name].astype(str) for name in ("label", "group") if name in frame]
+        return frame["stratum"].astype("str").fillna("none")
+    parts = [
+        frame[name].astype("str").fillna("none") for name in ("label", "group") if name in frame
+    ]
     result = pd.Series("", index=frame.index)
     for part in parts:
         result = result + "/" + part

@@ -31,7 +31,7 @@ def train_transform(name: str, size: int) -> Transform:
 
 
 class ColourJitter:
-    """torchvision's `ColorJitter` without hue, five times as fast.
+    """torchvision's `ColorJitter` without hue, in 40 % of its time.
 
     Brightness, contrast and saturation are linear in the colour, so that one 3 x 3 matrix and an
     offset do all three at once; the rounding and clipping in between are left out.
@@ -60,27 +60,29 @@ class ColourJitter:
 
 @TRANSFORMS.register("none")
 def _none(size: int) -> Transform:
-    return v2.Resize((size, size), antialias=True)
+    transform: Transform = v2.Resize((size, size), antialias=True)
+    return transform
 
 
 @TRANSFORMS.register("light")
 def _light(size: int) -> Transform:
     # Crops keep 70 % of the image at least: with less, a person at its border is often cut away,
     # and the label would be wrong.
-    return v2.Compose(
+    transform: Transform = v2.Compose(
         [
             v2.RandomResizedCrop((size, size), (0.7, 1.0), (0.85, 1.18), antialias=True),
             v2.RandomHorizontalFlip(),
             ColourJitter(brightness=0.4, contrast=0.25, saturation=0.3),
         ]
     )
+    return transform
 
 
 @TRANSFORMS.register("randaugment")
 def _randaugment(size: int) -> Transform:
     # As MobileViTv2 trains (Mehta and Rastegari, 2022): RandAugment and erasing on top of random
     # crops; the crops are milder than ImageNet's 8 %, for the reason above.
-    return v2.Compose(
+    transform: Transform = v2.Compose(
         [
             v2.RandomResizedCrop((size, size), (0.5, 1.0), (0.75, 1.33), antialias=True),
             v2.RandomHorizontalFlip(),
@@ -88,3 +90,4 @@ def _randaugment(size: int) -> Transform:
             v2.RandomErasing(p=0.25, scale=(0.02, 0.15)),
         ]
     )
+    return transform

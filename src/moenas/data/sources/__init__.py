@@ -9,9 +9,11 @@ from collections.abc import Callable
 
 from moenas.data.manifest import Manifest
 from moenas.data.sources.emoji import make_emoji_scenes
+from moenas.data.sources.folder import read_folder
 from moenas.registry import Registry
 
 SOURCES: Registry[Callable[..., Manifest]] = Registry("data source")
 """Data sources by name."""
 
 SOURCES.add("emoji", make_emoji_scenes)
+SOURCES.add("folder", read_folder)
