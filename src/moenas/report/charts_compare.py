@@ -14,7 +14,7 @@ import pandas as pd
 from markupsafe import Markup
 
 from moenas.predictions import POOR_LIGHT
-from moenas.report.measures import MEASURES, percent
+from moenas.report.measures import MEASURES, percent, probability
 from moenas.report.svg import Drawing, Scale, finite, known, nice_ticks
 from moenas.report.theme import LIGHT_LABELS, MONK_SCALE, Style
 
@@ -165,19 +165,22 @@ def strip_chart(
     return drawing.markup()
 
 
-def difference_chart(frame: pd.DataFrame, styles: Mapping[str, Style], *, label: str) -> Markup:
+def difference_chart(
+    frame: pd.DataFrame, styles: Mapping[str, Style], *, label: str, width: int = 1040
+) -> Markup:
     """Draw differences to a reference with intervals, one panel a measure, zero in each.
 
     Args:
         frame: Rows of `tables.differences` against one reference.
         styles: Style by model name.
         label: For screen readers.
+        width: In pixels; below 600 it is drawn for a phone.
     """
     measures = [key for key in MEASURES if key in set(frame["measure"])]
     models = list(dict.fromkeys(frame["model"]))
-    columns = 4
+    columns = 4 if width >= 600 else 2
     rows = math.ceil(len(measures) / columns)
-    width, cell = 1040, 260
+    cell = width / columns
     row_height = 18
     cell_height = 34 + row_height * len(models) + 46
     drawing = Drawing(width, rows * cell_height - 22, label)
@@ -188,11 +191,17 @@ def difference_chart(frame: pd.DataFrame, styles: Mapping[str, Style], *, label:
         part = frame[frame["measure"] == key]
         ends = [100 * v for v in finite(pd.concat([part["low"], part["high"], part["difference"]]))]
         ticks = nice_ticks(min([0.0, *ends]), max([0.0, *ends]), 4)
-        x = Scale((ticks[0], ticks[-1]), (left + 14, left + cell - 38))
+        x = Scale((ticks[0], ticks[-1]), (left + 14, left + cell - (38 if columns == 4 else 22)))
         floor = top + 30 + row_height * len(models)
         drawing.text(left, top + 14, measure.label, cls="panel", anchor="start")
         good = "better →" if measure.higher_is_better else "← better"
-        drawing.text(left + cell - 30, top + 14, good, cls="tick small", anchor="end")
+        drawing.text(
+            left + cell - (30 if columns == 4 else 10),
+            top + 14,
+            good,
+            cls="tick small",
+            anchor="end",
+        )
         for tick in ticks:
             drawing.line(x(tick), top + 24, x(tick), floor, cls="zero" if tick == 0 else "grid")
             drawing.text(x(tick), floor + 15, percent(tick / 100, 0 if tick % 1 == 0 else 1),
@@ -207,7 +216,7 @@ def difference_chart(frame: pd.DataFrame, styles: Mapping[str, Style], *, label:
             )
             if known(row.low) and known(row.high):
                 drawing.line(x(100 * row.low), y, x(100 * row.high), y, cls="whisker", parent=group)
-            p = f", Holm p = {row.p_holm:.3f}" if known(row.p_holm) else ""
+            p = f", Holm p {probability(row.p_holm)}" if known(row.p_holm) else ""
             drawing.marker(
                 x(100 * row.difference), y, style, parent=group,
                 data_tip=f"{row.model}: {percent(row.difference, signed=True)} points"
@@ -216,15 +225,19 @@ def difference_chart(frame: pd.DataFrame, styles: Mapping[str, Style], *, label:
     return drawing.markup()
 
 
-def noise_chart(frame: pd.DataFrame, styles: Mapping[str, Style], *, label: str) -> Markup:
+def noise_chart(
+    frame: pd.DataFrame, styles: Mapping[str, Style], *, label: str, width: int = 1040
+) -> Markup:
     """Draw each model's fairness against the band that a perfectly fair model would reach.
 
     Args:
         frame: `tables.noise`.
         styles: Style by model name.
         label: For screen readers.
+        width: In pixels; below 600 it is drawn for a phone, names above their rows.
     """
-    width, row_height, left = 1040, 34, 210
+    narrow = width < 600
+    row_height, left = (48, 14) if narrow else (34, 210)
     height = row_height * len(frame) + 34
     shown = ["fairness", "fairness_low", "fairness_high", "fairness_debiased", "floor_low"]
     values = finite(pd.concat([frame[column] for column in shown]))
@@ -235,9 +248,12 @@ def noise_chart(frame: pd.DataFrame, styles: Mapping[str, Style], *, label: str)
         drawing.line(x(tick), 4, x(tick), height - 26)
         drawing.text(x(tick), height - 8, f"{tick:g}")
     for index, row in enumerate(frame.itertuples()):
-        y = 4 + row_height * (index + 0.5)
+        y = 4 + row_height * (index + (0.7 if narrow else 0.5))
         style = styles[row.model]
-        drawing.text(left - 12, y + 4, _short(row.model, 24), anchor="end", cls="axis")
+        if narrow:
+            drawing.text(left, y - 15, _short(row.model, 40), anchor="start", cls="axis")
+        else:
+            drawing.text(left - 12, y + 4, _short(row.model, 24), anchor="end", cls="axis")
         if known(row.floor_low):
             start = x(max(100 * row.floor_low, ticks[0]))
             drawing.add(
@@ -255,7 +271,7 @@ def noise_chart(frame: pd.DataFrame, styles: Mapping[str, Style], *, label: str)
             low, high = max(100 * row.fairness_low, ticks[0]), min(100 * row.fairness_high, 100.5)
             drawing.line(x(low), y, x(high), y, cls="whisker", parent=group)
         if known(row.fairness):
-            p = f", p = {row.p_value:.3f}" if known(row.p_value) else ""
+            p = f", p {probability(row.p_value)}" if known(row.p_value) else ""
             drawing.marker(
                 x(100 * row.fairness), y, style, parent=group,
                 data_tip=f"{row.model}: fairness {percent(row.fairness)} %"

@@ -215,7 +215,7 @@ def pruning_chart(
         drawing.path(points, cls="trend", parent=group)
         style, dropped = Style(slot, "", "o", ""), Style(slot, "", "X", "")
         for row, (px, py) in zip(rows.itertuples(), points, strict=True):
-            drawing.marker(px, py, style if row.kept else dropped, size=3.4, parent=group,
+            drawing.marker(px, py, style if row.kept else dropped, size=3.4 if row.kept else 5.5, parent=group,
                            data_tip=f"{name} after {row.step} removed: "
                            f"{percent(getattr(row, key))} %")  # fmt: skip
         ends.append((points[-1][1], name, slot))

@@ -6,11 +6,20 @@ import json
 from importlib import metadata
 from typing import Any
 
+import pandas as pd
 from markupsafe import Markup
 
 from moenas.report import charts_compare, charts_search, sections, tables
 from moenas.report.grid import plain_grid
-from moenas.report.measures import HEADLINE, MEASURES, millions, number, percent, size_of
+from moenas.report.measures import (
+    HEADLINE,
+    MEASURES,
+    millions,
+    number,
+    percent,
+    probability,
+    size_of,
+)
 from moenas.report.paper_table import paper_table
 from moenas.report.results import Comparison, Pruning, Results, SearchSummary, Trial
 from moenas.report.theme import LIGHT_LABELS, Style, styles
@@ -96,7 +105,7 @@ def _comparison_context(results: Results, comparison: Comparison) -> dict[str, A
     differences, noise = tables.differences(comparison), tables.noise(comparison)
     shown = differences[differences["measure"].isin(list(MEASURES))]
     points = {name: lambda v: percent(v, signed=True) for name in ("difference", "low", "high")}
-    probabilities = {name: lambda v: number(v, 3) for name in ("p", "p_holm", "p_value")}
+    probabilities = dict.fromkeys(("p", "p_holm", "p_value"), probability)
     names = {key: measure.label for key, measure in MEASURES.items()}
     context: dict[str, Any] = {
         "models": comparison.models,
@@ -105,19 +114,7 @@ def _comparison_context(results: Results, comparison: Comparison) -> dict[str, A
         "cards": sections.cards(comparison, results.trials, look),
         "leaderboard": sections.leaderboard_grid(comparison, look),
         "outcomes": sections.verdict_grid(comparison, look),
-        "differences": [
-            (
-                reference,
-                charts_compare.difference_chart(
-                    part,
-                    look,
-                    label=f"Differences of each model to the {sections.ROLE_NAMES[reference]} in "
-                    "each measure, with intervals; the table below holds the numbers.",
-                ),
-            )
-            for reference in ("base", "wider")
-            if len(part := shown[shown["against"] == reference])
-        ],
+        "differences": _difference_charts(shown, look),
         "differences_grid": plain_grid(
             differences.replace({"measure": names}),
             "differences.csv",
@@ -168,13 +165,13 @@ def _comparison_context(results: Results, comparison: Comparison) -> dict[str, A
             "grid": sections.category_grid(lights, look, LIGHT_LABELS, "accuracy-per-light.csv"),
         }
     if len(noise) and noise["fairness"].notna().any():
+        label = (
+            "Fairness of each model against the range that a perfectly fair model would score by "
+            "chance; the table below holds the numbers."
+        )
         context["noise"] = {
-            "chart": charts_compare.noise_chart(
-                noise,
-                look,
-                label="Fairness of each model against the range that a perfectly fair model would "
-                "score by chance; the table below holds the numbers.",
-            ),
+            "wide": charts_compare.noise_chart(noise, look, label=label, width=WIDE),
+            "narrow": charts_compare.noise_chart(noise, look, label=label, width=NARROW),
             "grid": plain_grid(
                 noise,
                 "noise-floor.csv",
@@ -202,6 +199,27 @@ def _comparison_context(results: Results, comparison: Comparison) -> dict[str, A
             "rows": noise.to_dict("records"),
         }
     return context
+
+
+def _difference_charts(frame: pd.DataFrame, look: dict[str, Style]) -> list[dict[str, Any]]:
+    charts = []
+    for reference in ("base", "wider"):
+        part = frame[frame["against"] == reference]
+        if len(part):
+            name = sections.ROLE_NAMES[reference]
+            label = (
+                f"Differences of each model to the {name} in each measure, with intervals; the "
+                "table below holds the numbers."
+            )
+            draw = charts_compare.difference_chart
+            charts.append(
+                {
+                    "name": name,
+                    "wide": draw(part, look, label=label, width=WIDE),
+                    "narrow": draw(part, look, label=label, width=NARROW),
+                }
+            )
+    return charts
 
 
 def _search_context(trials: tuple[Trial, ...], search: SearchSummary | None) -> dict[str, Any]:

@@ -113,6 +113,11 @@ def percent(fraction: float | None, digits: int = 1, *, signed: bool = False) ->
     return number(None if fraction is None else 100 * fraction, digits, signed=signed)
 
 
+def probability(value: float | None) -> str:
+    """Write a p-value with three decimals; a smaller one as ``< 0.001``."""
+    return "< 0.001" if value is not None and value < 0.001 else number(value, 3)
+
+
 def millions(count: float | None) -> str:
     """Write a count in millions with two decimals, e.g. ``1.11``."""
     return number(None if count is None else count / 1e6, 2)

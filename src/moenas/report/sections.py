@@ -12,7 +12,7 @@ from moenas.report import tables
 from moenas.report.charts_compare import strip_chart
 from moenas.report.charts_search import expert_glyph
 from moenas.report.grid import Cell, Grid, Mark, Row
-from moenas.report.measures import MEASURES, duration, millions, number, percent
+from moenas.report.measures import MEASURES, duration, millions, number, percent, probability
 from moenas.report.results import ComparedModel, Comparison, Difference, Estimate, Trial
 from moenas.report.svg import known
 from moenas.report.tables import OUTCOME, csv_uri
@@ -202,7 +202,7 @@ def _detail(difference: Difference) -> str:
         text += f" ({percent(difference.low, signed=True)} to "
         text += f"{percent(difference.high, signed=True)})"
     if difference.p_holm is not None:
-        text += f", Holm p = {difference.p_holm:.3f}"
+        text += f", Holm p {probability(difference.p_holm)}"
     return text
 
 

@@ -104,7 +104,4 @@
     links.get(entry.target.id)?.setAttribute("aria-current", "true");
   }), { rootMargin: "-15% 0px -75% 0px" });
   links.forEach((_, id) => { const part = document.getElementById(id); if (part) observer.observe(part); });
-
-  // On paper, everything is open.
-  addEventListener("beforeprint", () => all("details").forEach((item) => { item.open = true; }));
 })();
