@@ -195,6 +195,8 @@ def difference_chart(
         floor = top + 30 + row_height * len(models)
         drawing.text(left, top + 14, measure.label, cls="panel", anchor="start")
         good = "better →" if measure.higher_is_better else "← better"
+        if columns == 2:
+            good = good.replace("better", "").strip()
         drawing.text(
             left + cell - (30 if columns == 4 else 10),
             top + 14,

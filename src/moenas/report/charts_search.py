@@ -215,9 +215,9 @@ def pruning_chart(
         drawing.path(points, cls="trend", parent=group)
         style, dropped = Style(slot, "", "o", ""), Style(slot, "", "X", "")
         for row, (px, py) in zip(rows.itertuples(), points, strict=True):
-            drawing.marker(px, py, style if row.kept else dropped, size=3.4 if row.kept else 5.5, parent=group,
-                           data_tip=f"{name} after {row.step} removed: "
-                           f"{percent(getattr(row, key))} %")  # fmt: skip
+            look, radius = (style, 3.4) if row.kept else (dropped, 5.5)
+            tip = f"{name} after {row.step} removed: {percent(getattr(row, key))} %"
+            drawing.marker(px, py, look, size=radius, parent=group, data_tip=tip)
         ends.append((points[-1][1], name, slot))
     if not narrow:
         _end_labels(drawing, ends, width - right + 10)

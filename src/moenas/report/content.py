@@ -196,7 +196,6 @@ def _comparison_context(results: Results, comparison: Comparison) -> dict[str, A
                 },
                 slots,
             ),
-            "rows": noise.to_dict("records"),
         }
     return context
 

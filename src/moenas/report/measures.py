@@ -127,7 +127,7 @@ def duration(seconds: float | None) -> str:
     """Write a duration as a person says it, e.g. ``1 h 5 min``."""
     if seconds is None:
         return "–"
-    if seconds < 60:
+    if seconds < 120:
         return f"{seconds:.0f} s" if seconds >= 10 else f"{seconds:.1f} s"
     minutes = round(seconds / 60)
     if minutes < 60:
