@@ -199,7 +199,7 @@ def score(
     floor = debiased = None
     if len(clusters.cells.groups) >= 2:
         floor = noise_floor(test, draws, seed)
-        debiased = min(1.0, float(fairness_from_spd(np.asarray(debiased_spd(gaps(clusters))))))
+        debiased = min(1.0, float(fairness_from_spd(debiased_spd(gaps(clusters)))))
     groups = _groups(test, clusters)
     worst = min(groups, key=lambda group: group.accuracy) if floor else None
     reference = clusters.cells.reference

@@ -85,18 +85,19 @@ def spd(accuracy: F64, reference: int, reduction: Reduction = "mean") -> F64:
     """
     gaps = np.abs(accuracy - accuracy[..., reference, None])
     missing = np.isnan(gaps)
-    total: F64 = np.where(missing, 0.0, gaps).sum(-1)
-    total = np.asarray(np.where(missing[..., reference], np.nan, total), dtype=np.float64)
-    if reduction == "sum":
-        return total
+    sums: F64 = np.where(missing, 0.0, gaps).sum(-1)
+    total: F64 = np.where(missing[..., reference], np.nan, sums)
     if reduction == "mean":
         return share(total, (~missing).sum(-1).astype(np.float64))
+    if reduction == "sum":
+        return total
     raise DataError(f"There is no reduction '{reduction}'; it is 'mean' or 'sum'.")
 
 
 def fairness_from_spd(value: F64, beta: float = BETA) -> F64:
     """Eq. 1."""
-    return np.divide(beta - value, beta)
+    result: F64 = np.divide(beta - value, beta)
+    return result
 
 
 def _undefined(tally: Tally) -> F64 | None:

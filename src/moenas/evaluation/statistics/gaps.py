@@ -46,11 +46,6 @@ class Gaps:
     covariance: F64
     clusters: int
 
-    @property
-    def groups(self) -> int:
-        """G, the minority group included."""
-        return len(self.gap) + 1
-
 
 def group_shares(clusters: Clusters, model: int = 0) -> Shares:
     """Accuracy of each group [G] of a model, with intervals."""
@@ -64,15 +59,27 @@ def group_shares(clusters: Clusters, model: int = 0) -> Shares:
     return cluster_shares(clusters.number, total, correct, size**2 / square)
 
 
+def contrasts(clusters: Clusters) -> F64:
+    """[G − 1, G] what takes group accuracies to gaps to the minority group.
+
+    Raises:
+        DataError: Fewer than two groups have images.
+    """
+    groups, reference = len(clusters.cells.groups), clusters.cells.reference
+    if reference is None or groups < 2:
+        raise DataError("Gaps between groups need images of at least two groups.")
+    result = np.delete(np.eye(groups), reference, axis=0)
+    result[:, reference] = -1
+    return result
+
+
 def gaps(clusters: Clusters, model: int = 0) -> Gaps:
     """The gaps of a model and how sure they are.
 
     Raises:
         DataError: Fewer than two groups have images.
     """
-    reference = clusters.cells.reference
-    if reference is None or len(clusters.cells.groups) < 2:
-        raise DataError("Gaps between groups need images of at least two groups.")
+    contrast = contrasts(clusters)
     accuracy = group_shares(clusters, model)
     covariance = accuracy.covariance.copy()
     # A group that is all right (or wrong) shows no variance; that it has none is too good a guess.
@@ -80,23 +87,24 @@ def gaps(clusters: Clusters, model: int = 0) -> Gaps:
     k = accuracy.clusters[still]
     guess = (accuracy.value[still] * k + 1) / (k + 2)
     covariance[still, still] = guess * (1 - guess) / (k + 2)
-    others = np.delete(np.arange(len(accuracy.value)), reference)
-    contrast = np.zeros((len(others), len(accuracy.value)))
-    contrast[np.arange(len(others)), others] = 1
-    contrast[:, reference] = -1
     _, total = clusters.counts(model).by_group()
     number = int(clusters.number[total.sum(-1) > 0].sum())
     return Gaps(contrast @ accuracy.value, contrast @ covariance @ contrast.T, number)
 
 
-def debiased_spd(measured: Gaps, reduction: Reduction = "mean") -> float:
-    """SPD without what noise adds to it; below 0 by chance, where the noise happens to be small."""
+def debiased_spd(measured: Gaps, reduction: Reduction = "mean") -> F64:
+    """SPD without what noise adds to it; below 0 by chance, where the noise happens to be small.
+
+    Gaps may have leading axes (draws), which the result keeps.
+    """
     gap = np.abs(measured.gap)
     error = np.sqrt(np.diag(measured.covariance))
-    z = np.divide(gap, error, out=np.full_like(gap, np.inf), where=error > 0)
+    z = np.divide(
+        gap, error, out=np.full_like(gap, np.inf), where=np.broadcast_to(error > 0, gap.shape)
+    )
     folded = error * np.sqrt(2 / np.pi) * np.exp(-(z**2) / 2) + gap * (1 - 2 * special.ndtr(-z))
-    total = float((gap - _TIMES * (folded - gap)).sum())
-    return total / measured.groups if reduction == "mean" else total
+    total = np.asarray((gap - _TIMES * (folded - gap)).sum(-1), dtype=np.float64)
+    return total / (gap.shape[-1] + 1) if reduction == "mean" else total
 
 
 def debiased_fairness(predictions: Predictions) -> float:
@@ -106,12 +114,12 @@ def debiased_fairness(predictions: Predictions) -> float:
         DataError: Fewer than two groups have images.
     """
     value = debiased_spd(gaps(Clusters([predictions])))
-    return float(fairness_from_spd(np.asarray(value)))
+    return float(fairness_from_spd(value))
 
 
 def fairness_interval(measured: Gaps, draws: int = 2000, seed: int = 0) -> tuple[float, float]:
     """Interval of the true fairness (mean over groups) at 95 %; its upper end is at most 1."""
-    groups, degrees = measured.groups, max(measured.clusters - 1, 1)
+    groups, degrees = len(measured.gap) + 1, max(measured.clusters - 1, 1)
     tail = (1 - CONFIDENCE) / 2
     observed = float(np.abs(measured.gap).sum()) / groups
     together = float(np.sqrt(measured.covariance.sum())) / groups

@@ -119,13 +119,10 @@ class Clusters:
         size = int(np.prod(self.cells.shape))
         cell, weight = self.cells.index(first), weights(first)
         right = np.stack([table.correct for table in self.tables])
-        code = cell
-        for row in right:
-            code = code * 2 + row
-        _, heft = np.unique(weight, return_inverse=True)
         # Rows are numbered by content, so nothing depends on their order or on clusters' names.
-        _, kind = np.unique(np.stack([code, heft]), axis=1, return_inverse=True)
-        kind = np.asarray(kind).ravel()
+        _, kind = np.unique(weight, return_inverse=True)
+        for feature in (cell, *right):
+            _, kind = np.unique(kind * size + feature, return_inverse=True)
         _, cluster = np.unique(first.frame["cluster"].to_numpy(dtype=str), return_inverse=True)
         order = np.lexsort((kind, cluster))
         kind, cluster, cell = kind[order], cluster[order], cell[order]

@@ -1,0 +1,391 @@
+"""Models with several seeds: means with intervals, and comparisons on the same images."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
+
+import numpy as np
+
+from moenas.errors import ConfigError, DataError
+from moenas.evaluation.statistics.gaps import contrasts, debiased_spd, gaps
+from moenas.evaluation.statistics.intervals import satterthwaite, t_interval, t_p_value
+from moenas.evaluation.statistics.noise_floor import noise_floor
+from moenas.evaluation.statistics.paired import holm
+from moenas.evaluation.statistics.resampling import Clusters
+from moenas.evaluation.statistics.seeds import Seeds, difference_variance, mean_variance
+from moenas.metrics.accuracy import balanced_accuracy_of
+from moenas.metrics.fairness import fairness_from_spd
+from moenas.metrics.metric import METRICS, Direction, TallyFunction
+from moenas.metrics.tally import F64, Tally
+from moenas.predictions import Predictions
+
+TESTED = ("balanced_accuracy", "fairness", "robustness", "overfitting")
+"""The metrics that models are judged by: one family of tests per reference model (Holm)."""
+
+DESCRIBED = ("fairness_debiased", "fairness_sum", "worst_group_accuracy", "gap_lightest_darkest")
+"""Reported beside them: a family of their own."""
+
+LEVEL = 0.05
+"""Below, an adjusted p-value makes a difference count."""
+
+
+_ANY = (-math.inf, math.inf)
+_LIMITS = {
+    **dict.fromkeys(("accuracy", "balanced_accuracy", "tpr", "tnr", "robustness"), (0.0, 1.0)),
+    **dict.fromkeys(("worst_group_accuracy", "equal_opportunity"), (0.0, 1.0)),
+    **dict.fromkeys(("fairness", "fairness_sum", "fairness_debiased"), (-math.inf, 1.0)),
+    **dict.fromkeys(("spd_mean", "spd_sum"), (0.0, math.inf)),
+    **dict.fromkeys(("gap_lightest_darkest", "overfitting"), (-1.0, 1.0)),
+    "generalisation": (-1.0, 0.0),
+}
+"""Between what intervals of metrics lie."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Estimate:
+    """A mean over seeds, its interval (95 %) and the seeds' values."""
+
+    mean: float
+    low: float
+    high: float
+    values: tuple[float, ...]
+
+    def within(self, least: float, most: float) -> Estimate:
+        """Cut at the limits of what is possible."""
+        mean, low, high, *values = (
+            min(max(number, least), most)
+            for number in (self.mean, self.low, self.high, *self.values)
+        )
+        return Estimate(mean, low, high, tuple(values))
+
+
+@dataclasses.dataclass(frozen=True)
+class Difference:
+    """First minus second model, its interval (95 %) and p-value.
+
+    The last three are None where each model was trained once: then nothing is known of what another
+    seed would do.
+    """
+
+    difference: float
+    low: float | None
+    high: float | None
+    p: float | None
+
+
+class Comparison:
+    """Models on the same images, one or more seeds each.
+
+    Args:
+        models: Predictions of each seed, by model; seeds in the same order for all. They hold the
+            split and, for overfitting, ``val``.
+        split: The split that counts.
+        draws: Bootstrap draws of the clusters, the same for all models.
+        seed: Of the draws.
+
+    Raises:
+        DataError: A model has no predictions, or they are not of the same images.
+    """
+
+    def __init__(
+        self,
+        models: Mapping[str, Sequence[Predictions]],
+        *,
+        split: str = "report",
+        draws: int = 2000,
+        seed: int = 0,
+    ) -> None:
+        self._rows: dict[str, list[int]] = {}
+        tables: list[Predictions] = []
+        for name, own in models.items():
+            if not own:
+                raise DataError(f"Model '{name}' has no predictions to compare.")
+            self._rows[name] = list(range(len(tables), len(tables) + len(own)))
+            tables += own
+        self._draw_count, self._seed = draws, seed
+        tests = [table.split(split) for table in tables]
+        held = [table.split("val") for table in tables]
+        if any(len(test) == 0 for test in tests):
+            raise DataError(f"Some predictions have no image of split '{split}'.")
+        self._test = Clusters(tests)
+        self._test_draws = self._test.resample(draws, seed)
+        self._held: Clusters | None = None
+        self._held_draws: list[Tally] | None = None
+        if all(len(table) > 0 for table in held):
+            self._held = Clusters(held)
+            self._held_draws = self._held.resample(draws, seed + 1)
+        self._found: dict[tuple[str, str], Seeds] = {}
+        self._degrees: dict[str, float] = {}
+
+    def estimate(self, model: str, metric: str) -> Estimate | None:
+        """Mean of a metric over a model's seeds; None where it is undefined on these images.
+
+        Of a spread (fairness and its kin) the interval says where the *measured* score would fall
+        with other seeds and images; `fairness_debiased` and the noise floor speak of the truth.
+
+        Raises:
+            ConfigError: There is no such model or metric, or it has no vectorised form.
+        """
+        found = self._estimate(self._seeds(model, metric))
+        return None if found is None else found.within(*_LIMITS.get(metric, _ANY))
+
+    def difference(self, first: str, second: str, metric: str) -> Difference | None:
+        """First minus second model in a metric; None where it is undefined on these images.
+
+        Raises:
+            ConfigError: There is no such model or metric, or it has no vectorised form.
+        """
+        one, two = self._seeds(first, metric), self._seeds(second, metric)
+        if one is None or two is None:
+            return None
+        value = one.mean - two.mean
+        found = difference_variance(one, two)
+        if found is None:
+            return Difference(value, None, None, None)
+        low, high = t_interval(value, *found)
+        return Difference(value, low, high, t_p_value(value, *found))
+
+    def groups(self, model: str) -> list[dict[str, Any]]:
+        """Accuracy of each group: ``group, n, mean, low, high``."""
+        group = self._test.tables[0].group
+        rows = []
+        for place, name in enumerate(self._test.cells.groups):
+
+            def accuracy(test: Tally, _held: Tally | None, place: int = place) -> F64:
+                return test.by_group()[0][..., place]
+
+            found = self._share(model, f"group {name}", accuracy)
+            rows.append({"group": name, "n": int((group == name).sum()), **found})
+        return rows
+
+    def lights(self, model: str) -> list[dict[str, Any]]:
+        """Balanced accuracy of each class of light: ``lighting, n, mean, low, high``."""
+        counts = self._test.tables[0].frame["lighting"].value_counts()
+        rows = []
+        for name in self._test.cells.lights:
+
+            def accuracy(test: Tally, _held: Tally | None, name: str = name) -> F64:
+                return balanced_accuracy_of(test.in_lights([name]))
+
+            found = self._share(model, f"light {name}", accuracy)
+            rows.append({"lighting": name, "n": int(counts[name]), **found})
+        return rows
+
+    def noise_floor(self, model: str) -> dict[str, float] | None:
+        """Fairness of a perfectly fair model, mean over as many seeds: ``mean, sd, low, p_value``.
+
+        None with fewer than two groups.
+        """
+        if len(self._test.cells.groups) < 2:
+            return None
+        own = [self._test.tables[row] for row in self._of(model)]
+        floor = noise_floor(own, self._draw_count, self._seed)
+        return {"mean": floor.mean, "sd": floor.sd, "low": floor.low, "p_value": floor.p_value}
+
+    def report(self, references: Sequence[str] = ("base", "wider")) -> dict[str, dict[str, Any]]:
+        """What ``comparison.json`` says about each model, by name.
+
+        ``report`` (metric → mean, low, high, values), ``groups``, ``lights``, ``noise_floor`` and
+        ``versus`` (reference → metric → difference, low, high, p, p_holm, better). Undefined
+        metrics are left out; fractions are 0–1.
+
+        Args:
+            references: Models that the others are compared with, where present.
+        """
+        result: dict[str, dict[str, Any]] = {}
+        for name in self._rows:
+            found = {m: self.estimate(name, m) for m in (*TESTED, *DESCRIBED)}
+            result[name] = {
+                "report": {
+                    metric: {
+                        "mean": value.mean,
+                        "low": value.low,
+                        "high": value.high,
+                        "values": list(value.values),
+                    }
+                    for metric, value in found.items()
+                    if value is not None
+                },
+                "groups": self.groups(name),
+                "lights": self.lights(name),
+                "noise_floor": self.noise_floor(name),
+                "versus": {},
+            }
+        for reference in references:
+            if reference in self._rows:
+                for name, entries in self.versus(reference).items():
+                    result[name]["versus"][reference] = entries
+        return result
+
+    def versus(self, reference: str) -> dict[str, dict[str, dict[str, Any]]]:
+        """All other models against one: model → metric → difference with ``p_holm``, ``better``.
+
+        Holm's families: `TESTED` metrics of all models, and `DESCRIBED` ones. ``better`` is None
+        where the difference may be chance.
+        """
+        result: dict[str, dict[str, dict[str, Any]]] = {
+            name: {} for name in self._rows if name != reference
+        }
+        for family in (TESTED, DESCRIBED):
+            entries: list[dict[str, Any]] = []
+            for name, rows in result.items():
+                for metric in family:
+                    found = self.difference(name, reference, metric)
+                    if found is None:
+                        continue
+                    entry = dataclasses.asdict(found) | {"p_holm": None, "better": None}
+                    rows[metric] = entry
+                    if found.p is not None:
+                        entries.append(entry)
+                        entry["better"] = self._better(name, reference, metric)
+            for entry, p in zip(entries, holm([e["p"] for e in entries]), strict=True):
+                entry["p_holm"] = p
+                if p >= LEVEL:
+                    entry["better"] = None
+        return result
+
+    def _better(self, first: str, second: str, metric: str) -> bool | None:
+        """Whether the first model's mean is the better one; None where signs make it unclear."""
+        one, two = self._seeds(first, metric), self._seeds(second, metric)
+        assert one is not None
+        assert two is not None
+        direction = _direction(metric)
+        if direction == "zero":
+            if one.mean * two.mean < 0:
+                return None
+            return abs(one.mean) < abs(two.mean)
+        return one.mean > two.mean if direction == "max" else one.mean < two.mean
+
+    def _of(self, model: str) -> list[int]:
+        if model not in self._rows:
+            raise ConfigError(f"There is no model '{model}' here: {', '.join(self._rows)}.")
+        return self._rows[model]
+
+    def _seeds(self, model: str, metric: str) -> Seeds | None:
+        rows = self._of(model)
+        if metric == "fairness_debiased":
+            return self._debiased(model, rows)
+        function = METRICS[metric].tally
+        if function is None:
+            raise ConfigError(f"The metric '{metric}' has no vectorised form to compare with.")
+        return self._measure(model, metric, function)
+
+    def _measure(self, model: str, name: str, function: TallyFunction) -> Seeds | None:
+        key = model, name
+        if key not in self._found:
+            rows = self._of(model)
+            values = np.array([float(function(*self._observed(row))) for row in rows])
+            if np.isnan(values).any():
+                return None
+            drawn = np.stack([function(*self._drawn(row)) for row in rows])
+            # A small group can be missing from a draw; its metric then has fewer draws.
+            drawn = drawn[:, np.isfinite(drawn).all(0)]
+            self._found[key] = Seeds(values, drawn, self._freedom(name, function))
+        return self._found[key]
+
+    def _debiased(self, model: str, rows: Sequence[int]) -> Seeds | None:
+        if len(self._test.cells.groups) < 2:
+            return None
+        measured = [gaps(self._test, row) for row in rows]
+        values = [float(fairness_from_spd(debiased_spd(gap))) for gap in measured]
+        contrast = contrasts(self._test).T
+        drawn = []
+        for gap, row in zip(measured, rows, strict=True):
+            again = self._test_draws[row].by_group()[0] @ contrast
+            drawn.append(fairness_from_spd(debiased_spd(dataclasses.replace(gap, gap=again))))
+        draws = np.stack(drawn)
+        draws = draws[:, np.isfinite(draws).all(0)]
+        fairness = self._seeds(model, "fairness")
+        assert fairness is not None
+        return Seeds(np.array(values), draws, fairness.degrees)
+
+    def _observed(self, row: int) -> tuple[Tally, Tally | None]:
+        test = Tally.of(self._test.tables[row], self._test.cells)
+        if self._held is None:
+            return test, None
+        return test, Tally.of(self._held.tables[row], self._held.cells)
+
+    def _drawn(self, row: int) -> tuple[Tally, Tally | None]:
+        return self._test_draws[row], None if self._held_draws is None else self._held_draws[row]
+
+    def _freedom(self, name: str, function: Callable[..., F64]) -> float:
+        """Degrees of freedom of a metric's variance over images; of the first model, for all."""
+        if name not in self._degrees:
+            test, held = self._observed(0)
+            first = Clusters([self._test.tables[0]])
+            parts = [first.jackknife(lambda tallies: function(tallies[0], held))]
+            if self._held is not None:
+                other = Clusters([self._held.tables[0]])
+                parts.append(other.jackknife(lambda tallies: function(test, tallies[0])))
+            known = [(v, df) for v, df in parts if df > 0]
+            self._degrees[name] = satterthwaite(*zip(*known, strict=True)) if known else 1.0
+        return self._degrees[name]
+
+    def _estimate(self, seeds: Seeds | None) -> Estimate | None:
+        if seeds is None:
+            return None
+        low, high = t_interval(seeds.mean, *mean_variance(seeds))
+        return Estimate(seeds.mean, low, high, tuple(float(value) for value in seeds.values))
+
+    def _share(self, model: str, name: str, function: TallyFunction) -> dict[str, float | None]:
+        found = self._estimate(self._measure(model, name, function))
+        if found is None:
+            return {"mean": None, "low": None, "high": None}
+        found = found.within(0.0, 1.0)
+        return {"mean": found.mean, "low": found.low, "high": found.high}
+
+
+def compare(
+    a: Sequence[Predictions],
+    b: Sequence[Predictions],
+    metric: str,
+    *,
+    split: str = "report",
+    draws: int = 2000,
+    seed: int = 0,
+) -> Difference:
+    """Model A minus model B in a metric, over their seeds and on the same images.
+
+    Args:
+        a: Predictions of each seed of A.
+        b: Of B, paired with A's where there are as many.
+        metric: Name of a metric with a vectorised form, or ``fairness_debiased``.
+        split: The split that counts.
+        draws: Bootstrap draws of the clusters.
+        seed: Of the draws.
+
+    Raises:
+        DataError: The images differ, or the metric is undefined on them.
+        ConfigError: There is no such metric.
+    """
+    found = Comparison({"a": a, "b": b}, split=split, draws=draws, seed=seed)
+    return _defined(found.difference("a", "b", metric), metric, split)
+
+
+def mean_interval(
+    tables: Sequence[Predictions],
+    metric: str,
+    *,
+    split: str = "report",
+    draws: int = 2000,
+    seed: int = 0,
+) -> Estimate:
+    """Mean of a metric over a model's seeds; arguments and errors as in `compare`."""
+    found = Comparison({"model": tables}, split=split, draws=draws, seed=seed)
+    return _defined(found.estimate("model", metric), metric, split)
+
+
+T = TypeVar("T")
+
+
+def _defined(value: T | None, metric: str, split: str) -> T:
+    if value is None:
+        raise DataError(f"'{metric}' is not defined on the images of split '{split}'.")
+    return value
+
+
+def _direction(metric: str) -> Direction:
+    return "max" if metric == "fairness_debiased" else METRICS[metric].direction
