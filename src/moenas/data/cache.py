@@ -12,7 +12,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import filelock
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
@@ -21,6 +20,7 @@ from moenas.console import logger
 from moenas.console import progress as progress_bar
 from moenas.data.images import Box, crop_and_resize, read_image
 from moenas.data.manifest import Manifest
+from moenas.data.waiting import one_at_a_time
 from moenas.errors import DataError
 from moenas.runs import atomic_file
 from moenas.runtime import available_cores
@@ -92,8 +92,7 @@ def cached_images(
     path = Path(cache_dir) / f"images-{size}px-{_key(manifest, size)}.bin"
     store = _open(path, len(manifest), size)
     if store is None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with filelock.FileLock(f"{path}.lock"):
+        with one_at_a_time(path.with_suffix(".lock"), "decodes these images"):
             store = _open(path, len(manifest), size)  # another process may have made it meanwhile
             if store is None:
                 _write(path, manifest, size, progress)

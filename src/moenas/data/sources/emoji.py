@@ -15,7 +15,6 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-import filelock
 import numpy as np
 import pandas as pd
 from PIL import Image
@@ -27,11 +26,12 @@ from moenas.data.parallel import parallel_map
 from moenas.data.sources.emoji_art import CREDITS
 from moenas.data.sources.emoji_concepts import Concept, Pool, split_concepts
 from moenas.data.sources.emoji_scenes import Scene, render_scene
+from moenas.data.waiting import one_at_a_time
 from moenas.errors import ConfigError
 from moenas.runs import write_bytes, write_json, write_text
 from moenas.runtime import generator
 
-VERSION = 1
+VERSION = 2
 """Raised whenever the same settings give other pixels."""
 
 COLUMNS = 10
@@ -121,9 +121,9 @@ def make_emoji_scenes(
     """
     config = config or EmojiConfig()
     identity = {"version": VERSION, "settings": to_dict(config), "packages": _packages()}
-    folder = Path(out_dir) / f"emoji-{_name(identity)}"
+    folder = Path(out_dir) / f"emoji-{fingerprint(identity)}"
     write_text(folder / "ATTRIBUTION.txt", CREDITS)
-    with filelock.FileLock(folder / ".lock"):
+    with one_at_a_time(folder / ".lock", "draws these images"):
         scenes = plan_scenes(config)
         sheets = list(_sheets(scenes))
         frame = _table(sheets, config.size)
@@ -234,7 +234,7 @@ class _Renderer:
         canvas[: len(images)] = images
         page = canvas.reshape(rows, columns, size, size, 3).swapaxes(1, 2)
         file = io.BytesIO()
-        picture = Image.fromarray(page.reshape(rows * size, columns * size, 3), "RGB")
+        picture = Image.fromarray(page.reshape(rows * size, columns * size, 3))
         picture.save(file, "PNG", compress_level=1)
         return file.getvalue()
 
@@ -281,7 +281,3 @@ def _packages() -> dict[str, str]:
         except metadata.PackageNotFoundError:
             found[name] = "missing"
     return found
-
-
-def _name(identity: dict[str, Any]) -> str:
-    return fingerprint(identity)

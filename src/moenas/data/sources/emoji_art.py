@@ -121,7 +121,7 @@ def load_sprite(art: str, code: str, pixels: int) -> Sprite:
     white = _rasterise(_SKIN[art].sub("#ffffff", svg), pixels)
     skin = np.asarray(white)[..., 1].astype(np.int16) - np.asarray(body)[..., 1]
     box = _box(body)
-    mask = Image.fromarray(np.clip(skin, 0, 255).astype(np.uint8), "L")
+    mask = Image.fromarray(np.clip(skin, 0, 255).astype(np.uint8))
     return Sprite(body.crop(box), mask.crop(box))
 
 

@@ -64,7 +64,7 @@ def _blocks(size: int, rng: np.random.Generator) -> Frame:
     cells = centre + rng.normal(0, rng.uniform(8, 45), size=(rows, columns, 3))
     if rng.random() < 0.5:
         cells[rng.integers(rows) :] += np.array(_colour(rng)) - centre  # a floor below a wall
-    image = Image.fromarray(np.clip(cells, 0, 255).astype(np.uint8), "RGB")
+    image = Image.fromarray(np.clip(cells, 0, 255).astype(np.uint8))
     smooth = rng.random() < 0.6
     filter_ = Image.Resampling.BICUBIC if smooth else Image.Resampling.NEAREST
     return np.array(image.resize((size, size), filter_), dtype=np.float32)
@@ -72,7 +72,7 @@ def _blocks(size: int, rng: np.random.Generator) -> Frame:
 
 def _shapes(base: Frame, count: int, rng: np.random.Generator) -> Frame:
     size = base.shape[0]
-    image = Image.fromarray(base.astype(np.uint8), "RGB")
+    image = Image.fromarray(base.astype(np.uint8))
     draw = ImageDraw.Draw(image)
     sharp = rng.random()
     for _ in range(count):

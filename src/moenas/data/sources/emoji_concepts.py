@@ -53,10 +53,10 @@ _AMBIGUOUS = frozenset(
     {
         # Figures and faces of people: dolls, moai, statue of liberty, nesting dolls, hamsa, nazar,
         # picture frame, bust, identity card, joker, lift (shows people), masks, snowmen,
-        # moons and sun with a face, wind with a face, jack-o'-lantern.
+        # moons and sun with a face, wind with a face, jack-o'-lantern, X-ray.
         "1F38E", "1F5FF", "1F5FD", "1FA86", "1FAAC", "1F9FF", "1F5BC", "1F464", "1FAAA", "1F0CF",
         "1F6D7", "1F3AD", "2603", "26C4", "1F31A", "1F31B", "1F31C", "1F31D", "1F31E", "1F32C",
-        "1F383",
+        "1F383", "1FA7B",
     }
 )  # fmt: skip
 
