@@ -1,0 +1,170 @@
+"""Every surrogate: learns, knows what it does not know, is deterministic, survives odd data."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from moenas.nas.surrogates.base import Surrogate
+from moenas.nas.surrogates.mixture import Mixture
+from moenas.nas.surrogates.quadratic import QuadraticBLR
+from moenas.nas.surrogates.xgb import XGBEnsemble
+
+MAKERS: dict[str, Callable[[], Surrogate]] = {
+    "xgb": XGBEnsemble,
+    "quadratic": QuadraticBLR,
+    "mixture": lambda: Mixture((XGBEnsemble(), QuadraticBLR())),
+}
+
+
+@pytest.fixture(params=sorted(MAKERS))
+def make(request) -> Callable[[], Surrogate]:
+    return MAKERS[request.param]
+
+
+def smooth(X: np.ndarray) -> np.ndarray:
+    """Two targets on very different scales."""
+    a = 2 * X[:, 0] - np.sqrt(X[:, 1]) + X[:, 2] * X[:, 3]
+    b = 1000 + 50 * (X[:, 1] - 0.4) ** 2 - 20 * X[:, 4]
+    return np.stack([a, b], axis=1)
+
+
+def sample(n: int, seed: int = 0, noise: float = 0.0) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    X = rng.integers(0, 8, (n, 5)) / 7
+    Y = smooth(X)
+    return X, Y + noise * rng.normal(size=Y.shape) * Y.std(0)
+
+
+def fitted(make: Callable[[], Surrogate], X: np.ndarray, Y: np.ndarray) -> Surrogate:
+    model = make()
+    model.fit(X, Y, np.random.default_rng(0))
+    return model
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.3])
+def test_predicts_unseen_points(make, noise):
+    model = fitted(make, *sample(120, noise=noise))
+    X, Y = sample(300, seed=1)
+    mean, std = model.mean_std(X)
+    assert mean.shape == std.shape == Y.shape
+    assert (((mean - Y) ** 2).mean(0) < 0.3 * Y.var(0)).all()
+    assert (std >= 0).all()
+
+
+def test_draws_agree_with_the_moments(make):
+    model = fitted(make, *sample(60, noise=0.2))
+    X, _ = sample(20, seed=1)
+    mean, std = model.mean_std(X)
+    drawn = model.draws(X, 4000, np.random.default_rng(0))
+    assert drawn.shape == (4000, 20, 2)
+    np.testing.assert_allclose(drawn.mean(0), mean, atol=0.12 * float(std.max()))
+    np.testing.assert_allclose(drawn.std(0), std, rtol=0.15, atol=0.02 * float(std.max()))
+
+
+def test_draws_are_functions(make):
+    """The same generator draws the same functions, whatever rows they are looked at on."""
+    model = fitted(make, *sample(60))
+    X, _ = sample(30, seed=1)
+    whole = model.draws(X, 5, np.random.default_rng(3))
+    part = model.draws(X[10:20], 5, np.random.default_rng(3))
+    np.testing.assert_allclose(whole[:, 10:20], part, rtol=1e-9)
+
+
+def test_more_data_means_less_doubt(make):
+    X, _ = sample(50, seed=9)
+    few = fitted(make, *sample(15, noise=0.1)).mean_std(X)[1]
+    many = fitted(make, *sample(300, noise=0.1)).mean_std(X)[1]
+    assert (many.mean(0) < few.mean(0)).all()
+
+
+def test_same_seed_same_model(make):
+    X, Y = sample(40)
+    one, two = fitted(make, X, Y), fitted(make, X, Y)
+    np.testing.assert_array_equal(one.mean_std(X)[0], two.mean_std(X)[0])
+
+
+@pytest.mark.parametrize("n", [2, 3, 8])
+def test_little_data(make, n):
+    X, Y = sample(n)
+    mean, std = fitted(make, X, Y).mean_std(X)
+    assert np.isfinite(mean).all()
+    assert np.isfinite(std).all()
+
+
+def test_constant_targets_and_features(make):
+    X = np.full((10, 5), 0.5)
+    mean, _ = fitted(make, X, np.full((10, 2), 7.0)).mean_std(X)
+    np.testing.assert_allclose(mean, 7.0, atol=1e-6)
+
+
+def test_repeated_noisy_rows(make):
+    """The same row with different results: the mean lies between, nothing is singular."""
+    X = np.repeat(sample(6)[0], 5, axis=0)
+    Y = np.repeat(sample(6)[1], 5, axis=0)
+    Y = Y + np.random.default_rng(0).normal(size=Y.shape) * Y.std(0)
+    mean, std = fitted(make, X, Y).mean_std(X)
+    assert np.isfinite(mean).all()
+    assert (std > 0).any()
+
+
+def test_quadratic_estimates_the_noise():
+    X, Y = sample(400, noise=0.5)
+    model = QuadraticBLR()
+    model.fit(X, Y, np.random.default_rng(0))
+    spread = Y.std(0)
+    noise = np.sqrt(model.noise) * spread
+    true = 0.5 * smooth(X).std(0)
+    np.testing.assert_allclose(noise, true, rtol=0.2)
+
+
+def test_quadratic_leave_one_out_is_exact_for_fixed_variances():
+    """The closed form equals refitting without the row, evidence steps aside."""
+    X, Y = sample(40, noise=0.2)
+    model = QuadraticBLR()
+    model.fit(X, Y, np.random.default_rng(0))
+    Phi = model._basis(X)
+    z = model._scaler.forward(Y)[:, 0]
+    factor, noise = model._factor[0], float(model.noise[0])
+    prior = factor @ factor.T - Phi.T @ Phi / noise
+    for row in (0, 7, 39):
+        keep = np.arange(40) != row
+        precision = prior + Phi[keep].T @ Phi[keep] / noise
+        weights = np.linalg.solve(precision, Phi[keep].T @ z[keep] / noise)
+        expected = model._scaler.backward(np.array([[Phi[row] @ weights, 0.0]]))[0, 0]
+        assert model.loo[row, 0] == pytest.approx(expected, rel=1e-6)
+
+
+def test_one_hot_features_form_no_pairs():
+    X = np.eye(3)[np.random.default_rng(0).integers(0, 3, 30)]
+    X = np.concatenate([X, np.random.default_rng(1).random((30, 1))], axis=1)
+    model = QuadraticBLR(np.array([0, 0, 0, 1]))
+    model.fit(X, X[:, :1] + X[:, 3:], np.random.default_rng(0))
+    assert set(zip(model._i.tolist(), model._j.tolist(), strict=True)) == {(0, 3), (1, 3), (2, 3)}
+
+
+def test_mixture_trusts_the_better_member():
+    """Trees win on a parity of thresholds, the quadratic on a smooth slope."""
+    rng = np.random.default_rng(0)
+    X = rng.integers(0, 8, (150, 5)) / 7
+    steps = ((X[:, 0] > 0.5) ^ (X[:, 1] > 0.5)) * 1.0 + (X[:, 2] > 0.8)
+    Y = np.stack([np.sin(9 * X[:, 0]) + steps, X @ np.arange(1.0, 6.0)], axis=1)
+    model = Mixture((XGBEnsemble(), QuadraticBLR()))
+    model.fit(X, Y, rng)
+    trees, quadratic = model.weights
+    assert trees[0] > quadratic[0]
+    assert quadratic[1] > trees[1]
+    np.testing.assert_allclose(model.weights.sum(axis=0), 1)
+
+
+def test_xgb_out_of_bag_rows_are_unseen_by_their_members():
+    """Pure noise cannot be predicted without the row: out-of-bag errors show it."""
+    rng = np.random.default_rng(0)
+    X, Y = rng.random((100, 5)), rng.normal(size=(100, 1))
+    model = XGBEnsemble()
+    model.fit(X, Y, rng)
+    fit_error = ((model.mean_std(X)[0] - Y) ** 2).mean()
+    honest = np.nanmean((model.loo - Y) ** 2)
+    assert honest > 0.9 * Y.var() > fit_error
