@@ -7,26 +7,22 @@ from importlib import metadata
 from typing import Any
 
 import pandas as pd
-from markupsafe import Markup
 
-from moenas.report import charts_compare, charts_search, sections, tables
+from moenas.report import charts_compare, sections, tables
+from moenas.report.cards import cards, chosen_finalist
+from moenas.report.content_search import pruning_context, search_context, volume_context
 from moenas.report.grid import plain_grid
 from moenas.report.measures import (
     HEADLINE,
     MEASURES,
-    millions,
     number,
     percent,
     probability,
-    size_of,
 )
 from moenas.report.paper_table import paper_table
-from moenas.report.results import Comparison, Pruning, Results, SearchSummary, Trial
-from moenas.report.theme import LIGHT_LABELS, Style, styles
+from moenas.report.results import Comparison, Results
+from moenas.report.theme import LIGHT_LABELS, NARROW, WIDE, Style, styles
 from moenas.report.verdict import badge
-
-WIDE, NARROW = 1040, 360
-"""Widths of the drawings for a desk and for a phone, in CSS pixels."""
 
 
 def content(results: Results) -> dict[str, Any]:
@@ -51,9 +47,9 @@ def content(results: Results) -> dict[str, Any]:
         "measures": MEASURES,
         "headline": [MEASURES[key].label for key in HEADLINE],
         "compared": _comparison_context(results, comparison) if comparison else None,
-        "explored": _search_context(results.trials, search) if results.trials else None,
-        "volume": _volume_context(search) if search and len(search.hypervolume) > 1 else None,
-        "pruned": _pruning_context(results.pruning) if results.pruning else None,
+        "explored": search_context(results.trials, search) if results.trials else None,
+        "volume": volume_context(search) if search and len(search.hypervolume) > 1 else None,
+        "pruned": pruning_context(results.pruning) if results.pruning else None,
         "counts": sections.counts_grid(tables.counts(summary))
         if summary and data and data.counts
         else None,
@@ -110,8 +106,8 @@ def _comparison_context(results: Results, comparison: Comparison) -> dict[str, A
     context: dict[str, Any] = {
         "models": comparison.models,
         "legend": _legend(comparison, look),
-        "chosen": sections.chosen_finalist(comparison, results.trials),
-        "cards": sections.cards(comparison, results.trials, look),
+        "chosen": chosen_finalist(comparison, results.trials),
+        "cards": cards(comparison, results.trials, look),
         "leaderboard": sections.leaderboard_grid(comparison, look),
         "outcomes": sections.verdict_grid(comparison, look),
         "differences": _difference_charts(shown, look),
@@ -219,103 +215,6 @@ def _difference_charts(frame: pd.DataFrame, look: dict[str, Style]) -> list[dict
                 }
             )
     return charts
-
-
-def _search_context(trials: tuple[Trial, ...], search: SearchSummary | None) -> dict[str, Any]:
-    frame = tables.trials(trials)
-    complete = frame.dropna(subset=list(charts_search.OBJECTIVES))
-    front = int(frame["on_front"].sum())
-    label = (
-        f"{len(complete)} trials in every pair of the four objectives and size, {front} of them on "
-        "the Pareto front; the table below holds the numbers."
-    )
-    return {
-        "chart": charts_search.pareto_matrix(
-            frame, floor=search.accuracy_floor if search else None, label=label
-        )
-        if len(complete)
-        else None,
-        "grid": sections.trials_grid(trials),
-        "total": len(frame),
-        "measured": len(complete),
-        "front": front,
-        "infeasible": int((~frame["feasible"]).sum()),
-        "failed": sum(trial.state.upper() in ("FAIL", "FAILED") for trial in trials),
-    }
-
-
-def _volume_context(search: SearchSummary) -> dict[str, Any]:
-    frame = tables.hypervolume(search).dropna()
-
-    def draw(width: int) -> Markup:
-        return charts_search.line_chart(
-            list(frame["finished"]),
-            list(frame["hypervolume"]),
-            x_label="Finished trials",
-            y_label="Hypervolume of the front, search half",
-            label=f"Hypervolume over {len(frame)} finished trials, from "
-            f"{frame['hypervolume'].iloc[0]:.4g} to {frame['hypervolume'].iloc[-1]:.4g}.",
-            width=width,
-            tip=lambda x, y: f"After {x:.0f} trials: {y:.4g}",
-        )
-
-    return {
-        "wide": draw(WIDE),
-        "narrow": draw(NARROW),
-        "grid": plain_grid(
-            frame,
-            "hypervolume.csv",
-            {"finished": "Finished trials", "hypervolume": "Hypervolume"},
-            {"hypervolume": lambda v: f"{v:.5g}"},
-        ),
-    }
-
-
-def _pruning_context(pruning: Pruning) -> dict[str, Any]:
-    frame = tables.pruning(pruning)
-    thresholds = pruning.least()
-    has_quality = any(frame[key].notna().any() for key in charts_search.PRUNED_MEASURES)
-    label = (
-        f"Quality and size of {pruning.model} over {len(pruning.steps)} pruning steps; the table "
-        "below holds the numbers."
-    )
-    return {
-        "data": pruning,
-        "last": (pruning.start, *pruning.steps)[pruning.kept],
-        "thresholds": thresholds,
-        "wide": charts_search.pruning_chart(frame, thresholds, label=label, width=WIDE)
-        if has_quality
-        else None,
-        "narrow": charts_search.pruning_chart(frame, thresholds, label=label, width=NARROW)
-        if has_quality
-        else None,
-        "grid": plain_grid(
-            frame,
-            "pruning.csv",
-            {
-                "step": "Removed",
-                "kept": "Kept",
-                "removed_layer": "Layer",
-                "removed_expert": "Expert",
-                "usage": "Usage, %",
-                "parameters": "Size, M",
-                "file_bytes": "File",
-                "balanced_accuracy": "Balanced accuracy, %",
-                "fairness": "Fairness, %",
-                "robustness": "Robustness, %",
-                "overfitting": "Overfitting, pts",
-            },
-            {
-                "usage": percent,
-                "parameters": millions,
-                "file_bytes": lambda v: size_of(int(v)),
-                "removed_expert": lambda v: f"{v:.0f}",
-                **dict.fromkeys(
-                    ("balanced_accuracy", "fairness", "robustness", "overfitting"), percent
-                ),
-            },
-        ),
-    }
 
 
 def _stages_context(results: Results) -> list[dict[str, Any]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import pandas as pd
@@ -92,8 +92,3 @@ def _cell(value: Any, write: Callable[[float], str] | None) -> Cell:
         text = write(value) if write else f"{value:,}".replace(",", "\u202f")
         return Cell(text, value=value)
     return Cell(str(value))
-
-
-def columns(headers: Sequence[str]) -> dict[str, str]:
-    """Return headings equal to the columns' names."""
-    return {name: name for name in headers}

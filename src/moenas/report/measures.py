@@ -113,6 +113,11 @@ def percent(fraction: float | None, digits: int = 1, *, signed: bool = False) ->
     return number(None if fraction is None else 100 * fraction, digits, signed=signed)
 
 
+def span(low: float | None, high: float | None) -> str:
+    """Write an interval of fractions in per cent, e.g. ``85.7 to 88.5``; empty when unknown."""
+    return "" if low is None or high is None else f"{percent(low)} to {percent(high)}"
+
+
 def probability(value: float | None) -> str:
     """Write a p-value with three decimals; a smaller one as ``< 0.001``."""
     return "< 0.001" if value is not None and value < 0.001 else number(value, 3)

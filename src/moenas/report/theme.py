@@ -7,6 +7,9 @@ from collections.abc import Sequence
 
 from moenas.report.results import ComparedModel
 
+WIDE, NARROW = 1040, 360
+"""Widths of the web drawings for a desk and for a phone, in CSS pixels."""
+
 MONK_SCALE = {
     1: "#f6ede4",
     2: "#f3e7db",
