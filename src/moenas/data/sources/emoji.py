@@ -23,7 +23,7 @@ from moenas.config import fingerprint, to_dict
 from moenas.console import progress as progress_bar
 from moenas.data.manifest import Manifest
 from moenas.data.parallel import parallel_map
-from moenas.data.sources.emoji_art import CREDITS
+from moenas.data.sources.emoji_art import CREDITS, check_installed
 from moenas.data.sources.emoji_concepts import Concept, Pool, split_concepts
 from moenas.data.sources.emoji_scenes import Scene, render_scene
 from moenas.data.waiting import one_at_a_time
@@ -120,6 +120,7 @@ def make_emoji_scenes(
         RunFolderError: The folder cannot be written.
     """
     config = config or EmojiConfig()
+    check_installed()
     identity = {"version": VERSION, "settings": to_dict(config), "packages": _packages()}
     folder = Path(out_dir) / f"emoji-{fingerprint(identity)}"
     write_text(folder / "ATTRIBUTION.txt", CREDITS)

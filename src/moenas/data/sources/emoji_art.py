@@ -8,6 +8,7 @@ import io
 import re
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -125,12 +126,23 @@ def load_sprite(art: str, code: str, pixels: int) -> Sprite:
     return Sprite(body.crop(box), mask.crop(box))
 
 
-def _rasterise(svg: str, pixels: int) -> Image.Image:
+def _resvg() -> Any:
     try:
         import resvg_py
     except ModuleNotFoundError:
         raise MissingDependencyError("resvg-py", "demo", PURPOSE) from None
-    png = resvg_py.svg_to_bytes(svg_string=svg, width=pixels, height=pixels, skip_system_fonts=True)
+    return resvg_py
+
+
+def check_installed() -> None:
+    """Raise MissingDependencyError now rather than in the middle of drawing."""
+    _resvg()
+    for art in ARTS:
+        _folder(art)
+
+
+def _rasterise(svg: str, pixels: int) -> Image.Image:
+    png = _resvg().svg_to_bytes(svg_string=svg, width=pixels, height=pixels, skip_system_fonts=True)
     return Image.open(io.BytesIO(bytes(png))).convert("RGBA").convert("RGBa")
 
 
