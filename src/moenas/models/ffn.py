@@ -32,13 +32,6 @@ class FFN(nn.Module):
         self.fc1 = fc1
         self.fc2 = fc2
 
-    @classmethod
-    def of_size(cls, dim: int, hidden: int, device: torch.device | None = None) -> FFN:
-        """Make one with torch's default initialisation."""
-        return cls(
-            nn.Conv2d(dim, hidden, 1, device=device), nn.Conv2d(hidden, dim, 1, device=device)
-        )
-
     @property
     def dim(self) -> int:
         """Width of a token."""
@@ -51,4 +44,5 @@ class FFN(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map tokens ``[..., dim]`` to ``[..., dim]``."""
-        return pointwise(F.silu(pointwise(x, self.fc1)), self.fc2)
+        hidden = F.silu(pointwise(x, self.fc1), inplace=not torch.is_grad_enabled())
+        return pointwise(hidden, self.fc2)

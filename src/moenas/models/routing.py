@@ -16,6 +16,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from moenas.errors import ModelError
+
 
 @dataclasses.dataclass(eq=False)
 class Routing:
@@ -45,11 +47,13 @@ class Routing:
 class Router(nn.Module):
     """Linear top-1 router; always computed in fp32, since small rounding changes decisions."""
 
-    def __init__(self, dim: int, num_experts: int, device: torch.device | None = None) -> None:
+    def __init__(
+        self, dim: int, num_experts: int, generator: torch.Generator | None = None
+    ) -> None:
         super().__init__()
-        self.weight = nn.Parameter(torch.empty(num_experts, dim, device=device))
+        self.weight = nn.Parameter(torch.empty(num_experts, dim))
         self.disabled: frozenset[int] = frozenset()
-        self.reset_parameters()
+        self.reset_parameters(generator)
 
     @property
     def num_experts(self) -> int:
@@ -69,15 +73,19 @@ class Router(nn.Module):
     def forward(self, x_TD: Tensor) -> Routing:
         """Route tokens ``[T, D]``."""
         with torch.autocast(x_TD.device.type, enabled=False):
-            logits = F.linear(x_TD.float(), self.weight.float())
-        if self.disabled:
-            logits = logits.index_fill(1, self._disabled_index(logits.device), -math.inf)
+            logits = self._logits(x_TD.float(), self.weight.float())
         expert = logits.detach().argmax(dim=-1)
         counts = torch.bincount(expert, minlength=self.num_experts)
         return Routing(logits, expert.to(torch.uint8), counts)
 
-    def _disabled_index(self, device: torch.device) -> Tensor:
-        return torch.tensor(sorted(self.disabled), device=device)
+    def _logits(self, x_TD: Tensor, weight_ED: Tensor) -> Tensor:
+        if not self.disabled:
+            return F.linear(x_TD, weight_ED)
+        # The same product as after removal, so that both decide alike to the last bit.
+        keep = [e for e in range(self.num_experts) if e not in self.disabled]
+        kept = torch.tensor(keep, device=x_TD.device)
+        logits = x_TD.new_full((x_TD.shape[0], self.num_experts), -math.inf)
+        return logits.index_copy(1, kept, F.linear(x_TD, weight_ED.index_select(0, kept)))
 
 
 def balance_loss(routing: Routing) -> Tensor:
@@ -136,17 +144,17 @@ def disabled_experts(model: nn.Module, experts: dict[str, set[int]]) -> Iterator
             infinity.
 
     Raises:
-        ValueError: A name is no Switch FFN, an expert does not exist, or none would be left.
+        ModelError: A name is no Switch FFN, an expert does not exist, or none would be left.
     """
     modules = dict(model.named_modules())
     routers: dict[Router, frozenset[int]] = {}
     for name, indices in experts.items():
         router = modules.get(f"{name}.router" if name else "router")
         if not isinstance(router, Router):
-            raise ValueError(f"'{name}' is not a Switch FFN of this model.")
+            raise ModelError(f"'{name}' is not a Switch FFN of this model.")
         off = router.disabled | indices
         if not off <= set(range(router.num_experts)) or len(off) == router.num_experts:
-            raise ValueError(
+            raise ModelError(
                 f"Cannot disable experts {sorted(off)} of '{name}': it has {router.num_experts} "
                 "and one must stay."
             )

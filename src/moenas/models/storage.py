@@ -1,7 +1,7 @@
 """A model on disk: one safetensors file that holds the weights and all they need to be used.
 
 The metadata has the architecture, the gate, the classes, the image size, the decision threshold
-and a hash of the tensors. Reading executes nothing, believes nothing and allocates no more than the
+and a hash of the content. Reading executes nothing, believes nothing and allocates no more than the
 file's own size; whatever is wrong becomes a `CheckpointError`.
 """
 
@@ -27,7 +27,8 @@ from moenas.models.convert import architecture_of
 from moenas.models.cost import count_parameters
 from moenas.models.switch_ffn import GATES, Gate
 
-FORMAT = "1"
+FORMAT = 1
+_KEY = "moenas"
 MAX_HEADER = 1 << 22
 """Bytes of the largest header that is parsed; ours have about 60 kB."""
 MAX_IMAGE_SIZE = 4096
@@ -103,10 +104,12 @@ def save_model(
         name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()
     }
     try:
-        text = json.dumps(config.to_dict(card), allow_nan=False)
-    except ValueError as error:
+        json.dumps(card.extra, allow_nan=False)
+    except (ValueError, TypeError) as error:
         raise ModelError(f"The extra values cannot be stored as JSON: {error}.") from error
-    metadata = {"moenas_format": FORMAT, "card": text, "sha256": _tensor_hash(tensors)}
+    values = config.to_dict(card)
+    content = {"format": FORMAT, "card": values, "sha256": _hash(values, tensors)}
+    metadata = {_KEY: json.dumps(content)}  # one key: the order of several is not fixed
     runs.write_bytes(Path(path), safetensors.torch.save(tensors, metadata))
     return card
 
@@ -124,8 +127,8 @@ def load_model(path: Path | str) -> tuple[nn.Module, ModelCard]:
     try:
         size = path.stat().st_size
         with path.open("rb") as file:
-            header = _read_header(path, file.read(8 + MAX_HEADER), size)
-            card = _read_card(path, header)
+            content = _read_metadata(path, file.read(8 + MAX_HEADER), size)
+            card = _read_card(path, content.get("card"))
             _check_size(path, card, size)
             file.seek(0)
             data = file.read(size)
@@ -135,15 +138,15 @@ def load_model(path: Path | str) -> tuple[nn.Module, ModelCard]:
         raise CheckpointError(f"'{path}' cannot be read: {error.strerror or error}.") from error
     try:
         tensors = safetensors.torch.load(data)
-    except (safetensors.SafetensorError, ValueError, KeyError) as error:
+    except (safetensors.SafetensorError, ValueError, LookupError, TypeError, RuntimeError) as error:
         raise CheckpointError(f"'{path}' is damaged or truncated: {error}.") from error
-    if _tensor_hash(tensors) != header["__metadata__"].get("sha256"):
-        raise CheckpointError(f"'{path}' is damaged: its weights do not match their stored hash.")
+    if _hash(content["card"], tensors) != content.get("sha256"):
+        raise CheckpointError(f"'{path}' is damaged: its content does not match its stored hash.")
     return _assemble(path, card, tensors), card
 
 
-def _read_header(path: Path, start: bytes, size: int) -> dict[str, Any]:
-    """Parse the JSON header of a safetensors file from the file's first bytes."""
+def _read_metadata(path: Path, start: bytes, size: int) -> dict[str, Any]:
+    """Parse our part of a safetensors file's JSON header from the file's first bytes."""
     if start[:1] == b"\x80" or start[:4] == b"PK\x03\x04":
         raise CheckpointError(
             f"'{path}' is a Python pickle, not a model of moenas. It was not opened: pickles can "
@@ -156,41 +159,44 @@ def _read_header(path: Path, start: bytes, size: int) -> dict[str, Any]:
         raise CheckpointError(f"'{path}' is truncated or not a model of moenas.")
     try:
         header = json.loads(start[8 : 8 + length])
+        metadata = header.get("__metadata__") if isinstance(header, dict) else None
+        text = metadata.get(_KEY) if isinstance(metadata, dict) else None
+        content = json.loads(text) if isinstance(text, str) else None
     except (ValueError, RecursionError) as error:
         raise CheckpointError(f"'{path}' has no readable header; it is damaged.") from error
-    metadata = header.get("__metadata__") if isinstance(header, dict) else None
-    if not isinstance(metadata, dict) or "moenas_format" not in metadata:
+    if not isinstance(content, dict):
         raise CheckpointError(
             f"'{path}' was not written by moenas. To start from timm's weights use "
             "build_model(..., pretrained=PATH)."
         )
-    if metadata["moenas_format"] != FORMAT:
+    if content.get("format") != FORMAT:
         raise CheckpointError(
-            f"'{path}' has model format {metadata['moenas_format']}, this version of moenas reads "
+            f"'{path}' has model format {content.get('format')}, this version of moenas reads "
             f"{FORMAT}."
         )
-    return cast(dict[str, Any], header)
+    return content
 
 
-def _read_card(path: Path, header: dict[str, Any]) -> ModelCard:
+def _read_card(path: Path, values: Any) -> ModelCard:
     try:
-        values = json.loads(header["__metadata__"]["card"])
         if not isinstance(values, dict):
             raise ConfigError("The card is not a table of values.")
         return config.from_dict(ModelCard, values)
-    except (KeyError, TypeError, ValueError, RecursionError, ConfigError, ModelError) as error:
+    except (ConfigError, ModelError) as error:
         raise CheckpointError(f"The card in '{path}' cannot be used: {error}") from error
 
 
 def _check_size(path: Path, card: ModelCard, size: int) -> None:
-    """Refuse a card that describes a larger model than the file can hold, before building it."""
+    """Refuse a card that does not fit the file's size, before reading or building anything."""
     architecture = Architecture.parse(card.architecture)
     parameters = count_parameters(architecture.base, architecture.experts, card.num_classes)
-    if parameters > size:  # a parameter has two bytes at least
+    if 2 * parameters > size:  # a parameter has two bytes at least
         raise CheckpointError(
             f"'{path}' is damaged or truncated: {size} bytes cannot hold the {parameters} "
             f"parameters of '{card.architecture}'."
         )
+    if size > 8 * 2 * parameters + MAX_HEADER:
+        raise CheckpointError(f"'{path}' is too large for a model of '{card.architecture}'.")
 
 
 def _assemble(path: Path, card: ModelCard, tensors: dict[str, Tensor]) -> nn.Module:
@@ -218,9 +224,9 @@ def _assemble(path: Path, card: ModelCard, tensors: dict[str, Tensor]) -> nn.Mod
     return model.eval()
 
 
-def _tensor_hash(tensors: dict[str, Tensor]) -> str:
-    """SHA-256 of names, types, shapes and bytes, in the order of the names."""
-    digest = hashlib.sha256()
+def _hash(card: dict[str, Any], tensors: dict[str, Tensor]) -> str:
+    """SHA-256 of the card and of the tensors' names, types, shapes and bytes."""
+    digest = hashlib.sha256(json.dumps(card, sort_keys=True).encode())
     for name in sorted(tensors):
         tensor = tensors[name]
         digest.update(f"{name}|{tensor.dtype}|{list(tensor.shape)}|".encode())

@@ -6,10 +6,12 @@ Three parts: `routing` decides, `dispatch` carries, the experts are stacked FFN 
 
 from __future__ import annotations
 
+import functools
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils import skip_init
 
 from moenas.errors import ModelError
 from moenas.models.dispatch import dispatch
@@ -23,10 +25,14 @@ GATES: tuple[Gate, ...] = ("exact", "probability")
 class ExpertLinear(nn.Module):
     """One linear layer for each expert: weight ``[E, out, in]``, bias ``[E, out]``."""
 
-    def __init__(self, weight: Tensor, bias: Tensor) -> None:
+    def __init__(
+        self, num_experts: int, cin: int, cout: int, generator: torch.Generator | None = None
+    ) -> None:
         super().__init__()
-        self.weight = nn.Parameter(weight)
-        self.bias = nn.Parameter(bias)
+        bound = cin**-0.5  # torch's default for linear layers
+        weight, bias = torch.empty(num_experts, cout, cin), torch.empty(num_experts, cout)
+        self.weight = nn.Parameter(weight.uniform_(-bound, bound, generator=generator))
+        self.bias = nn.Parameter(bias.uniform_(-bound, bound, generator=generator))
 
 
 class SwitchFFN(nn.Module):
@@ -43,12 +49,21 @@ class SwitchFFN(nn.Module):
         hidden: Width of an expert's hidden layer.
         num_experts: Number of experts, at least 2 (one expert is the plain `FFN`).
         gate: See above.
+        generator: Draws the weights; None uses torch's global generator.
 
     Raises:
         ModelError: Fewer than 2 experts or an unknown gate.
     """
 
-    def __init__(self, dim: int, hidden: int, num_experts: int, gate: Gate = "exact") -> None:
+    def __init__(
+        self,
+        dim: int,
+        hidden: int,
+        num_experts: int,
+        gate: Gate = "exact",
+        *,
+        generator: torch.Generator | None = None,
+    ) -> None:
         super().__init__()
         if num_experts < 2:
             raise ModelError(
@@ -57,16 +72,9 @@ class SwitchFFN(nn.Module):
         if gate not in GATES:
             raise ModelError(f"Unknown gate '{gate}': use 'exact' or 'probability'.")
         self.gate: Gate = gate
-        self.router = Router(dim, num_experts)
-        bound1, bound2 = dim**-0.5, hidden**-0.5  # torch's default for linear layers
-        self.fc1 = ExpertLinear(
-            torch.empty(num_experts, hidden, dim).uniform_(-bound1, bound1),
-            torch.empty(num_experts, hidden).uniform_(-bound1, bound1),
-        )
-        self.fc2 = ExpertLinear(
-            torch.empty(num_experts, dim, hidden).uniform_(-bound2, bound2),
-            torch.empty(num_experts, dim).uniform_(-bound2, bound2),
-        )
+        self.router = Router(dim, num_experts, generator)
+        self.fc1 = ExpertLinear(num_experts, dim, hidden, generator)
+        self.fc2 = ExpertLinear(num_experts, hidden, dim, generator)
 
     @classmethod
     def from_ffn(
@@ -88,8 +96,7 @@ class SwitchFFN(nn.Module):
             noise: Standard deviation of Gaussian noise on each expert's weights, relative to the
                 weights' own.
         """
-        result = cls(ffn.dim, ffn.hidden, num_experts, gate)
-        result.router.reset_parameters(generator)
+        result = cls(ffn.dim, ffn.hidden, num_experts, gate, generator=generator)
         pairs = ((result.fc1, ffn.fc1), (result.fc2, ffn.fc2))
         with torch.no_grad():
             for layer, conv in pairs:
@@ -118,11 +125,13 @@ class SwitchFFN(nn.Module):
     def expert(self, index: int) -> FFN:
         """Return a copy of one expert as a plain FFN."""
         weight = self.fc1.weight
-        ffn = FFN.of_size(self.dim, self.hidden).to(weight.device, weight.dtype)
+        conv = functools.partial(skip_init, nn.Conv2d, kernel_size=1)  # spares the generator
+        ffn = FFN(conv(self.dim, self.hidden), conv(self.hidden, self.dim))
+        ffn.to(weight.device, weight.dtype)
         with torch.no_grad():
-            for conv, layer in ((ffn.fc1, self.fc1), (ffn.fc2, self.fc2)):
-                conv.weight.copy_(layer.weight[index, :, :, None, None])
-                conv.bias.copy_(layer.bias[index])  # type: ignore[union-attr]
+            for pointwise, layer in ((ffn.fc1, self.fc1), (ffn.fc2, self.fc2)):
+                pointwise.weight.copy_(layer.weight[index, :, :, None, None])
+                pointwise.bias.copy_(layer.bias[index])  # type: ignore[union-attr]
         return ffn.to(memory_format=torch.channels_last).train(self.training)
 
     def without_expert(self, index: int) -> SwitchFFN | FFN:
@@ -139,7 +148,8 @@ class SwitchFFN(nn.Module):
         keep = [e for e in range(self.num_experts) if e != index]
         if len(keep) == 1:  # its probability is 1, so both gates agree
             return self.expert(keep[0])
-        result = SwitchFFN(self.dim, self.hidden, len(keep), self.gate)
+        spare = torch.Generator()  # its draws are overwritten below
+        result = SwitchFFN(self.dim, self.hidden, len(keep), self.gate, generator=spare)
         result.to(self.router.weight.device, self.router.weight.dtype)
         with torch.no_grad():
             for new, old in zip(result.parameters(), self.parameters(), strict=True):
