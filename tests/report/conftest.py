@@ -11,4 +11,4 @@ from moenas.runs import RunFolder
 @pytest.fixture
 def full_run(tmp_path: Path) -> RunFolder:
     """A run folder that has everything."""
-    return make_run(tmp_path / "full")
+    return make_run(tmp_path / "full", trials=20)

@@ -94,12 +94,10 @@ def test_one_trial_and_bare_models(tmp_path):
 
 
 def test_leaderboard_equals_the_comparison(full_run):
-    rows = {}
-    for row in read(full_run).tables[LEADERBOARD][1:]:
-        rows[len(rows)] = row
+    rows = read(full_run).tables[LEADERBOARD][1:]
     models = read_json(full_run.comparison)["models"]
     assert len(rows) == len(models)
-    for row, model in zip(rows.values(), models, strict=True):
+    for row, model in zip(rows, models, strict=True):
         cells = {cell.label: cell for cell in row}
         assert float(cells["Size, M"].value) == model["parameters"]
         assert cells["Size, M"].text == f"{model['parameters'] / 1e6:.2f}"
@@ -108,6 +106,16 @@ def test_leaderboard_equals_the_comparison(full_run):
             cell = cells[f"{KNOWN[key].label}, {unit}"]
             assert float(cell.value) == model["report"][key]["mean"], key
             assert cell.text == percent(model["report"][key]["mean"])
+
+
+def test_counts_equal_the_summary(full_run):
+    rows = [row for row in read(full_run).tables["Number of images"] if row]
+    counts = read_json(full_run.summary)["data"]["counts"]
+    assert [cell.label for cell in rows[0][1:]] == list(counts)
+    assert [int(cell.value) for cell in rows[0][1:]] == [split["n"] for split in counts.values()]
+    assert [int(cell.value) for cell in rows[11][1:]] == [
+        split["groups"]["10"] for split in counts.values()
+    ]
 
 
 def test_cards_show_the_finalist_that_the_search_half_chose(full_run):

@@ -166,21 +166,17 @@ def category_grid(
 
 
 def counts_grid(frame: pd.DataFrame) -> Grid:
-    """Return the table of images by split, tone and light."""
-    names = {"split": "Split", "n": "Images", "positives": "With a person"}
-    headers = tuple(
-        names.get(str(name), str(name).replace("_", " ").capitalize()) for name in frame.columns
-    )
-    rows = tuple(
-        Row(
-            (
-                Cell(str(record[0])),
-                *(Cell(f"{int(v):,}".replace(",", "\u202f"), value=int(v)) for v in record[1:]),
-            )
-        )
-        for record in frame.itertuples(index=False)
-    )
-    return Grid(headers, rows, csv_uri(frame), "data-counts.csv")
+    """Return the table of images: a row a kind (all, persons, tones, lights), a column a split."""
+    names = {"n": "Images", "positives": "With a person"}
+    rows = []
+    for column in frame.columns.drop("split"):
+        label = names.get(str(column), str(column).replace("_", " ").capitalize())
+        cells = [
+            Cell(f"{count:,}".replace(",", "\u202f"), value=count)
+            for count in map(int, frame[column])
+        ]
+        rows.append(Row((Cell(label), *cells)))
+    return Grid(("", *frame["split"]), tuple(rows), csv_uri(frame), "data-counts.csv")
 
 
 def _seeds(count: int) -> str:
