@@ -54,8 +54,11 @@ def test_a_folder_with_its_manifest_can_be_moved(manifest, tmp_path):
 
 
 def test_csv_loads(image_folder, valid_frame):
+    valid_frame["image_id"] = [f"{number:03d}" for number in range(12)]
     valid_frame.to_csv(image_folder / "m.csv", index=False)
-    Manifest.load(image_folder / "m.csv").validate()
+    manifest = Manifest.load(image_folder / "m.csv")
+    manifest.validate()
+    assert manifest.frame["image_id"].iloc[7] == "007"
 
 
 def test_missing_file_and_damaged_file(tmp_path):

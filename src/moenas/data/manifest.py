@@ -113,7 +113,11 @@ class Manifest:
         """
         path = Path(path)
         try:
-            frame = pd.read_csv(path) if path.suffix == ".csv" else pd.read_parquet(path)
+            if path.suffix.lower() == ".csv":  # text stays text: an image_id may look like 007
+                text = {name: "str" for name, kind in COLUMNS.items() if kind == "str"}
+                frame = pd.read_csv(path, dtype=text)
+            else:
+                frame = pd.read_parquet(path)
         except FileNotFoundError:
             raise DataError(f"There is no manifest '{path}'.") from None
         except (OSError, ValueError) as error:
