@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import concurrent.futures
-import hashlib
-from collections.abc import Iterable, Iterator, Sequence
-from pathlib import Path, PurePosixPath, PureWindowsPath
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from moenas.data.images import read_image
+from moenas.data.images import Box
 from moenas.data.splits import SPLITS
+from moenas.data.validation import CROP, crops, find_problems, leaves_root, rows_of
 from moenas.errors import DataError
 from moenas.predictions import LIGHTS
 from moenas.runs import write_parquet
-from moenas.runtime import available_cores
 
 COLUMNS = {
     "image_id": "str",
@@ -42,7 +40,6 @@ differ in nothing but their group. Further columns are kept as given."""
 REQUIRED = ("path", "label", "split")
 """Columns without a default."""
 
-_CROP = ("x", "y", "width", "height")
 _ROOT = "moenas_root"
 
 
@@ -81,10 +78,9 @@ class Manifest:
         result.frame = chosen.reset_index(drop=True)
         return result
 
-    def boxes(self) -> list[tuple[float, float, float, float] | None]:
+    def boxes(self) -> list[Box | None]:
         """The crop of each row, None for the whole image."""
-        table = self.frame[list(_CROP)].to_numpy(dtype=np.float64, na_value=np.nan)
-        return [None if np.isnan(r).any() else (r[0], r[1], r[2], r[3]) for r in table.tolist()]
+        return crops(self.frame)
 
     def file(self, path: str) -> Path:
         """The file of a row's ``path``.
@@ -92,7 +88,7 @@ class Manifest:
         Raises:
             DataError: The path is absolute or leaves the root.
         """
-        if _leaves_root(path):
+        if leaves_root(path):
             raise DataError(f"The path '{path}' leaves the folder of its manifest: refused.")
         return self.root / path
 
@@ -139,125 +135,10 @@ class Manifest:
         """
         if not len(self):
             raise DataError("The manifest is empty: it has no rows.")
-        problems = [*self._bad_values(), *self._bad_splits(need_splits)]
-        if check_images and not any("leaves the folder" in problem for problem in problems):
-            problems += self._bad_images()
+        problems = find_problems(self.frame, self.root, check_images, need_splits)
         if problems:
             count = "a problem" if len(problems) == 1 else f"{len(problems)} problems"
             raise DataError(f"The manifest has {count}:\n- " + "\n- ".join(problems))
-
-    def _bad_values(self) -> Iterator[str]:
-        frame = self.frame
-        for name, known in (("split", SPLITS), ("lighting", LIGHTS)):
-            wrong = ~frame[name].isin(known)
-            if name == "lighting":
-                wrong &= frame[name].notna()
-            if wrong.any():
-                values = ", ".join(sorted({str(v) for v in frame.loc[wrong, name]})[:3])
-                yield f"Unknown {name} ({values}) in {_rows(wrong)}. Known: {', '.join(known)}."
-        checks = {
-            "'label' is not 0 or 1": ~frame["label"].isin([0, 1]),
-            "'group' is negative": (frame["group"] < 0).fillna(False),
-            "'weight' is not a positive number": ~(
-                (frame["weight"] > 0) & np.isfinite(frame["weight"])
-            ),
-            "'image_id' occurs twice": frame["image_id"].duplicated(keep=False),
-            "the path leaves the folder of the manifest": frame["path"].map(_leaves_root),
-        }
-        crop = frame[list(_CROP)].to_numpy(dtype=np.float64, na_value=np.nan)
-        given = ~np.isnan(crop)
-        checks["only some of x, y, width, height are given"] = pd.Series(
-            given.any(1) & ~given.all(1)
-        )
-        checks["the crop has no area or starts outside the image"] = pd.Series(
-            given.all(1) & ((crop[:, :2] < 0).any(1) | (crop[:, 2:] <= 0).any(1))
-        )
-        for message, mask in checks.items():
-            wrong = np.asarray(mask, dtype=bool)
-            if wrong.any():
-                yield f"{message[0].upper()}{message[1:]}: {_rows(wrong)}."
-
-    def _bad_splits(self, need_splits: Sequence[str]) -> Iterator[str]:
-        frame = self.frame
-        groups = sorted(set(frame["group"].dropna().astype(int)))
-        for split in need_splits:
-            part = frame[frame["split"] == split]
-            if part.empty:
-                yield f"Split '{split}' has no images."
-                continue
-            for label, name in ((1, "with a person"), (0, "without a person")):
-                if not (part["label"] == label).any():
-                    yield (
-                        f"Split '{split}' has no image {name}: accuracy would mean nothing. "
-                        f"Add some rows with label {label}."
-                    )
-            if split in ("search", "report"):
-                missing = [g for g in groups if g not in set(part["group"].dropna().astype(int))]
-                if missing:
-                    yield (
-                        f"Split '{split}' has no image of group {', '.join(map(str, missing))}: "
-                        "fairness over all groups cannot be measured there. Add images, or set "
-                        "these groups to null everywhere."
-                    )
-        for column, message in (("cluster", "Cluster"), ("matched_set", "Matched set")):
-            leaks = frame.groupby(column)["split"].nunique()
-            for value in leaks.index[leaks > 1][:5]:
-                mask = frame[column] == value
-                yield (
-                    f"{message} '{value}' is in the splits "
-                    f"{', '.join(sorted(set(frame.loc[mask, 'split'])))}: a leak ({_rows(mask)})."
-                )
-
-    def _bad_images(self) -> Iterator[str]:
-        paths = sorted(set(self.frame["path"]))
-        facts = dict(zip(paths, _inspect([self.root / p for p in paths]), strict=True))
-        rows = self.frame["path"].map(facts)
-        broken = rows.map(lambda fact: fact.error is not None)
-        if broken.any():
-            first = rows[broken].iloc[0].error
-            yield f"{int(broken.sum())} rows have no readable image ({_rows(broken)}): {first}"
-        outside = pd.Series(
-            [
-                box is not None
-                and fact.error is None
-                and (box[0] + box[2] > fact.width + 1 or box[1] + box[3] > fact.height + 1)
-                for fact, box in zip(rows, self.boxes(), strict=True)
-            ]
-        )
-        if outside.any():
-            yield f"The crop reaches beyond the image: {_rows(outside)}."
-        digest = rows.map(lambda fact: fact.digest)
-        leaks = self.frame.groupby(digest)["split"].nunique()
-        for value in leaks.index[leaks > 1][:5]:
-            mask = digest == value
-            yield (
-                f"The same image is in the splits "
-                f"{', '.join(sorted(set(self.frame.loc[mask, 'split'])))}: a leak ({_rows(mask)})."
-            )
-
-
-class _Facts:
-    """What decoding a file told; ``digest`` is of its pixels, so that a copy is found."""
-
-    def __init__(self, path: Path) -> None:
-        self.error: str | None = None
-        self.digest: str | None = None
-        self.width = self.height = 0
-        try:
-            image = read_image(path)
-        except DataError as error:
-            self.error = str(error)
-            return
-        self.width, self.height = image.size
-        hasher = hashlib.blake2b(f"{image.size}".encode(), digest_size=16)
-        hasher.update(image.tobytes())
-        self.digest = hasher.hexdigest()
-
-
-def _inspect(files: Sequence[Path]) -> Iterable[_Facts]:
-    # Decoding and hashing release Python's lock: threads are enough, and bound the memory.
-    with concurrent.futures.ThreadPoolExecutor(available_cores()) as pool:
-        return list(pool.map(_Facts, files))
 
 
 def describe(manifest: Manifest) -> dict[str, dict[str, Any]]:
@@ -278,24 +159,6 @@ def describe(manifest: Manifest) -> dict[str, dict[str, Any]]:
     return result
 
 
-def _leaves_root(path: str) -> bool:
-    posix, windows = PurePosixPath(path), PureWindowsPath(path)
-    return (
-        posix.is_absolute()
-        or bool(windows.drive or windows.root)
-        or ".." in posix.parts
-        or ".." in windows.parts
-        or "\0" in path
-    )
-
-
-def _rows(mask: Any) -> str:
-    rows = np.flatnonzero(np.asarray(mask, dtype=bool))
-    shown = ", ".join(str(row) for row in rows[:5])
-    more = f" and {len(rows) - 5} more" if len(rows) > 5 else ""
-    return f"row{'s' if len(rows) > 1 else ''} {shown}{more}"
-
-
 def _typed(frame: pd.DataFrame) -> pd.DataFrame:
     missing = [name for name in REQUIRED if name not in frame]
     if missing:
@@ -308,7 +171,7 @@ def _typed(frame: pd.DataFrame) -> pd.DataFrame:
     for name in REQUIRED:
         if frame[name].isna().any():
             raise DataError(
-                f"The manifest's column '{name}' is empty in {_rows(frame[name].isna())}."
+                f"The manifest's column '{name}' is empty in {rows_of(frame[name].isna())}."
             )
     if "image_id" not in frame:
         # Several crops of one file need distinct names.
@@ -324,7 +187,7 @@ def _typed(frame: pd.DataFrame) -> pd.DataFrame:
         "weight": 1.0,
         "cluster": frame["image_id"],
         "matched_set": None,
-        **dict.fromkeys(_CROP, pd.NA),
+        **dict.fromkeys(CROP, pd.NA),
     }
     for name, default in defaults.items():
         if name not in frame:
@@ -344,7 +207,7 @@ def _typed(frame: pd.DataFrame) -> pd.DataFrame:
             value = frame.loc[wrong, name].iloc[0]
             raise DataError(
                 f"The manifest's column '{name}' holds {value!r}, not a number it can be, in "
-                f"{_rows(wrong)}."
+                f"{rows_of(wrong)}."
             )
         frame[name] = values.astype(kind)
     rest = [name for name in frame.columns if name not in COLUMNS]
