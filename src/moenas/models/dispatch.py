@@ -14,9 +14,6 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import FunctionCtx, once_differentiable
 
-Slices = list[tuple[int, int, int]]
-"""(expert, first row, last row + 1) of each expert that has tokens."""
-
 
 def dispatch(
     x_TD: Tensor,
@@ -50,16 +47,14 @@ def dispatch(
     x_TD = x_TD.to(dtype)
     weights = tuple(w.to(dtype) for w in (w1_EHD, b1_EH, w2_EDH, b2_ED))
     order = torch.sort(expert_T, stable=True).indices
-    slices = _slices(counts_E)
+    counts = counts_E.tolist()
     differentiable = (x_TD, *weights, *(() if gate_T is None else (gate_T,)))
     if torch.is_grad_enabled() and any(t.requires_grad for t in differentiable):
         gate = gate_T if gate_T is not None else x_TD.new_ones(x_TD.shape[0])
         unit = unit_gate or gate_T is None
-        y: Tensor = _Experts.apply(x_TD, gate.to(dtype), order, slices, unit, *weights)
+        y: Tensor = _Experts.apply(x_TD, gate.to(dtype), order, counts, unit, *weights)
         return y
-    x_TD = x_TD.index_select(0, order)
-    hidden, y_TD = _experts(x_TD, slices, *weights, keep_hidden=False)[1:]
-    del hidden
+    _, _, y_TD = _experts(x_TD.index_select(0, order), counts, *weights, keep_hidden=False)
     y_TD = torch.empty_like(y_TD).index_copy_(0, order, y_TD)
     if gate_T is not None and not unit_gate:
         y_TD.mul_(gate_T.to(dtype).unsqueeze(1))
@@ -72,18 +67,9 @@ def _compute_dtype(x: Tensor) -> torch.dtype:
     return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else x.dtype
 
 
-def _slices(counts_E: Tensor) -> Slices:
-    result, start = [], 0
-    for expert, count in enumerate(counts_E.tolist()):
-        if count:
-            result.append((expert, start, start + count))
-        start += count
-    return result
-
-
 def _experts(
     x_TD: Tensor,
-    slices: Slices,
+    counts: list[int],
     w1_EHD: Tensor,
     b1_EH: Tensor,
     w2_EDH: Tensor,
@@ -93,13 +79,35 @@ def _experts(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return (hidden before SiLU, hidden after it, output) of tokens sorted by expert."""
     before_TH = x_TD.new_empty(x_TD.shape[0], w1_EHD.shape[1])
-    for e, a, b in slices:
-        torch.addmm(b1_EH[e], x_TD[a:b], w1_EHD[e].t(), out=before_TH[a:b])
+    _multiply(x_TD, counts, w1_EHD, b1_EH, before_TH)
     after_TH = F.silu(before_TH, inplace=not keep_hidden)
     y_TD = torch.empty_like(x_TD)
-    for e, a, b in slices:
-        torch.addmm(b2_ED[e], after_TH[a:b], w2_EDH[e].t(), out=y_TD[a:b])
+    _multiply(after_TH, counts, w2_EDH, b2_ED, y_TD)
     return before_TH, after_TH, y_TD
+
+
+def _multiply(x: Tensor, counts: list[int], weight: Tensor, bias: Tensor, out: Tensor) -> None:
+    """Write each expert's ``x @ weight.T + bias`` to its rows of ``out``."""
+    weights, biases = weight.transpose(1, 2).unbind(0), bias.unbind(0)
+    rows = (torch.split(x, counts), torch.split(out, counts))
+    for count, xe, oe, w, b in zip(counts, *rows, weights, biases, strict=True):
+        if count:
+            torch.addmm(b, xe, w, out=oe)
+
+
+def _multiply_backward(
+    grad: Tensor, x: Tensor, counts: list[int], weight: Tensor, grad_x: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Write the gradient of `_multiply` in x to ``grad_x``; return those in weight and bias."""
+    grad_weight, grad_bias = torch.zeros_like(weight), weight.new_zeros(weight.shape[:2])
+    rows = (torch.split(t, counts) for t in (grad, x, grad_x))
+    stacks = (weight.unbind(0), grad_weight.unbind(0), grad_bias.unbind(0))
+    for count, ge, xe, gxe, w, gw, gb in zip(counts, *rows, *stacks, strict=True):
+        if count:
+            torch.mm(ge.t(), xe, out=gw)
+            torch.sum(ge, 0, out=gb)
+            torch.mm(ge, w, out=gxe)
+    return grad_weight, grad_bias
 
 
 class _Experts(torch.autograd.Function):
@@ -111,7 +119,7 @@ class _Experts(torch.autograd.Function):
         x_TD: Tensor,
         gate_T: Tensor,
         order: Tensor,
-        slices: Slices,
+        counts: list[int],
         unit_gate: bool,
         w1_EHD: Tensor,
         b1_EH: Tensor,
@@ -119,11 +127,11 @@ class _Experts(torch.autograd.Function):
         b2_ED: Tensor,
     ) -> Tensor:
         x_TD = x_TD.index_select(0, order)
-        before, after, y_TD = _experts(x_TD, slices, w1_EHD, b1_EH, w2_EDH, b2_ED, keep_hidden=True)
+        before, after, y_TD = _experts(x_TD, counts, w1_EHD, b1_EH, w2_EDH, b2_ED, keep_hidden=True)
         result = torch.empty_like(y_TD).index_copy_(0, order, y_TD)
         if not unit_gate:
             result.mul_(gate_T.unsqueeze(1))
-        ctx.slices, ctx.unit_gate = slices, unit_gate  # type: ignore[attr-defined]
+        ctx.counts, ctx.unit_gate = counts, unit_gate  # type: ignore[attr-defined]
         ctx.save_for_backward(x_TD, before, after, y_TD, gate_T, order, w1_EHD, w2_EDH)
         return result
 
@@ -138,17 +146,9 @@ class _Experts(torch.autograd.Function):
             grad_gate = torch.empty_like(products).index_copy_(0, order, products)
         if not ctx.unit_gate:
             grad_TD.mul_(gate_T.index_select(0, order).unsqueeze(1))
-        grad_w1, grad_w2 = torch.zeros_like(w1_EHD), torch.zeros_like(w2_EDH)
-        grad_b1, grad_b2 = (w.new_zeros(w.shape[:2]) for w in (w1_EHD, w2_EDH))
         grad_TH, grad_x = torch.empty_like(before), torch.empty_like(x_TD)
-        for e, a, b in ctx.slices:
-            torch.mm(grad_TD[a:b].t(), after[a:b], out=grad_w2[e])
-            torch.sum(grad_TD[a:b], 0, out=grad_b2[e])
-            torch.mm(grad_TD[a:b], w2_EDH[e], out=grad_TH[a:b])
+        grad_w2, grad_b2 = _multiply_backward(grad_TD, after, ctx.counts, w2_EDH, grad_TH)
         grad_TH = torch.ops.aten.silu_backward(grad_TH, before)
-        for e, a, b in ctx.slices:
-            torch.mm(grad_TH[a:b].t(), x_TD[a:b], out=grad_w1[e])
-            torch.sum(grad_TH[a:b], 0, out=grad_b1[e])
-            torch.mm(grad_TH[a:b], w1_EHD[e], out=grad_x[a:b])
+        grad_w1, grad_b1 = _multiply_backward(grad_TH, x_TD, ctx.counts, w1_EHD, grad_x)
         grad_x = torch.empty_like(grad_x).index_copy_(0, order, grad_x)
         return grad_x, grad_gate, None, None, None, grad_w1, grad_b1, grad_w2, grad_b2

@@ -74,7 +74,7 @@ class Router(nn.Module):
         """Route tokens ``[T, D]``."""
         with torch.autocast(x_TD.device.type, enabled=False):
             logits = self._logits(x_TD.float(), self.weight.float())
-        expert = logits.detach().argmax(dim=-1)
+        expert = logits.detach().max(dim=-1).indices  # faster than argmax on a short axis
         counts = torch.bincount(expert, minlength=self.num_experts)
         return Routing(logits, expert.to(torch.uint8), counts)
 
