@@ -92,10 +92,18 @@ def save_model(
         ModelError: The model is not one of ours, or a value is out of range.
         RunFolderError: The file cannot be written.
     """
+    architecture = architecture_of(model)
+    classes = cast(int, model.num_classes)
+    parameters = count_parameters(architecture.base, architecture.experts, classes)
+    if sum(parameter.numel() for parameter in model.parameters()) != parameters:
+        raise ModelError(
+            f"This model was changed after it was built: its parameters are not those of "
+            f"'{architecture.id}'. Save the model it was made from."
+        )
     card = ModelCard(
-        architecture=architecture_of(model).id,
+        architecture=architecture.id,
         gate=cast(str, model.gate),
-        num_classes=cast(int, model.num_classes),
+        num_classes=classes,
         image_size=image_size,
         threshold=threshold,
         extra=extra or {},
