@@ -114,6 +114,11 @@ def write_parquet(path: Path, frame: pd.DataFrame) -> None:
         frame.to_parquet(file, index=False)
 
 
+def cache_home() -> Path:
+    """Where data sets and decoded images are kept: ``MOENAS_CACHE``, or ``~/.cache/moenas``."""
+    return Path(os.environ.get("MOENAS_CACHE") or Path.home() / ".cache" / "moenas")
+
+
 class ModelFolder:
     """The files of one trained model."""
 
@@ -143,6 +148,7 @@ class RunFolder:
         self.summary = path / "summary.json"
         self.study = path / "study.db"
         self.manifest = path / "manifest.parquet"
+        self.trials = path / "trials.json"
         self.comparison = path / "comparison.json"
         self.pruning = path / "pruned" / "curve.json"
         self.report = path / "report.html"
@@ -173,6 +179,10 @@ class RunFolder:
     def pruned(self) -> ModelFolder:
         """The pruned model."""
         return ModelFolder(self.path / "pruned")
+
+    def model(self) -> ModelFolder:
+        """The one model of a run that trains a single one."""
+        return ModelFolder(self.path / "model")
 
     @classmethod
     def create(cls, path: Path | str, kind: str, config: dict[str, Any]) -> RunFolder:

@@ -97,6 +97,19 @@ class EmojiConfig:
             raise ConfigError("EmojiConfig: needs 0.1 <= scale_low <= scale_high <= 1.")
 
 
+def planned_manifest(config: EmojiConfig) -> Manifest:
+    """Return the manifest of scenes that need not be drawn yet: what there will be of each kind.
+
+    Args:
+        config: Settings.
+
+    Raises:
+        MissingDependencyError: The extra ``demo`` is not installed.
+    """
+    check_installed()
+    return Manifest(_table(list(_sheets(plan_scenes(config))), config.size), ".")
+
+
 def make_emoji_scenes(
     out_dir: Path | str, config: EmojiConfig | None = None, progress: bool = True
 ) -> Manifest:

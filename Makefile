@@ -1,0 +1,48 @@
+# The two commands of the README: `make demo` and `make test`. Each sets up all it needs.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+
+.PHONY: install demo test lint docs clean
+.DEFAULT_GOAL := help
+
+help:
+	@echo "make demo     search for fair, robust small models on drawn scenes; ends with a report"
+	@echo "make test     lint, types, layers, docs and tests"
+	@echo "make install  only make the virtual environment ($(VENV))"
+	@echo "make docs     build the documentation into site/"
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("MoENAS needs Python 3.11 or newer; choose one with: make PYTHON=python3.12 ...")'
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.demo: $(BIN)/python pyproject.toml
+	@echo "Installing moenas and its dependencies (PyTorch is large: some minutes) ..."
+	$(PIP) -e '.[demo]'
+	@touch $@
+
+$(VENV)/.dev: $(BIN)/python pyproject.toml
+	@echo "Installing moenas with its development tools (PyTorch is large: some minutes) ..."
+	$(PIP) -e '.[dev,docs]'
+	@touch $@ $(VENV)/.demo
+
+install: $(VENV)/.demo
+
+demo: $(VENV)/.demo
+	$(BIN)/moenas demo
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+docs: $(VENV)/.dev
+	$(BIN)/mkdocs build --strict --quiet
+
+test: lint docs
+	$(BIN)/pytest
+
+clean:
+	rm -rf build dist site .pytest_cache .mypy_cache .ruff_cache .import_linter_cache

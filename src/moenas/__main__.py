@@ -1,0 +1,7 @@
+"""``python -m moenas``."""
+
+import sys
+
+from moenas.cli import main
+
+sys.exit(main())

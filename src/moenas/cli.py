@@ -1,0 +1,382 @@
+"""The command line: one command, one function of `workflows`.
+
+People read stderr, machines (``--json``) stdout.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+from rich.markup import escape
+
+from moenas.config import to_dict
+from moenas.console import console, set_up_logging, table
+from moenas.data.manifest import Manifest, describe
+from moenas.errors import MoENASError, did_you_mean
+from moenas.evaluation.scores import Scores
+from moenas.nas.settings import SearchConfig
+from moenas.runtime import keep_freed_memory
+from moenas.workflows import (
+    data,
+    demo,
+    doctor,
+    evaluate,
+    predict,
+    prune,
+    report,
+    search,
+    train,
+    verify,
+)
+from moenas.workflows.settings import Resources
+
+Json = Annotated[bool, tyro.conf.arg(name="json", help="Print the result as JSON to stdout.")]
+Run = Annotated[Path, tyro.conf.arg(help="Run folder; an unfinished run there goes on.")]
+Checkpoint = Annotated[tyro.conf.Positional[Path], tyro.conf.arg(help="A model.")]
+Data = Annotated[str, tyro.conf.arg(help="'emoji', a manifest, a CSV, or a folder of images.")]
+ANY = Resources()
+
+
+def demo_command(
+    run: Run = Path("runs/demo"), resources: Resources = ANY, json: Json = False
+) -> None:
+    """Search for fair, robust small models on drawn scenes: the whole path in minutes."""
+    _show_search(demo.demo(run, resources), json)
+
+
+def search_command(
+    config: SearchConfig,
+    run: Run = Path("runs/search"),
+    resources: Resources = ANY,
+    dry_run: bool = False,
+    json: Json = False,
+) -> None:
+    """Search a base model's expert counts; report on finalists that were trained anew.
+
+    Args:
+        config: What to search.
+        run: Run folder.
+        resources: Where and how long.
+        dry_run: Tell trials, time and disk, measured in some seconds, and write nothing.
+        json: JSON.
+    """
+    if not dry_run:
+        _show_search(search.search(config, run, resources), json)
+        return
+    cost = search.price(config, resources)
+    rows = [
+        ("architectures tried", cost.trials),
+        ("trainings in all", cost.trainings),
+        ("seconds a trial", f"{cost.seconds_a_trial:.0f}"),
+        ("total time", _duration(cost.seconds)),
+        ("workers", resources.count_workers()),
+        ("disk", f"{cost.bytes / 1e6:.0f} MB"),
+    ]
+    _print(cost, json, table("This search would take", ("", ""), rows))
+
+
+def train_command(
+    config: train.TrainConfig,
+    run: Run = Path("runs/train"),
+    resources: Resources = ANY,
+    json: Json = False,
+) -> None:
+    """Train one architecture and score it."""
+    result = train.train(config, run, resources)
+    _print(
+        result,
+        json,
+        *(_score_table(f"{name} half", scores) for name, scores in result.scores.items()),
+        f"Model: {run / 'model' / 'checkpoint.safetensors'}",
+    )
+
+
+def evaluate_command(
+    checkpoint: Checkpoint,
+    data: Data = "emoji",
+    split: str = "report",
+    device: str = "auto",
+    save: Path | None = None,
+    json: Json = False,
+) -> None:
+    """Score a model on a data set: accuracy, fairness over groups, light, with intervals.
+
+    Args:
+        checkpoint: A model.
+        data: Images.
+        split: The split to score.
+        device: auto, cpu, cuda, mps.
+        save: Also write the predictions to this Parquet file.
+        json: JSON.
+    """
+    scores, _ = evaluate.evaluate(checkpoint, data, split=split, device=device, save=save)
+    _print(scores, json, _score_table(f"{checkpoint.name} on {split}", scores), _groups(scores))
+
+
+def prune_command(
+    checkpoint: Checkpoint,
+    data: Data = "emoji",
+    run: Run = Path("runs/prune"),
+    keep_above: dict[str, float] | None = None,
+    max_parameters: int | None = None,
+    device: str = "auto",
+    json: Json = False,
+) -> None:
+    """Remove the least used experts of a model, one by one, as long as quality holds.
+
+    Args:
+        checkpoint: A model with experts.
+        data: Images with the splits val, search and report.
+        run: Run folder.
+        keep_above: Share of each starting quality that must remain, e.g. balanced_accuracy 0.98.
+        max_parameters: Stop at this size.
+        device: auto, cpu, cuda, mps.
+        json: JSON.
+    """
+    result = prune.prune(
+        checkpoint, data, run, keep_above=keep_above, max_parameters=max_parameters, device=device
+    )
+    rows = [
+        (
+            step.step if step.step <= result.accepted else f"{step.step} (refused)",
+            f"{step.parameters / 1e6:.2f}M",
+            *(f"{100 * value:.1f}" for value in step.scores.values()),
+        )
+        for step in result.steps
+    ]
+    columns = ("removed", "size", *(name.replace("_", " ") for name in result.steps[0].scores))
+    plain = [dataclasses.asdict(step) for step in result.steps]
+    _print(
+        {"steps": plain, "accepted": result.accepted, "stopped_because": result.stopped_because},
+        json,
+        table("Pruning (search half, per cent)", columns, rows),
+        f"Stopped: {result.stopped_because}.",
+        f"Model: {run / 'pruned' / 'checkpoint.safetensors'}",
+    )
+
+
+def predict_command(
+    checkpoint: Checkpoint,
+    images: Annotated[
+        tyro.conf.Positional[tuple[Path, ...]], tyro.conf.arg(help="Image files or folders.")
+    ],
+    device: str = "auto",
+    json: Json = False,
+) -> None:
+    """Is there a person in these images?"""
+    answers = predict.predict_files(checkpoint, images, device=device)
+    rows = [
+        (
+            Path(a.path).name,
+            "unreadable" if a.person is None else "person" if a.person else "no person",
+            "" if a.probability is None else f"{a.probability:.3f}",
+        )
+        for a in answers
+    ]
+    errors = [a.error for a in answers if a.error]
+    _print(
+        [dataclasses.asdict(a) for a in answers],
+        json,
+        table("Predictions", ("image", "answer", "probability"), rows),
+        *errors,
+    )
+    if errors:
+        raise MoENASError(f"{len(errors)} of {len(answers)} images could not be read.")
+
+
+def report_command(run: tyro.conf.Positional[Path], json: Json = False) -> None:
+    """Draw a run's report anew.
+
+    Args:
+        run: Run folder.
+        json: JSON.
+    """
+    path = report.report(run)
+    _print({"report": str(path)}, json, f"Report: {path}")
+
+
+def verify_command(run: tyro.conf.Positional[Path], json: Json = False) -> None:
+    """Recompute every number of a run from its predictions and checkpoints.
+
+    Args:
+        run: Run folder.
+        json: JSON.
+    """
+    with console.status("Recomputing every number ..."):
+        result = verify.verify(run)
+    _print(
+        dataclasses.asdict(result),
+        json,
+        f"{result.numbers:,} numbers of {result.models} models recomputed.",
+    )
+    if result.problems:
+        shown = "\n- ".join(result.problems[:20])
+        raise MoENASError(f"{len(result.problems)} do not agree:\n- {shown}")
+    console.print("[green]All agree.[/green]")
+
+
+def data_command(
+    source: Annotated[
+        tyro.conf.Positional[str],
+        tyro.conf.arg(help="'emoji', or your folder of images, CSV or manifest."),
+    ],
+    out: Path = Path("data"),
+    json: Json = False,
+) -> None:
+    """Make a manifest and check all of it: unreadable images, leaks between splits, missing groups.
+
+    Args:
+        source: Where images come from.
+        out: Where the manifest goes.
+        json: JSON.
+    """
+    path = data.make_manifest(source, out)
+    counts = describe(Manifest.load(path))
+    rows = [
+        (split, part["n"], part["positives"], len(part["groups"]), len(part["lights"]))
+        for split, part in counts.items()
+    ]
+    columns = ("split", "images", "with a person", "groups", "lights")
+    _print(
+        {"manifest": str(path), "counts": counts},
+        json,
+        table("Images", columns, rows),
+        f"Manifest: {path}",
+    )
+
+
+def doctor_command(json: Json = False) -> None:
+    """Tell what is installed, what is missing, and what to do about it."""
+    found = doctor.doctor()
+    machine = found.machine
+    rows = [
+        ("system", f"{machine.system}, Python {machine.python}"),
+        ("device", f"{machine.device}, {machine.cores} cores"),
+        ("memory free", f"{found.memory_bytes / 1e9:.1f} GB"),
+        ("disk free", f"{found.disk_bytes / 1e9:.1f} GB"),
+        *found.versions.items(),
+        *((f"extra '{n}'", "installed" if ok else "missing") for n, ok in found.extras.items()),
+    ]
+    notes = [f"- {problem}" for problem in found.problems] or ["Nothing is missing."]
+    _print(found, json, table("MoENAS", ("", ""), rows), *notes)
+
+
+COMMANDS: dict[str, Callable[..., None]] = {
+    "demo": demo_command,
+    "data": data_command,
+    "train": train_command,
+    "evaluate": evaluate_command,
+    "search": search_command,
+    "prune": prune_command,
+    "predict": predict_command,
+    "report": report_command,
+    "verify": verify_command,
+    "doctor": doctor_command,
+}
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run a command; returns 0, 1 for an error, 2 for a wrong call, 130 when stopped by Ctrl-C."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    set_up_logging()
+    keep_freed_memory()
+    if arguments and not arguments[0].startswith("-") and arguments[0] not in COMMANDS:
+        hint = did_you_mean(arguments[0], COMMANDS)
+        console.print(f"[red]There is no command '{escape(arguments[0])}'.[/red] {hint}")
+        return 2
+    try:
+        tyro.extras.subcommand_cli_from_dict(
+            COMMANDS,
+            prog="moenas",
+            description="Small vision models that see people of all skin tones, in any light.",
+            args=arguments,
+            config=(tyro.conf.OmitArgPrefixes,),
+        )
+    except MoENASError as error:
+        console.print(f"[red]Error:[/red] {escape(str(error))}", highlight=False)
+        return 1
+    except KeyboardInterrupt:
+        console.print("Stopped. What was finished is kept; the same command goes on.")
+        return 130
+    return 0
+
+
+def _show_search(result: search.SearchResult, as_json: bool) -> None:
+    names = ("balanced_accuracy", "fairness", "robustness", "overfitting")
+    rows = []
+    for model in result.comparison["models"]:
+        cells = []
+        for name in names:
+            entry = model["report"].get(name)
+            spread = "" if entry is None else f" ±{50 * (entry['high'] - entry['low']):.1f}"
+            cells.append("–" if entry is None else f"{100 * entry['mean']:.1f}{spread}")
+        rows.append((model["name"], f"{model['parameters'] / 1e6:.2f}M", *cells))
+    columns = ("model", "size", *(name.replace("_", " ") for name in names))
+    _print(
+        {
+            "run": str(result.run),
+            "report": str(result.report),
+            "verdict": result.verdict,
+            "models": result.comparison["models"],
+        },
+        as_json,
+        table("Report half, per cent ± half of the 95 % interval", columns, rows),
+        *result.verdict,
+        f"Report: {result.report}",
+    )
+
+
+def _score_table(title: str, scores: Scores) -> Any:
+    rows = []
+    for name in (
+        "balanced_accuracy",
+        "fairness",
+        "fairness_debiased",
+        "robustness",
+        "overfitting",
+        "worst_group_accuracy",
+        "gap_lightest_darkest",
+    ):
+        value = getattr(scores, name)
+        low, high = scores.intervals.get(name, (None, None))
+        interval = "" if low is None or high is None else f"{100 * low:.1f} to {100 * high:.1f}"
+        rows.append(
+            (name.replace("_", " "), "–" if value is None else f"{100 * value:.1f}", interval)
+        )
+    rows.append(("parameters", f"{scores.parameters / 1e6:.2f}M", ""))
+    return table(f"{title} ({scores.n} images)", ("score", "per cent", "95 % interval"), rows)
+
+
+def _groups(scores: Scores) -> Any:
+    rows = [
+        (g.group, g.n, f"{100 * g.accuracy:.1f}", f"{100 * g.low:.1f} to {100 * g.high:.1f}")
+        for g in scores.groups
+    ]
+    return table("Accuracy by group", ("group", "images", "per cent", "95 % interval"), rows)
+
+
+def _print(value: Any, as_json: bool, *human: Any) -> None:
+    for item in human:
+        if isinstance(item, str):
+            console.print(item, markup=False, highlight=False, soft_wrap=True)
+        else:
+            console.print(item)
+    if as_json:
+        plain = to_dict(value) if dataclasses.is_dataclass(value) else value
+        sys.stdout.write(json.dumps(plain, indent=2, default=str) + "\n")
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 5400:
+        return f"{seconds / 60:.0f} minutes"
+    return f"{seconds / 3600:.1f} hours" if seconds < 172800 else f"{seconds / 86400:.1f} days"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,83 @@
+"""From a model and images to a predictions table."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import nn
+
+from moenas.data.cache import ImageStore
+from moenas.data.dataset import normalise
+from moenas.data.manifest import Manifest
+from moenas.errors import DataError
+from moenas.predictions import COLUMNS, Predictions
+from moenas.runtime import pick_device
+
+
+@torch.inference_mode()
+def probabilities(
+    model: nn.Module,
+    images: npt.NDArray[np.uint8],
+    rows: npt.NDArray[np.integer] | None = None,
+    *,
+    device: torch.device | None = None,
+    batch_size: int = 64,
+) -> npt.NDArray[np.float64]:
+    """Return the probability of a person for each image.
+
+    Args:
+        model: Classifier of two classes; put into evaluation mode for the call.
+        images: [n, height, width, 3] RGB; may be memory-mapped, is read batch by batch.
+        rows: Which images, in this order; all by default.
+        device: Where to compute.
+        batch_size: Images at once; small batches stay in a CPU's cache.
+
+    Returns:
+        [n] values in 0–1.
+    """
+    device = device or pick_device()
+    training = model.training
+    model.eval().to(device)
+    result = []
+    rows = np.arange(len(images)) if rows is None else rows
+    for start in range(0, len(rows), batch_size):
+        batch = torch.from_numpy(np.array(images[rows[start : start + batch_size]]))
+        logits = model(normalise(batch.to(device)))
+        result.append(logits.float().softmax(dim=1)[:, 1].double().cpu())
+    model.train(training)
+    return torch.cat(result).numpy() if result else np.empty(0)
+
+
+def predict(
+    model: nn.Module,
+    manifest: Manifest,
+    images: ImageStore,
+    *,
+    splits: tuple[str, ...] | None = None,
+    threshold: float = 0.5,
+    device: torch.device | None = None,
+) -> Predictions:
+    """Return what a model says about the images of a manifest.
+
+    Args:
+        model: Classifier of two classes.
+        manifest: Describes the images, row by row.
+        images: Row i is the manifest's row i; unreadable ones are left out.
+        splits: The splits to predict; all by default.
+        threshold: From which probability on a person is seen.
+        device: Where to compute.
+
+    Raises:
+        DataError: There are not as many images as rows.
+    """
+    if len(images) != len(manifest):
+        raise DataError(f"{len(images)} images for {len(manifest)} rows of the manifest.")
+    wanted = images.readable.copy()
+    if splits is not None:
+        wanted &= manifest.frame["split"].isin(splits).to_numpy()
+    rows = np.flatnonzero(wanted)
+    columns = [name for name in COLUMNS if name in manifest.frame]
+    frame = manifest.frame.iloc[rows][columns].reset_index(drop=True)
+    probability = probabilities(model, images.images, rows, device=device)
+    return Predictions(frame.assign(probability=probability), threshold)

@@ -1,0 +1,130 @@
+"""Time: what a run will cost before it starts, and how a limit is kept while it goes."""
+
+from __future__ import annotations
+
+import dataclasses
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from moenas.data.dataset import ImageDataset
+from moenas.data.transforms import train_transform
+from moenas.evaluation.predict import probabilities
+from moenas.models.builder import build_model
+from moenas.models.cost import count_macs, count_parameters, layer_count
+from moenas.nas.settings import SearchConfig
+from moenas.runs import ModelFolder
+from moenas.training.loop import train
+
+
+@dataclasses.dataclass(frozen=True)
+class Speed:
+    """Measured seconds for one image on one worker, in training and in evaluation."""
+
+    training: float
+    evaluation: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Estimate:
+    """What a search will cost.
+
+    Attributes:
+        trials: Architectures trained in the search.
+        trainings: All trainings: parents, trials, finalists.
+        seconds_a_trial: On one worker.
+        seconds: Of the whole run with its workers, data aside.
+        bytes: Of the run folder, about.
+    """
+
+    trials: int
+    trainings: int
+    seconds_a_trial: float
+    seconds: float
+    bytes: int
+
+
+class Clock:
+    """The time that is left. Parts of it can be kept back for what must come at the end."""
+
+    def __init__(self, limit: float | None) -> None:
+        """Start the clock.
+
+        Args:
+            limit: Seconds from now, or None for no limit.
+        """
+        self.start = time.monotonic()
+        self.deadline = None if limit is None else self.start + limit
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds since the start."""
+        return time.monotonic() - self.start
+
+    def has(self, seconds: float) -> bool:
+        """Whether so many seconds are left."""
+        return self.deadline is None or time.monotonic() + seconds <= self.deadline
+
+
+def measure_speed(config: SearchConfig, device: torch.device) -> Speed:
+    """Time a few training steps and evaluation batches of the base model."""
+    model = build_model(config.base, seed=0)
+    rng = np.random.default_rng(0)
+    side = config.image_size
+    scheme = config.training(1, tuning=False)
+    images = rng.integers(0, 256, (2 * scheme.batch_size, side, side, 3), dtype=np.uint8)
+    labels = np.arange(len(images)) % 2
+    data = ImageDataset(images, labels, train_transform(scheme.augmentation, side))
+    few = ImageDataset(images[:8], labels[:8])
+    with tempfile.TemporaryDirectory() as folder:
+        scheme = dataclasses.replace(scheme, epochs=2)  # the first one warms up
+        result = train(model, data, few, scheme, folder=ModelFolder(Path(folder)), device=device)
+    training = result.history[-1].seconds / len(images)
+    start = time.perf_counter()
+    probabilities(model, images, device=device)
+    return Speed(training, (time.perf_counter() - start) / len(images))
+
+
+def estimate(config: SearchConfig, counts: dict[str, int], speed: Speed, workers: int) -> Estimate:
+    """Price a search.
+
+    Args:
+        config: Its settings.
+        counts: Images by split.
+        speed: Measured on the base model; other models scale with their multiply-adds.
+        workers: How many trainings run at once.
+    """
+
+    def cost(base: str) -> float:
+        ones = (1,) * layer_count(base)
+        return count_macs(base, ones, config.image_size)
+
+    def job(epochs: int, scale: float, *splits: str) -> float:
+        scored = sum(counts[split] for split in splits)
+        seen = epochs * counts["train"] * speed.training
+        judged = (epochs * counts["val"] + counts["val"] + scored) * speed.evaluation
+        return scale * (seen + judged)
+
+    bases = {config.base: 1.0}
+    if config.wider is not None:
+        bases[config.wider] = cost(config.wider) / cost(config.base)
+    seeds, trial = config.seeds, job(config.trial_epochs, 1.0, "search")
+    parents = [job(config.parent_epochs, scale, "search") * seeds for scale in bases.values()]
+    parents.append(job(config.parent_epochs, 1.0, "search"))  # the search's own
+    finals = [
+        job(config.finalist_epochs, scale, "search", "report") * seeds
+        for scale in (*bases.values(), *[1.0] * config.finalists)
+    ]
+    dense = count_parameters(config.base, (1,) * layer_count(config.base))
+    middle = (dense + config.max_parameters) / 2
+    trainings = config.trials + 1 + seeds * (2 * len(bases) + config.finalists)
+    return Estimate(
+        trials=config.trials,
+        trainings=trainings,
+        seconds_a_trial=trial,
+        seconds=(sum(parents) + sum(finals) + config.trials * trial) / workers,
+        bytes=int(trainings * 4 * middle + 60 * (counts["search"] + counts["val"]) * trainings),
+    )

@@ -1,0 +1,64 @@
+"""Pareto fronts and hypervolumes of what a search measured; moocore does the geometry."""
+
+from __future__ import annotations
+
+import moocore
+import numpy as np
+import numpy.typing as npt
+
+Values = npt.NDArray[np.float64]
+Mask = npt.NDArray[np.bool_]
+
+
+def on_front(values: Values, feasible: Mask) -> Mask:
+    """Return which of n points no feasible point dominates.
+
+    Args:
+        values: [n, objectives], to maximise.
+        feasible: [n]; infeasible points are never on the front.
+    """
+    front = np.zeros(len(values), dtype=bool)
+    rows = np.flatnonzero(feasible)
+    if len(rows):
+        front[rows] = moocore.is_nondominated(values[rows], maximise=True, keep_weakly=True)
+    return front
+
+
+def _unit_box(values: Values, feasible: Mask) -> Values:
+    """Scale to 0–1: 1 = best feasible value, 0 = 10 % below the worst feasible value."""
+    good = values[feasible]
+    ideal, worst = good.max(axis=0), good.min(axis=0)
+    reference = worst - 0.1 * np.maximum(ideal - worst, 1e-3)
+    return np.asarray((values - reference) / (ideal - reference))
+
+
+def hypervolume_progress(values: Values, feasible: Mask) -> list[float]:
+    """Return the hypervolume of the front after each of n points, as a share of the box 0–1.
+
+    Args:
+        values: [n, objectives] in the order in which they were measured, to maximise.
+        feasible: [n].
+    """
+    if not feasible.any():
+        return [0.0] * len(values)
+    scaled = _unit_box(values, feasible)
+    reference = np.zeros(values.shape[1])
+    progress, kept = [], np.empty((0, values.shape[1]))
+    for point, good in zip(scaled, feasible, strict=True):
+        if good:
+            kept = np.vstack([kept, point])
+            kept = kept[moocore.is_nondominated(kept, maximise=True)]
+        volume = moocore.hypervolume(kept, ref=reference, maximise=True) if len(kept) else 0.0
+        progress.append(round(float(volume), 6))
+    return progress
+
+
+def contributions(values: Values, feasible: Mask) -> Values:
+    """Return the hypervolume that each of n points alone adds to the front; 0 off the front."""
+    result = np.zeros(len(values))
+    rows = np.flatnonzero(on_front(values, feasible))
+    if len(rows):
+        scaled = _unit_box(values, feasible)[rows]
+        reference = np.zeros(values.shape[1])
+        result[rows] = moocore.hv_contributions(scaled, ref=reference, maximise=True)
+    return result

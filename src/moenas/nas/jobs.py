@@ -1,0 +1,108 @@
+"""The training jobs of a search: parents, trials and finalists, all from one set of settings."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+from moenas.models.architecture import Architecture
+from moenas.models.cost import layer_count
+from moenas.nas.settings import SearchConfig
+from moenas.runs import ModelFolder, RunFolder
+from moenas.training.job import DataReference, TrainingJob
+
+SEARCH_SEED = 0
+"""The search's parent; finalists use 1, 2, ... so that no reported model was selected on."""
+
+
+@dataclasses.dataclass(frozen=True)
+class JobMaker:
+    """Makes the jobs of one run.
+
+    Attributes:
+        config: The run's settings.
+        run: The run's folder.
+        data: The run's images.
+        device: See `TrainingJob`.
+        precision: See `TrainingJob`.
+        deadline: See `TrainingJob`.
+    """
+
+    config: SearchConfig
+    run: RunFolder
+    data: DataReference
+    device: str = "auto"
+    precision: str = "no"
+    deadline: float | None = None
+
+    def dense(self, base: str) -> Architecture:
+        """The architecture with one expert in each layer: the base model itself."""
+        return Architecture(base, (1,) * layer_count(base))
+
+    def parent(self, base: str, seed: int) -> TrainingJob:
+        """A dense model from its own initialisation."""
+        scheme = self.config.training(self.config.parent_epochs, tuning=False)
+        return self._job(
+            self.dense(base),
+            self.run.parent(base, seed),
+            scheme=scheme,
+            seed=seed,
+            pretrained=self.config.pretrained,
+        )
+
+    def trial(self, number: int, architecture: Architecture, floor: float) -> TrainingJob:
+        """One trial of the search; all share seeds, so that they differ in the architecture."""
+        folder = self.run.trial(number)
+        if self.config.strategy == "scratch":
+            scheme = self.config.training(self.config.trial_epochs, tuning=False)
+            return self._job(
+                architecture,
+                folder,
+                scheme=scheme,
+                seed=SEARCH_SEED,
+                floor=floor,
+                pretrained=self.config.pretrained,
+            )
+        scheme = self.config.training(self.config.trial_epochs, tuning=True)
+        parent = self.run.parent(architecture.base, SEARCH_SEED)
+        return self._job(
+            architecture,
+            folder,
+            scheme=scheme,
+            seed=SEARCH_SEED,
+            floor=floor,
+            parent=str(parent.path),
+        )
+
+    def finalist(self, name: str, architecture: Architecture, seed: int) -> TrainingJob:
+        """One seed of a reported model, from its own parent, scored on the report half too."""
+        scheme = self.config.training(self.config.finalist_epochs, tuning=True)
+        return self._job(
+            architecture,
+            self.run.finalist(name, seed),
+            scheme=scheme,
+            seed=seed,
+            parent=str(self.run.parent(architecture.base, seed).path),
+            score=("search", "report"),
+        )
+
+    def _job(
+        self,
+        architecture: Architecture,
+        folder: ModelFolder,
+        *,
+        scheme: object,
+        seed: int,
+        **options: object,
+    ) -> TrainingJob:
+        return TrainingJob(
+            architecture=architecture.id,
+            folder=str(Path(folder.path)),
+            data=self.data,
+            scheme=scheme,  # type: ignore[arg-type]
+            seed=self.config.seed * 1000 + seed,
+            device=self.device,
+            precision=self.precision,
+            deadline=self.deadline,
+            **options,  # type: ignore[arg-type]
+        )

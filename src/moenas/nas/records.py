@@ -1,0 +1,101 @@
+"""What a search writes down for reports: its trials and the comparison of its finalists."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import optuna
+from optuna.trial import FrozenTrial, TrialState
+
+from moenas.evaluation.comparison import Comparison
+from moenas.models.architecture import Architecture
+from moenas.models.cost import count_macs, count_parameters
+from moenas.nas.front import Values, hypervolume_progress, on_front
+from moenas.nas.verdict import verdict
+from moenas.predictions import Predictions
+from moenas.runs import ModelFolder
+
+
+def measured(study: optuna.Study) -> tuple[list[FrozenTrial], Values, np.ndarray]:
+    """Return finished trials in the order of their end, [n, m] values to maximise, feasibility."""
+    trials = study.get_trials(states=(TrialState.COMPLETE,))
+    trials.sort(key=lambda t: (t.datetime_complete, t.number))
+    signs = [1.0 if d == optuna.study.StudyDirection.MAXIMIZE else -1.0 for d in study.directions]
+    values = np.array([t.values for t in trials]).reshape(-1, len(signs)) * np.array(signs)
+    feasible = np.array([all(v <= 0 for v in t.constraints.values()) for t in trials], dtype=bool)
+    return trials, values, feasible
+
+
+def trial_records(study: optuna.Study, objectives: tuple[str, ...]) -> list[dict[str, Any]]:
+    """Return ``trials.json``: one entry a trial, by number."""
+    trials, values, feasible = measured(study)
+    front = on_front(values, feasible)
+    records = []
+    for trial in study.get_trials(deepcopy=False):
+        record: dict[str, Any] = {
+            "number": trial.number,
+            "state": trial.state.name,
+            "experts": list(trial.params.values()),
+            **{
+                key: trial.user_attrs.get(key)
+                for key in ("architecture", "parameters", "macs", "seconds", "stopped_because")
+            },
+            "feasible": None,
+            "on_front": False,
+        }
+        if trial.state == TrialState.COMPLETE:
+            place = next(i for i, t in enumerate(trials) if t.number == trial.number)
+            record.update(zip(objectives, trial.values, strict=True))
+            record["feasible"] = bool(feasible[place])
+            record["on_front"] = bool(front[place])
+        records.append(record)
+    return records
+
+
+def search_record(study: optuna.Study) -> dict[str, Any]:
+    """Return how the search went, for ``summary.json``."""
+    trials, values, feasible = measured(study)
+    states = [t.state for t in study.get_trials(deepcopy=False)]
+    seconds = [t.user_attrs["seconds"] for t in trials]
+    return {
+        "completed": len(trials),
+        "failed": states.count(TrialState.FAIL),
+        "infeasible": int((~feasible).sum()),
+        "seconds_a_trial": float(np.mean(seconds)) if seconds else None,
+        "hypervolume": hypervolume_progress(values, feasible),
+    }
+
+
+def comparison_record(
+    models: list[dict[str, Any]],
+    folders: dict[str, list[ModelFolder]],
+    image_size: int,
+) -> dict[str, Any]:
+    """Return ``comparison.json``: all reported models on the report half, with paired tests.
+
+    Args:
+        models: Entries with ``name``, ``role``, ``size_class``, ``architecture`` (id) and
+            ``seeds``; roles ``base`` and ``wider`` are what the others are compared with.
+        folders: The models' folders by name, one a seed, seeds in the same order for all.
+        image_size: What multiply-adds are counted at.
+    """
+    key = {m["name"]: m["role"] if m["role"] in ("base", "wider") else m["name"] for m in models}
+    tables = {
+        key[name]: [Predictions.load(folder.predictions) for folder in own]
+        for name, own in folders.items()
+    }
+    paired = Comparison({k: v for k, v in tables.items() if len(v) > 1}).report()
+    single = {k: v for k, v in tables.items() if len(v) == 1}
+    for name, own in single.items():  # one seed: intervals over images only, no comparison
+        paired[name] = Comparison({name: own}).report(references=())[name]
+    entries = []
+    for model in models:
+        architecture = Architecture.parse(model["architecture"])
+        cost = {
+            "parameters": count_parameters(architecture.base, architecture.experts),
+            "macs": count_macs(architecture.base, architecture.experts, image_size),
+        }
+        entries.append({**model, **cost, **paired[key[model["name"]]]})
+    known = bool(entries[0]["noise_floor"])
+    return {"models": entries, "verdict": verdict(entries, known)}

@@ -1,0 +1,93 @@
+"""The settings of a search: one frozen value that a run folder stores and ``--dry-run`` prices."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Literal
+
+from moenas.errors import ConfigError
+from moenas.training.schemes import SCHEMES, Scheme
+
+
+@dataclasses.dataclass(frozen=True)
+class SearchConfig:
+    """What to search, on what, for how long.
+
+    Attributes:
+        data: ``emoji`` (drawn scenes, made here) or the path of a manifest.
+        base: timm name of the base model.
+        wider: Dense model of about the finalists' size that they must beat, or None.
+        pretrained: Start dense models from timm's ImageNet weights.
+        image_size: Side of the images, pixels.
+        trials: Architectures to train, the base model included.
+        strategy: ``upcycled``: fine-tune from one trained dense model; ``scratch``: train each
+            from its own initialisation, as the paper does.
+        sampler: ``mixture`` (ours), ``paper`` (the paper's reading) or ``random``.
+        max_parameters: Size limit.
+        accuracy_margin: How far below the dense base model's balanced accuracy (search half) an
+            architecture may fall and still be feasible, 0–1.
+        protocol: ``held-out``: report on images that the search never saw; ``paper``: search and
+            report on the same test images.
+        scheme: Name of the training scheme.
+        parent_epochs: Epochs of each dense parent.
+        trial_epochs: Epochs of each trial, after its parent's when upcycled.
+        finalist_epochs: Epochs of each finalist after its parent's.
+        batch_size: Images per optimiser step; None: the scheme's.
+        learning_rate: Peak learning rate of parents and of ``scratch``; None: the scheme's.
+        tuning_rate: Peak learning rate of what starts from a parent, as a share of the other.
+        augmentation: Training transform; None: the scheme's.
+        finalists: How many architectures are retrained and reported.
+        seeds: How many times each of them is trained, each from its own parent.
+        seed: Of everything.
+    """
+
+    data: str = "emoji"
+    base: str = "mobilevitv2_050"
+    wider: str | None = "mobilevitv2_075"
+    pretrained: bool = False
+    image_size: int = 128
+    trials: int = 127
+    strategy: Literal["upcycled", "scratch"] = "upcycled"
+    sampler: Literal["mixture", "paper", "random"] = "mixture"
+    max_parameters: int = 3_000_000
+    accuracy_margin: float = 0.02
+    protocol: Literal["held-out", "paper"] = "held-out"
+    scheme: str = "mobilevitv2"
+    parent_epochs: int = 100
+    trial_epochs: int = 20
+    finalist_epochs: int = 50
+    batch_size: int | None = None
+    learning_rate: float | None = None
+    tuning_rate: float = 0.5
+    augmentation: str | None = None
+    finalists: int = 3
+    seeds: int = 3
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("image_size", "trials", "parent_epochs", "trial_epochs", "finalist_epochs"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"{name} must be at least 1, not {getattr(self, name)}.")
+        if self.image_size < 32:
+            raise ConfigError(f"image_size must be at least 32 pixels, not {self.image_size}.")
+        if not 0 <= self.accuracy_margin <= 1:
+            raise ConfigError(f"accuracy_margin must be within 0–1, not {self.accuracy_margin}.")
+        if self.seeds < 2:
+            raise ConfigError("seeds must be at least 2: one training says nothing about noise.")
+        if not 0 <= self.finalists <= 3:
+            raise ConfigError("finalists must be within 0–3: one a size class.")
+        SCHEMES[self.scheme]
+
+    def training(self, epochs: int, *, tuning: bool) -> Scheme:
+        """Return the scheme of a training of so many epochs; ``tuning``: it has a parent."""
+        scheme = SCHEMES[self.scheme]
+        rate = self.learning_rate or scheme.learning_rate
+        share = self.tuning_rate if tuning else 1.0
+        return dataclasses.replace(
+            scheme,
+            epochs=epochs,
+            batch_size=self.batch_size or scheme.batch_size,
+            learning_rate=rate * share,
+            final_learning_rate=min(scheme.final_learning_rate, rate * share) / 10,
+            augmentation=self.augmentation or scheme.augmentation,
+        )

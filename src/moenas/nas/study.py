@@ -1,0 +1,210 @@
+"""The study: asks the sampler, has trials trained, tells the results; the storage is the state.
+
+A trial that was running when the driver died is *adopted* by the next one: it keeps its number and
+its folder, is trained on from its last epoch, and is told. A trial that fails is FAILED with its
+error, never scored badly.
+"""
+
+from __future__ import annotations
+
+import concurrent.futures
+import dataclasses
+import sys
+import traceback
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import Any
+
+import optuna
+from optuna.study import StudyDirection
+from optuna.trial import FrozenTrial, TrialState
+
+from moenas.console import logger
+from moenas.errors import RunFolderError
+from moenas.execution.executor import Executor
+from moenas.models.architecture import Architecture
+from moenas.nas.objectives import OBJECTIVES
+from moenas.nas.sampler import MoENASSampler
+from moenas.nas.space import SearchSpace
+from moenas.runs import RunFolder
+from moenas.training.job import JobResult, TrainingJob, run_job
+from moenas.training.loop import OutOfTime
+
+STUDY_NAME = "moenas"
+"""Each run folder has one study; the folder can be renamed."""
+
+MakeJob = Callable[[int, Architecture], TrainingJob]
+
+
+def open_study(
+    run: RunFolder, objectives: tuple[str, ...], sampler: optuna.samplers.BaseSampler
+) -> optuna.Study:
+    """Open the run's study, or create it.
+
+    Raises:
+        RunFolderError: The study file is damaged or of other objectives.
+    """
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    directions = [StudyDirection[OBJECTIVES[name].direction.upper()] for name in objectives]
+    try:
+        study = optuna.create_study(
+            storage=run.study_url,
+            study_name=STUDY_NAME,
+            sampler=sampler,
+            directions=directions,
+            load_if_exists=True,
+        )
+    except Exception as error:  # SQLAlchemy's and Optuna's own, many kinds
+        raise RunFolderError(f"The study '{run.study}' cannot be opened: {error}.") from error
+    study.set_metric_names(list(objectives))
+    return study
+
+
+def open_recorded_study(run: RunFolder) -> optuna.Study:
+    """Open the study of a run that exists, to read it.
+
+    Raises:
+        RunFolderError: There is none, or it is damaged.
+    """
+    if not run.study.exists():
+        raise RunFolderError(f"'{run.path}' has no study.db.")
+    try:
+        return optuna.load_study(study_name=STUDY_NAME, storage=run.study_url)
+    except Exception as error:  # SQLAlchemy's and Optuna's own, many kinds
+        raise RunFolderError(f"The study '{run.study}' cannot be read: {error}.") from error
+
+
+def make_sampler(name: str, space: SearchSpace, seed: int) -> optuna.samplers.BaseSampler:
+    """Return the sampler of a search: ``mixture``, ``paper`` or ``random`` (feasible points only).
+
+    Args:
+        name: See `SearchConfig`.
+        space: What is feasible.
+        seed: Of its random numbers.
+    """
+    options: dict[str, Any] = {
+        "seed": seed,
+        "constraint": space.constraint,
+        "search_space": space.distributions(),
+    }
+    if name == "random":  # never leaves the space-filling design
+        return MoENASSampler(initial=sys.maxsize, **options)
+    return MoENASSampler(preset=name, **options)
+
+
+def parameter_names(layers: int) -> list[str]:
+    """Names of the expert counts in a study: ``e1`` ... ``e9``."""
+    return [f"e{layer + 1}" for layer in range(layers)]
+
+
+def architecture_of(trial: FrozenTrial, base: str) -> Architecture:
+    """The architecture that a trial trains."""
+    return Architecture(
+        base, tuple(trial.params[name] for name in parameter_names(len(trial.params)))
+    )
+
+
+@dataclasses.dataclass
+class StudyDriver:
+    """Runs trials of a study on an executor.
+
+    Attributes:
+        study: An Optuna study with a sampler.
+        space: The search space.
+        objectives: Names of the study's objectives, in its order.
+        executor: Where trials are trained.
+        make_job: From a trial's number and architecture to its job.
+        floor: Balanced accuracy (search half) that a feasible trial reaches.
+        on_result: Called after each trial that is told.
+    """
+
+    study: optuna.Study
+    space: SearchSpace
+    objectives: tuple[str, ...]
+    executor: Executor
+    make_job: MakeJob
+    floor: float
+    on_result: Callable[[FrozenTrial], None] | None = None
+
+    def run(self, trials: int, may_start: Callable[[], bool] = lambda: True) -> bool:
+        """Train until the study has so many finished trials.
+
+        Args:
+            trials: Finished trials (complete or failed) to reach, those already there included.
+            may_start: Asked before each new trial; False ends the search early.
+
+        Returns:
+            Whether all of them were reached; False: time was up, call again to go on.
+        """
+        running: dict[Future[JobResult], optuna.Trial] = {}
+        for stale in self.study.get_trials(states=(TrialState.RUNNING,)):
+            trial = optuna.Trial(self.study, stale._trial_id)
+            if len(stale.params) < self.space.layers:  # died between asking and suggesting
+                self.study.tell(trial, state=TrialState.FAIL)
+                continue
+            running[self._submit(trial)] = trial
+        in_time = True
+        while True:
+            while in_time and len(running) < self.executor.workers:
+                if self._finished() + len(running) >= trials:
+                    break
+                if not may_start():
+                    in_time = False
+                    break
+                trial = self._ask()
+                running[self._submit(trial)] = trial
+            if not running:
+                return in_time
+            done, _ = concurrent.futures.wait(
+                running, return_when=concurrent.futures.FIRST_COMPLETED
+            )
+            for future in sorted(done, key=lambda f: running[f].number):
+                in_time &= self._tell(running.pop(future), future)
+
+    def _finished(self) -> int:
+        states = (TrialState.COMPLETE, TrialState.FAIL)
+        return sum(1 for t in self.study.get_trials(deepcopy=False) if t.state in states)
+
+    def _ask(self) -> optuna.Trial:
+        trial = self.study.ask()
+        experts = tuple(
+            trial.suggest_int(name, self.space.low, self.space.high)
+            for name in parameter_names(self.space.layers)
+        )
+        architecture = Architecture(self.space.base, experts)
+        trial.set_user_attr("architecture", architecture.id)
+        trial.set_user_attr("parameters", int(self.space.parameters([experts])[0]))
+        return trial
+
+    def _submit(self, trial: optuna.Trial) -> Future[JobResult]:
+        architecture = Architecture(self.space.base, tuple(trial.params.values()))
+        return self.executor.submit(run_job, self.make_job(trial.number, architecture))
+
+    def _tell(self, trial: optuna.Trial, future: Future[JobResult]) -> bool:
+        """Tell one result; False when it ran out of time (it stays RUNNING, to be adopted)."""
+        error = future.exception()
+        if isinstance(error, OutOfTime):
+            return False
+        if error is not None:
+            text = "".join(traceback.format_exception(error))
+            trial.set_user_attr("error", text[-4000:])
+            frozen = self.study.tell(trial, state=TrialState.FAIL)
+            logger.warning("Trial %d failed: %s", trial.number, error)
+        else:
+            frozen = self._tell_scores(trial, future.result())
+        if self.on_result:
+            self.on_result(frozen)
+        return True
+
+    def _tell_scores(self, trial: optuna.Trial, result: JobResult) -> FrozenTrial:
+        scores = result.scores["search"]
+        attributes: dict[str, Any] = {
+            "macs": scores.macs,
+            "seconds": result.seconds,
+            "stopped_because": result.stopped_because,
+        }
+        for key, value in attributes.items():
+            trial.set_user_attr(key, value)
+        trial.set_constraint("accuracy", self.floor - scores.balanced_accuracy)
+        values = [OBJECTIVES[name].value(scores) for name in self.objectives]
+        return self.study.tell(trial, [value for value in values if value is not None])

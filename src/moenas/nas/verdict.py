@@ -1,0 +1,131 @@
+"""The verdict: the first sentences of a report, written from the comparison's numbers alone."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from moenas.nas.objectives import OBJECTIVES
+
+TITLES = {
+    "balanced_accuracy": "accuracy",
+    "fairness": "skin fairness",
+    "robustness": "robustness to light",
+    "generalisation": "generalisation",
+}
+
+
+def verdict(models: list[dict[str, Any]], groups_known: bool) -> list[str]:
+    """Say in plain words whether a finalist is better than the base model, for whom, how surely.
+
+    Args:
+        models: The ``models`` of ``comparison.json``.
+        groups_known: Whether the data tell groups apart.
+
+    Returns:
+        Sentences, the most important first. Differences count as real where p < 0.05 after Holm's
+        correction over models and objectives.
+    """
+    by_role = {role: [m for m in models if m["role"] == role] for role in ("base", "wider")}
+    finalists = [m for m in models if m["role"] == "finalist"]
+    if not finalists:
+        return [
+            "The search found no architecture that keeps the base model's accuracy within the "
+            "size limit: there is nothing to report but the base model."
+        ]
+    base = by_role["base"][0]
+    sentences = [_against(finalists, base["name"], "base", "the base model it started from")]
+    if by_role["wider"]:
+        wider = by_role["wider"][0]
+        size = f"{wider['parameters'] / 1e6:.2f}M"
+        title = f"the wider dense model of its size ({wider['name']}, {size})"
+        sentences.append(_against(finalists, wider["name"], "wider", title))
+    if groups_known:
+        sentences += _fairness(base, finalists)
+    constant = [m["name"] for m in models if _is_constant(m)]
+    for name in constant:
+        sentences.append(
+            f"{name} says the same for nearly every image: it is fair and robust by definition, "
+            "and useless."
+        )
+    return sentences
+
+
+def _against(finalists: list[dict[str, Any]], name: str, role: str, title: str) -> str:
+    wins: list[str] = []
+    losses: list[str] = []
+    for model in finalists:
+        for metric, entry in model["versus"].get(role, {}).items():
+            if metric not in OBJECTIVES or entry["better"] is None:
+                continue
+            text = (
+                f"{model['name']} in {TITLES.get(metric, metric)} by "
+                f"{100 * abs(entry['difference']):.1f} points "
+                f"(95 % interval {_interval(entry)}, p = {_p(entry['p_holm'])})"
+            )
+            (wins if entry["better"] else losses).append(text)
+    if wins and losses:
+        return f"Mixed against {title}: better are {_list(wins)}; worse are {_list(losses)}."
+    if wins:
+        return f"Better than {title}: {_list(wins)}; in nothing else is a difference certain."
+    if losses:
+        return f"Worse than {title}: {_list(losses)}; no finalist is better in anything."
+    closest = max(
+        (
+            (abs(e["difference"]), m["name"], metric, e)
+            for m in finalists
+            for metric, e in m["versus"].get(role, {}).items()
+            if metric in OBJECTIVES and e["difference"] is not None
+        ),
+        default=None,
+        key=lambda item: item[0],
+    )
+    if closest is None:
+        return f"No finalist could be compared with {title}."
+    _, model_name, metric, entry = closest
+    return (
+        f"No finalist differs from {title} beyond what seeds and images explain. The largest "
+        f"difference is {100 * entry['difference']:+.1f} points in {TITLES.get(metric, metric)} "
+        f"({model_name}, 95 % interval {_interval(entry)})."
+    )
+
+
+def _fairness(base: dict[str, Any], finalists: list[dict[str, Any]]) -> list[str]:
+    floor = base["noise_floor"]
+    if floor is None:
+        return []
+    measured = base["report"]["fairness"]["mean"]
+    real = floor["p_value"] < 0.05
+    sentence = (
+        f"The base model treats groups {'unequally' if real else 'alike as far as can be told'}: "
+        f"its fairness is {100 * measured:.1f}, a perfectly fair model would have "
+        f"{100 * floor['mean']:.1f} on these images (p = {_p(floor['p_value'])})."
+    )
+    unfair = [
+        m["name"] for m in finalists if m["noise_floor"] and m["noise_floor"]["p_value"] < 0.05
+    ]
+    if unfair:
+        names = _list(unfair)
+        sentence += f" The same holds for {names}." if real else f" {names} do not."
+    return [sentence]
+
+
+def _is_constant(model: dict[str, Any]) -> bool:
+    return bool(model["report"]["balanced_accuracy"]["mean"] < 0.55)
+
+
+def _interval(entry: dict[str, Any]) -> str:
+    if entry["low"] is None:
+        return "unknown: one seed"
+    return f"{100 * entry['low']:+.1f} to {100 * entry['high']:+.1f}"
+
+
+def _p(value: float | None) -> str:
+    if value is None:
+        return "unknown"
+    return "< 0.001" if value < 0.001 else f"{value:.3f}"
+
+
+def _list(texts: list[str]) -> str:
+    if len(texts) == 1:
+        return texts[0]
+    return ", ".join(texts[:-1]) + " and " + texts[-1]

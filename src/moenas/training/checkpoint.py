@@ -1,0 +1,117 @@
+"""The training state: saved after each epoch, so that a resumed run ends in the same weights.
+
+One safetensors file holds all tensors (model, moving average, best weights, optimiser), and in its
+header the rest as JSON with a hash of the tensors. The state before it is kept until the next is
+whole: a truncated file costs one epoch, never the run.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import struct
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import safetensors.torch
+import torch
+
+from moenas.console import logger
+from moenas.errors import CheckpointError
+from moenas.runs import write_bytes
+
+Tensors = dict[str, torch.Tensor]
+
+
+@dataclasses.dataclass
+class TrainingState:
+    """All that a training needs to go on.
+
+    Attributes:
+        modules: State dicts by name (``model``, ``ema``, ``best``).
+        optimizer: The optimiser's state dict.
+        progress: JSON-ready values: epochs done, history, best score.
+    """
+
+    modules: dict[str, Tensors]
+    optimizer: dict[str, Any]
+    progress: dict[str, Any]
+
+
+def save_state(path: Path, state: TrainingState) -> None:
+    """Write the state; the one before becomes ``*.previous``."""
+    tensors: Tensors = {}
+    for module, values in state.modules.items():
+        tensors.update({f"{module}/{name}": value for name, value in values.items()})
+    scalars: dict[str, Any] = {}
+    for index, slot in state.optimizer["state"].items():
+        for name, value in slot.items():
+            key = f"optimizer/{index}/{name}"
+            if isinstance(value, torch.Tensor):
+                tensors[key] = value
+            else:
+                scalars[key] = value
+    header = {
+        "progress": state.progress,
+        "scalars": scalars,
+        "param_groups": state.optimizer["param_groups"],
+    }
+    data = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
+    body = safetensors.torch.save(data)
+    metadata = {"moenas_state": json.dumps(header), "sha256": _hash_of_tensors(body)}
+    if path.exists():
+        path.replace(_previous(path))
+    write_bytes(path, safetensors.torch.save(data, metadata))
+
+
+def load_state(path: Path) -> TrainingState | None:
+    """Return the newest whole state, or None where there is none to go on from."""
+    for candidate in (path, _previous(path)):
+        if not candidate.exists():
+            continue
+        try:
+            return _read(candidate)
+        except CheckpointError as error:
+            logger.warning("%s The one before it is used.", error)
+    return None
+
+
+def drop_state(path: Path) -> None:
+    """Remove the states of a training that is finished."""
+    path.unlink(missing_ok=True)
+    _previous(path).unlink(missing_ok=True)
+
+
+def _previous(path: Path) -> Path:
+    return path.with_name(path.name + ".previous")
+
+
+def _hash_of_tensors(body: bytes) -> str:
+    (length,) = struct.unpack("<Q", body[:8])
+    return hashlib.sha256(body[8 + length :]).hexdigest()
+
+
+def _read(path: Path) -> TrainingState:
+    try:
+        body = path.read_bytes()
+        with safetensors.safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+        tensors = safetensors.torch.load(body)
+        if metadata["sha256"] != _hash_of_tensors(body):
+            raise CheckpointError(f"The training state '{path}' is damaged.")
+        header = json.loads(metadata["moenas_state"])
+    except (OSError, KeyError, ValueError, struct.error, safetensors.SafetensorError) as error:
+        raise CheckpointError(f"The training state '{path}' is damaged ({error}).") from error
+    modules: dict[str, Tensors] = {}
+    slots: dict[int, dict[str, Any]] = {}
+    for key, value in {**tensors, **header["scalars"]}.items():
+        kind, rest = key.split("/", 1)
+        if kind == "optimizer":
+            index, name = rest.split("/", 1)
+            slots.setdefault(int(index), {})[name] = value
+        else:
+            modules.setdefault(kind, {})[rest] = value
+    optimizer = {"state": slots, "param_groups": header["param_groups"]}
+    return TrainingState(modules, optimizer, header["progress"])

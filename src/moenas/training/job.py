@@ -1,0 +1,181 @@
+"""One training job: build or upcycle a model, train it, score it, leave a model folder.
+
+A job is a picklable value and runs in any process. It is idempotent: a finished job returns its
+scores, an interrupted one goes on from its last epoch.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from pathlib import Path
+
+import numpy as np
+from torch import nn
+
+from moenas.config import from_dict, to_dict
+from moenas.data.cache import cached_images
+from moenas.data.dataset import ImageDataset
+from moenas.data.manifest import Manifest
+from moenas.data.transforms import train_transform
+from moenas.evaluation.predict import predict
+from moenas.evaluation.scores import Scores, best_threshold, score
+from moenas.models.architecture import Architecture
+from moenas.models.builder import build_model
+from moenas.models.convert import upcycle
+from moenas.models.cost import count_macs, count_parameters
+from moenas.models.storage import load_model, save_model
+from moenas.runs import ModelFolder, read_json, write_json
+from moenas.runtime import derived_seed, pick_device, seed_everything
+from moenas.training.loop import EpochRecord, forget_state, train
+from moenas.training.schemes import Scheme
+
+
+@dataclasses.dataclass(frozen=True)
+class DataReference:
+    """Where a job finds its images: the manifest, the cache of decoded images, their side."""
+
+    manifest: str
+    cache: str
+    image_size: int
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainingJob:
+    """One model to train and score.
+
+    Attributes:
+        architecture: Its id.
+        folder: Where its files go.
+        data: The images.
+        scheme: The recipe.
+        seed: Of initialisation, order and augmentation.
+        parent: Folder of the dense model that is upcycled; None: a new initialisation.
+        pretrained: Weights to start from where there is no parent (see `build_model`).
+        score: The splits to score; validation sets the threshold and is always predicted.
+        floor: A training whose validation accuracy is hopelessly below it ends early; None: never.
+        device: ``auto``, ``cpu``, ``cuda`` ...
+        precision: See `train`.
+        deadline: `time.monotonic` value; see `train`.
+    """
+
+    architecture: str
+    folder: str
+    data: DataReference
+    scheme: Scheme
+    seed: int
+    parent: str | None = None
+    pretrained: bool | str = False
+    score: tuple[str, ...] = ("search",)
+    floor: float | None = None
+    device: str = "auto"
+    precision: str = "no"
+    deadline: float | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class JobResult:
+    """Scores by split, seconds that the job took in this run, and whether it ended early."""
+
+    scores: dict[str, Scores]
+    seconds: float
+    stopped_because: str | None
+
+
+HOPELESS = 0.10
+"""How far below the floor a model is hopeless once half of its epochs are done (points / 100)."""
+
+
+def run_job(job: TrainingJob) -> JobResult:
+    """Run a training job, or return what it left when it was run before.
+
+    Raises:
+        OutOfTime: The deadline came; run it again to go on.
+        MoENASError: Whatever is wrong with the images, the parent or the folder.
+    """
+    folder = ModelFolder(Path(job.folder))
+    if folder.finished:
+        return read_result(folder)
+    start = time.monotonic()
+    device = pick_device(job.device)
+    architecture = Architecture.parse(job.architecture)
+    manifest = Manifest.load(job.data.manifest)
+    images = cached_images(manifest, job.data.image_size, Path(job.data.cache), progress=False)
+    model = _initial_model(job, architecture)
+    split, labels = manifest.frame["split"].to_numpy(), manifest.frame["label"].to_numpy()
+    transform = train_transform(job.scheme.augmentation, job.data.image_size)
+    result = train(
+        model,
+        ImageDataset(images, labels, transform, rows=np.flatnonzero(split == "train")),
+        ImageDataset(images, labels, rows=np.flatnonzero(split == "val")),
+        job.scheme,
+        folder=folder,
+        seed=job.seed,
+        device=device,
+        precision=job.precision,
+        deadline=job.deadline,
+        stop=None if job.floor is None else _Hopeless(job.floor, job.scheme.epochs),
+    )
+    predictions = predict(result.model, manifest, images, splits=("val", *job.score), device=device)
+    predictions = predictions.with_threshold(best_threshold(predictions.split("val")))
+    save_model(
+        folder.checkpoint,
+        result.model,
+        image_size=job.data.image_size,
+        threshold=predictions.threshold,
+    )
+    predictions.save(folder.predictions)
+    cost = {
+        "parameters": count_parameters(architecture.base, architecture.experts),
+        "macs": count_macs(architecture.base, architecture.experts, job.data.image_size),
+    }
+    scores = {name: score(predictions, split=name, **cost) for name in job.score}
+    seconds = round(time.monotonic() - start, 3)
+    write_json(
+        folder.scores,
+        {
+            "scores": {name: to_dict(value) for name, value in scores.items()},
+            "seconds": seconds,
+            "stopped_because": result.stopped_because,
+        },
+    )
+    forget_state(folder)
+    return JobResult(scores, seconds, result.stopped_because)
+
+
+def read_result(folder: ModelFolder) -> JobResult:
+    """Read what a finished job left in its folder."""
+    stored = read_json(folder.scores)
+    return JobResult(
+        {name: from_dict(Scores, value) for name, value in stored["scores"].items()},
+        stored["seconds"],
+        stored["stopped_because"],
+    )
+
+
+def _initial_model(job: TrainingJob, architecture: Architecture) -> nn.Module:
+    seed = derived_seed(job.seed, "init")
+    if job.parent is None:
+        seed_everything(seed)
+        return build_model(
+            architecture.base, architecture.experts, seed=seed, pretrained=job.pretrained
+        )
+    dense, _ = load_model(ModelFolder(Path(job.parent)).checkpoint)
+    return dense if architecture.dense else upcycle(dense, architecture.experts, seed=seed)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Hopeless:
+    """Stop rule: at half of the epochs still far below what a model must reach at the end."""
+
+    floor: float
+    epochs: int
+
+    def __call__(self, history: tuple[EpochRecord, ...]) -> str | None:
+        best = max(record.accuracy_val for record in history)
+        if 2 * len(history) >= self.epochs > len(history) and best < self.floor - HOPELESS:
+            return (
+                f"validation accuracy {best:.3f} after {len(history)} of {self.epochs} epochs, "
+                f"{self.floor:.3f} is required at the end"
+            )
+        return None

@@ -1,0 +1,226 @@
+"""The training loop, to be read in one sitting.
+
+Everything random is drawn from (seed, epoch), and the state is saved after each epoch: a training
+that is killed and run again ends in the same weights as one that was not.
+"""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import json
+import math
+import time
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from accelerate.state import AcceleratorState
+from timm.optim import create_optimizer_v2
+from timm.scheduler import CosineLRScheduler
+from timm.utils import ModelEmaV3
+from torch import nn
+from torch.utils.data import DataLoader
+
+from moenas.data.dataset import ImageDataset, normalise
+from moenas.errors import MoENASError
+from moenas.evaluation.predict import probabilities
+from moenas.models.routing import record_routing
+from moenas.runs import ModelFolder, write_text
+from moenas.runtime import available_cores, derived_seed, seed_everything
+from moenas.training.checkpoint import TrainingState, drop_state, load_state, save_state
+from moenas.training.losses import training_loss
+from moenas.training.schemes import Scheme
+
+
+class OutOfTime(MoENASError):  # noqa: N818 - not an error of the run: it goes on later
+    """The time limit came before the training was finished; its state is saved."""
+
+
+@dataclasses.dataclass(frozen=True)
+class EpochRecord:
+    """One line of ``history.jsonl``: loss, validation accuracy (balanced, 0–1), seconds."""
+
+    epoch: int
+    loss: float
+    accuracy_val: float
+    learning_rate: float
+    seconds: float
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainResult:
+    """What `train` returns: the model with its best weights, its history, why it ended."""
+
+    model: nn.Module
+    history: tuple[EpochRecord, ...]
+    stopped_because: str | None
+
+
+StopRule = Callable[[tuple[EpochRecord, ...]], str | None]
+"""Looks at the history after each epoch and returns a reason to stop, or None."""
+
+
+def learning_rate_schedule(
+    optimizer: torch.optim.Optimizer, scheme: Scheme, steps: int
+) -> CosineLRScheduler:
+    """Return timm's cosine with warm-up over ``steps`` optimiser steps, a function of the step."""
+    warmup = min(int(scheme.warmup * steps), steps - 1)
+    return CosineLRScheduler(
+        optimizer,
+        t_initial=steps,
+        lr_min=scheme.final_learning_rate,
+        warmup_t=warmup,
+        warmup_lr_init=scheme.learning_rate / max(1, warmup + 1),
+        warmup_prefix=True,
+        t_in_epochs=False,
+    )
+
+
+def train(
+    model: nn.Module,
+    data: ImageDataset,
+    validation: ImageDataset,
+    scheme: Scheme,
+    *,
+    folder: ModelFolder,
+    seed: int = 0,
+    device: torch.device | None = None,
+    precision: str = "no",
+    deadline: float | None = None,
+    stop: StopRule | None = None,
+    on_epoch: Callable[[EpochRecord], None] | None = None,
+) -> TrainResult:
+    """Train a model and return it with the weights of its best epoch on the validation images.
+
+    Args:
+        model: Classifier of two classes (person = 1); trained in place.
+        data: Training images with the scheme's transform.
+        validation: Images that choose the epoch; never used for gradients.
+        scheme: The recipe.
+        folder: Where state and history are kept; an unfinished training found there goes on.
+        seed: Of the order of the images and their augmentation.
+        device: Where to train; the fastest there is by default.
+        precision: ``no`` (float32), ``bf16`` or ``fp16``, as accelerate understands it.
+        deadline: `time.monotonic` value after which `OutOfTime` is raised.
+        stop: Ends a hopeless training early.
+        on_epoch: Called after each epoch.
+
+    Raises:
+        OutOfTime: The deadline came first. The same call goes on from the last epoch.
+        MoENASError: The loss is not finite.
+    """
+    AcceleratorState._reset_state(reset_partial_state=device is not None)
+    accelerator = Accelerator(
+        mixed_precision=precision, cpu=device is not None and device.type == "cpu"
+    )
+    model = model.to(memory_format=torch.channels_last)
+    loader: DataLoader[Any] = DataLoader(
+        data,
+        batch_size=min(scheme.batch_size, len(data)),
+        shuffle=True,
+        drop_last=True,
+        num_workers=0 if accelerator.device.type == "cpu" else min(8, available_cores()),
+        generator=torch.Generator(),
+    )
+    optimizer = create_optimizer_v2(
+        model,
+        opt=scheme.optimizer,
+        lr=scheme.learning_rate,
+        weight_decay=scheme.weight_decay,
+    )
+    model, optimizer, loader = accelerator.prepare(model, optimizer, loader)
+    inner = accelerator.unwrap_model(model)
+    schedule = learning_rate_schedule(optimizer, scheme, scheme.epochs * len(loader))
+    ema = None
+    if scheme.ema_decay is not None:
+        ema = ModelEmaV3(inner, decay=scheme.ema_decay, use_warmup=True)
+    judged = inner if ema is None else ema.module
+
+    history: list[EpochRecord] = []
+    best: tuple[float, dict[str, torch.Tensor]] = (-math.inf, {})
+    state = load_state(folder.state)
+    if state is not None:
+        inner.load_state_dict(state.modules["model"])
+        judged.load_state_dict(state.modules["ema"])
+        optimizer.load_state_dict(state.optimizer)
+        history = [EpochRecord(**record) for record in state.progress["history"]]
+        best = (state.progress["best"], state.modules["best"])
+
+    stopped_because = stop(tuple(history)) if stop and history else None
+    for epoch in range(len(history), scheme.epochs):
+        if stopped_because:
+            break
+        start = time.perf_counter()
+        seed_everything(derived_seed(seed, "epoch", epoch, accelerator.process_index))
+        loader.generator.manual_seed(derived_seed(seed, "order", epoch))
+        losses = []
+        model.train()
+        with record_routing(inner) as routings:
+            for index, (images, labels, _) in enumerate(loader):
+                step = epoch * len(loader) + index
+                schedule.step_update(step)
+                with accelerator.autocast():
+                    logits = model(normalise(images))
+                loss = training_loss(logits, labels, routings.values(), scheme)
+                accelerator.backward(loss)
+                if scheme.gradient_clip is not None:
+                    accelerator.clip_grad_norm_(model.parameters(), scheme.gradient_clip)
+                optimizer.step()
+                optimizer.zero_grad(set_to_none=True)
+                if ema is not None:
+                    ema.update(inner, step=step + 1)
+                losses.append(loss.detach())
+                if deadline is not None and time.monotonic() > deadline:
+                    raise OutOfTime(f"The time limit came in epoch {epoch + 1} of '{folder.path}'.")
+        mean_loss = float(torch.stack(losses).mean())
+        if not math.isfinite(mean_loss):
+            raise MoENASError(
+                f"The loss became {mean_loss} in epoch {epoch + 1} of '{folder.path}': "
+                "lower the learning rate or check the images."
+            )
+        record = EpochRecord(
+            epoch=epoch + 1,
+            loss=round(mean_loss, 6),
+            accuracy_val=_balanced_accuracy(judged, validation, accelerator.device),
+            learning_rate=float(optimizer.param_groups[0]["lr"]),
+            seconds=round(time.perf_counter() - start, 3),
+        )
+        history.append(record)
+        if record.accuracy_val >= best[0]:
+            best = (record.accuracy_val, copy.deepcopy(judged.state_dict()))
+        if accelerator.is_main_process:
+            _save(folder, inner, judged, optimizer, history, best)
+        if on_epoch:
+            on_epoch(record)
+        stopped_because = stop(tuple(history)) if stop else None
+    inner.load_state_dict(best[1])
+    return TrainResult(inner.eval(), tuple(history), stopped_because)
+
+
+def forget_state(folder: ModelFolder) -> None:
+    """Remove the state of a finished training; its checkpoint and history stay."""
+    drop_state(folder.state)
+
+
+def _save(
+    folder: ModelFolder,
+    inner: nn.Module,
+    judged: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    history: list[EpochRecord],
+    best: tuple[float, dict[str, torch.Tensor]],
+) -> None:
+    records = [dataclasses.asdict(record) for record in history]
+    modules = {"model": inner.state_dict(), "ema": judged.state_dict(), "best": best[1]}
+    progress = {"history": records, "best": best[0]}
+    save_state(folder.state, TrainingState(modules, optimizer.state_dict(), progress))
+    write_text(folder.history, "".join(json.dumps(record) + "\n" for record in records))
+
+
+def _balanced_accuracy(model: nn.Module, data: ImageDataset, device: torch.device) -> float:
+    """Balanced accuracy at 0.5; what picks the epoch (the threshold is set later)."""
+    person = probabilities(model, data.images, data.rows, device=device) >= 0.5
+    labels = data.labels[data.rows] == 1
+    return float((person[labels].mean() + (~person[~labels]).mean()) / 2)

@@ -1,0 +1,29 @@
+"""The training loss: cross entropy plus what keeps the routers balanced and calm."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import torch
+import torch.nn.functional as F
+
+from moenas.models.routing import Routing, balance_loss, z_loss
+from moenas.training.schemes import Scheme
+
+
+def training_loss(
+    logits_BC: torch.Tensor, labels_B: torch.Tensor, routings: Iterable[Routing], scheme: Scheme
+) -> torch.Tensor:
+    """Return the scalar loss of one batch.
+
+    Args:
+        logits_BC: Class logits; computed in float32 whatever the precision of the model.
+        labels_B: Class indices.
+        routings: What each S-FFN's router did in this forward pass.
+        scheme: The weights of the three terms.
+    """
+    loss = F.cross_entropy(logits_BC.float(), labels_B, label_smoothing=scheme.label_smoothing)
+    for routing in routings:
+        loss = loss + scheme.balance_weight * balance_loss(routing)
+        loss = loss + scheme.router_z_weight * z_loss(routing)
+    return loss

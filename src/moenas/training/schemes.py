@@ -1,0 +1,76 @@
+"""Training schemes: complete recipes as frozen values; a run changes them with ``replace``."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from moenas.errors import ConfigError
+from moenas.registry import Registry
+
+
+@dataclasses.dataclass(frozen=True)
+class Scheme:
+    """A complete training recipe.
+
+    Attributes:
+        name: Its name in `SCHEMES`.
+        epochs: Passes over the training images.
+        batch_size: Images per optimiser step.
+        optimizer: Name in timm's optimiser registry.
+        learning_rate: Peak learning rate.
+        final_learning_rate: Learning rate at the end of the cosine.
+        warmup: Share of all steps in which the learning rate rises linearly, 0–1.
+        weight_decay: Of matrices; biases and norms have none.
+        label_smoothing: Of the cross entropy, 0–1.
+        gradient_clip: Largest norm of the gradient, or None.
+        ema_decay: Decay of the moving average of the weights, or None for none. It warms up, so
+            that short trainings are averaged over fewer steps.
+        augmentation: Name of the training transform.
+        balance_weight: Weight of the load balancing loss (Switch Transformer, Eq. 4).
+        router_z_weight: Weight of the router's z-loss (ST-MoE, Eq. 5).
+    """
+
+    name: str
+    epochs: int
+    batch_size: int
+    optimizer: str
+    learning_rate: float
+    final_learning_rate: float
+    warmup: float
+    weight_decay: float
+    label_smoothing: float
+    gradient_clip: float | None
+    ema_decay: float | None
+    augmentation: str
+    balance_weight: float = 0.01
+    router_z_weight: float = 0.001
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "batch_size"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"The scheme's {name} must be at least 1.")
+        if not self.learning_rate > 0:
+            raise ConfigError("The scheme's learning_rate must be above 0.")
+
+
+SCHEMES: Registry[Scheme] = Registry("training scheme")
+
+MOBILEVITV2 = SCHEMES.add(
+    "mobilevitv2",
+    Scheme(
+        name="mobilevitv2",
+        epochs=150,
+        batch_size=128,
+        optimizer="adamw",
+        learning_rate=2e-3,
+        final_learning_rate=2e-4,
+        warmup=0.05,
+        weight_decay=0.05,
+        label_smoothing=0.1,
+        gradient_clip=10.0,
+        ema_decay=0.9995,
+        augmentation="randaugment",
+    ),
+)
+"""MobileViTv2's recipe (Mehta & Rastegari 2022, appendix): AdamW, cosine from 2e-3 to 2e-4 after a
+warm-up, moving average 0.9995, label smoothing 0.1, RandAugment; 150 epochs as in the paper."""

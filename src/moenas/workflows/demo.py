@@ -1,0 +1,43 @@
+"""``moenas demo``: the whole path on drawn scenes, small enough for a laptop."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+from moenas.console import console
+from moenas.data.sources.emoji import EmojiConfig
+from moenas.nas.settings import SearchConfig
+from moenas.runs import cache_home
+from moenas.workflows.data import make_manifest
+from moenas.workflows.search import SearchResult, search
+from moenas.workflows.settings import Resources
+
+SCENES = EmojiConfig(size=96)
+"""The demo's images."""
+
+SETTINGS = SearchConfig(
+    image_size=96,
+    trials=24,
+    parent_epochs=4,
+    trial_epochs=1,
+    finalist_epochs=2,
+    batch_size=32,
+    augmentation="light",
+)
+"""The demo's search."""
+
+
+def demo(run: Path | str = Path("runs/demo"), resources: Resources | None = None) -> SearchResult:
+    """Draw scenes, search, and report.
+
+    Args:
+        run: The run folder; an unfinished demo goes on.
+        resources: Where and how long to compute.
+
+    Raises:
+        MissingDependencyError: The extra ``demo`` is not installed.
+    """
+    console.print("[bold]MoENAS demo[/bold]: drawn people and objects, ten skin tones, four lights")
+    manifest = make_manifest("emoji", cache_home() / "data", config=SCENES)
+    return search(dataclasses.replace(SETTINGS, data=str(manifest)), run, resources)

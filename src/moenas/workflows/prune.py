@@ -1,0 +1,154 @@
+"""``moenas prune``: remove the least used experts of a trained model as long as quality holds."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from moenas.config import to_dict
+from moenas.data.cache import cached_images
+from moenas.data.manifest import Manifest
+from moenas.evaluation.predict import predict
+from moenas.evaluation.scores import score
+from moenas.models.architecture import Architecture
+from moenas.models.convert import architecture_of
+from moenas.models.cost import count_macs
+from moenas.models.storage import load_model, save_model
+from moenas.pruning.experts import KEEP_ABOVE, PruningResult, PruningStep, prune_experts
+from moenas.runs import ModelFolder, RunFolder, write_json
+from moenas.runtime import pick_device
+from moenas.training.job import DataReference
+from moenas.workflows.data import prepare
+
+
+def prune(
+    checkpoint: Path | str,
+    data: str,
+    run: Path | str,
+    *,
+    keep_above: Mapping[str, float] | None = None,
+    max_parameters: int | None = None,
+    device: str = "auto",
+    on_step: Callable[[PruningStep], None] | None = None,
+) -> PruningResult:
+    """Prune a checkpoint and leave the smaller one, its curve and its scores in a run folder.
+
+    Args:
+        checkpoint: A model of ours.
+        data: See `open_manifest`; the splits ``val``, ``search`` and ``report`` are used.
+        run: The run folder.
+        keep_above: Shares of the starting qualities that must remain; see `prune_experts`.
+        max_parameters: Stop at this size.
+        device: Where to compute.
+        on_step: Called after each step.
+    """
+    _, card = load_model(checkpoint)
+    settings: dict[str, Any] = {
+        "checkpoint": str(checkpoint),
+        "data": data,
+        "keep_above": dict(keep_above or KEEP_ABOVE),
+        "max_parameters": max_parameters,
+    }
+    folder = RunFolder.create(run, "prune", settings)
+    with folder.locked():
+        source = ModelFolder(Path(checkpoint).parent)
+        source.checkpoint = Path(checkpoint)
+        return prune_run(
+            source,
+            folder.pruned(),
+            folder.pruning,
+            prepare(data, card.image_size, folder),
+            name=card.architecture,
+            keep_above=keep_above,
+            max_parameters=max_parameters,
+            device=device,
+            on_step=on_step,
+        )
+
+
+def prune_run(
+    source: ModelFolder,
+    target: ModelFolder,
+    curve: Path,
+    data: DataReference,
+    *,
+    name: str,
+    keep_above: Mapping[str, float] | None = None,
+    max_parameters: int | None = None,
+    device: str = "auto",
+    on_step: Callable[[PruningStep], None] | None = None,
+) -> PruningResult:
+    """Prune the model of one folder into another, and look at the report half once, at the end.
+
+    Args:
+        source: The model.
+        target: Gets the pruned model, its predictions and scores.
+        curve: Gets every step as JSON.
+        data: The images.
+        name: Of the model in the curve.
+        keep_above: See `prune_experts`.
+        max_parameters: See `prune_experts`.
+        device: Where to compute.
+        on_step: Called after each step.
+    """
+    model, card = load_model(source.checkpoint)
+    manifest = Manifest.load(data.manifest)
+    images = cached_images(manifest, data.image_size, data.cache, progress=False)
+    where = pick_device(device)
+    result = prune_experts(
+        model,
+        manifest,
+        images,
+        keep_above=keep_above,
+        max_parameters=max_parameters,
+        device=where,
+        on_step=on_step,
+    )
+    steps = [_flat(step) for step in result.steps]
+    write_json(
+        curve,
+        {
+            "model": name,
+            "start": steps[0],
+            "thresholds": dict(keep_above or KEEP_ABOVE),
+            "accepted": result.accepted,
+            "stopped_because": result.stopped_because,
+            "steps": steps[1:],
+        },
+    )
+    predictions = predict(
+        result.model,
+        manifest,
+        images,
+        splits=("val", "search", "report"),
+        threshold=result.threshold,
+        device=where,
+    )
+    save_model(
+        target.checkpoint,
+        result.model,
+        image_size=card.image_size,
+        threshold=result.threshold,
+        extra={"pruned_from": card.architecture},
+    )
+    predictions.save(target.predictions)
+    left: Architecture = architecture_of(result.model)
+    cost = {
+        "parameters": result.steps[result.accepted].parameters,
+        "macs": count_macs(left.base, left.experts, data.image_size),
+    }
+    found = set(predictions.frame["split"])
+    scores = {
+        split: to_dict(score(predictions, split=split, **cost))
+        for split in ("search", "report")
+        if split in found
+    }
+    write_json(target.scores, {"scores": scores, "seconds": 0.0, "stopped_because": None})
+    return result
+
+
+def _flat(step: PruningStep) -> dict[str, Any]:
+    values = dataclasses.asdict(step)
+    return {**values.pop("scores"), **values}

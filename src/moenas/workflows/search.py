@@ -1,0 +1,323 @@
+"""``moenas search``: dense parents → study → finalists → pruning → comparison → report.
+
+Every stage leaves its files in the run folder and is passed over when they are there: the same
+command goes on where it was ended, however it was ended.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import optuna
+
+from moenas.config import to_dict
+from moenas.console import progress
+from moenas.data.manifest import describe
+from moenas.data.sources.emoji import EmojiConfig, planned_manifest
+from moenas.evaluation.scores import Scores
+from moenas.execution.executor import Executor
+from moenas.models.architecture import Architecture
+from moenas.models.cost import layer_count
+from moenas.models.storage import load_model
+from moenas.nas.budget import Clock, Estimate, estimate, measure_speed
+from moenas.nas.finalists import Finalist, choose_finalists
+from moenas.nas.jobs import SEARCH_SEED, JobMaker
+from moenas.nas.objectives import defined_objectives
+from moenas.nas.records import comparison_record, search_record, trial_records
+from moenas.nas.settings import SearchConfig
+from moenas.nas.space import SearchSpace
+from moenas.nas.stages import run_jobs
+from moenas.nas.study import StudyDriver, make_sampler, open_study
+from moenas.report.html import render
+from moenas.runs import ModelFolder, RunFolder, read_json, write_json
+from moenas.runtime import Machine, peak_memory, pick_device
+from moenas.training.job import DataReference, TrainingJob, read_result
+from moenas.training.loop import OutOfTime
+from moenas.workflows.data import data_record, open_manifest, prepare
+from moenas.workflows.doctor import library_versions
+from moenas.workflows.prune import prune_run
+from moenas.workflows.settings import Resources
+
+T = TypeVar("T")
+
+
+@dataclasses.dataclass(frozen=True)
+class SearchResult:
+    """A finished search.
+
+    Attributes:
+        run: Its folder.
+        report: Its report.
+        verdict: The report's first sentences.
+        comparison: The content of ``comparison.json``.
+    """
+
+    run: Path
+    report: Path
+    verdict: tuple[str, ...]
+    comparison: dict[str, Any]
+
+
+def search(
+    config: SearchConfig, run: Path | str, resources: Resources | None = None
+) -> SearchResult:
+    """Search for small models that are accurate, fair, robust and general, and report on them.
+
+    Args:
+        config: What to search.
+        run: The run folder; one of an unfinished search with equal settings goes on.
+        resources: Where and how long to compute.
+
+    Raises:
+        OutOfTime: The time limit came; the same call goes on.
+        MoENASError: Bad data, settings or folder; the message says what to do.
+    """
+    resources = resources or Resources()
+    clock = Clock(None if resources.time_limit is None else 60 * resources.time_limit)
+    folder = RunFolder.create(run, "search", to_dict(config))
+    with folder.locked(), resources.executor() as executor:
+        return _Search(config, folder, resources, clock, executor).run()
+
+
+def price(config: SearchConfig, resources: Resources | None = None) -> Estimate:
+    """Tell what a search will cost, from a few measured training steps; nothing is written.
+
+    Args:
+        config: What to search. Its data must be there, or be the drawn scenes.
+        resources: Where to compute.
+    """
+    resources = resources or Resources()
+    counts = {name: part["n"] for name, part in _counts(config).items()}
+    speed = measure_speed(config, pick_device(resources.device))
+    return estimate(config, counts, speed, resources.count_workers())
+
+
+@dataclasses.dataclass
+class _Search:
+    config: SearchConfig
+    folder: RunFolder
+    resources: Resources
+    clock: Clock
+    executor: Executor
+    seconds: dict[str, float] = dataclasses.field(default_factory=dict)
+
+    def run(self) -> SearchResult:
+        space = search_space(self.config)
+        data = self._timed("data", self._data)
+        maker = JobMaker(
+            self.config,
+            self.folder,
+            data,
+            device=self.resources.device,
+            precision=self.resources.precision(),
+            deadline=self.clock.deadline,
+        )
+        base = self._timed("parents", lambda: self._parents(maker))
+        study, objectives, floor = self._study(base, space)
+        self._timed("search", lambda: self._trials(study, space, objectives, floor, maker))
+        write_json(self.folder.trials, trial_records(study, objectives))
+        finalists = choose_finalists(
+            study,
+            self.config.base,
+            base.parameters,
+            self.config.max_parameters,
+            self.config.finalists,
+        )
+        models, folders = self._timed("finalists", lambda: self._finals(maker, finalists))
+        self._timed("pruning", lambda: self._prune(data, finalists, models, folders))
+        comparison = comparison_record(models, folders, self.config.image_size)
+        write_json(self.folder.comparison, comparison)
+        self._summarise(data, study, floor, comparison["verdict"])
+        report = render(self.folder)
+        return SearchResult(self.folder.path, report, tuple(comparison["verdict"]), comparison)
+
+    def _timed(self, stage: str, work: Callable[[], T]) -> T:
+        start = time.monotonic()
+        result = work()
+        self.seconds[stage] = round(time.monotonic() - start, 1)
+        return result
+
+    def _data(self) -> DataReference:
+        return prepare(self.config.data, self.config.image_size, self.folder, self.config.protocol)
+
+    def _parents(self, maker: JobMaker) -> Scores:
+        """Train all dense parents; return the scores of the search's own."""
+        config = self.config
+        seeds = range(SEARCH_SEED + 1, SEARCH_SEED + 1 + config.seeds)
+        jobs = [maker.parent(config.base, SEARCH_SEED)]
+        jobs += [maker.parent(config.base, seed) for seed in seeds]
+        if config.wider is not None:
+            jobs += [maker.parent(config.wider, seed) for seed in seeds]
+        return run_jobs(self.executor, jobs, "Dense parents")[0].scores["search"]
+
+    def _study(
+        self, base: Scores, space: SearchSpace
+    ) -> tuple[optuna.Study, tuple[str, ...], float]:
+        objectives = defined_objectives(base)
+        sampler = make_sampler(self.config.sampler, space, self.config.seed)
+        study = open_study(self.folder, objectives, sampler)
+        if not study.get_trials(deepcopy=False):  # the base model is the first trial
+            study.enqueue_trial(dict.fromkeys(space.names, 1))
+        return study, objectives, base.balanced_accuracy - self.config.accuracy_margin
+
+    def _trials(
+        self,
+        study: optuna.Study,
+        space: SearchSpace,
+        objectives: tuple[str, ...],
+        floor: float,
+        maker: JobMaker,
+    ) -> None:
+        """Train trials until enough are finished or the finalists need the rest of the time."""
+        with progress() as bar:
+            done = sum(t.state.is_finished() for t in study.get_trials(deepcopy=False))
+            task = bar.add_task("Search", total=self.config.trials, completed=done, note="")
+
+            def show(trial: optuna.trial.FrozenTrial) -> None:
+                accuracy = f"accuracy {trial.values[0]:.1%}" if trial.values else "failed"
+                bar.update(task, advance=1, note=f"{trial.user_attrs['architecture']} {accuracy}")
+
+            driver = StudyDriver(
+                study,
+                space,
+                objectives,
+                self.executor,
+                lambda number, architecture: maker.trial(number, architecture, floor),
+                floor,
+                on_result=show,
+            )
+            reserve = self._seconds_of_finals(maker)
+            complete = driver.run(self.config.trials, lambda: self.clock.has(reserve))
+        if not complete and not self.clock.has(0):
+            raise OutOfTime("The time limit came in the search. Run the same command to go on.")
+
+    def _seconds_of_finals(self, maker: JobMaker) -> float:
+        """What the finalists will take, from what their parents took; kept back from the search."""
+        if self.clock.deadline is None:
+            return 0.0
+        config = self.config
+        share = config.finalist_epochs / config.parent_epochs
+        seeds = range(SEARCH_SEED + 1, SEARCH_SEED + 1 + config.seeds)
+        one = [self._took(maker.parent(config.base, seed)) for seed in seeds]
+        total = sum(one) * (1 + config.finalists)
+        if config.wider is not None:
+            total += sum(self._took(maker.parent(config.wider, seed)) for seed in seeds)
+        return 1.2 * share * total / self.executor.workers
+
+    def _took(self, job: TrainingJob) -> float:
+        return read_result(ModelFolder(Path(job.folder))).seconds
+
+    def _finals(
+        self, maker: JobMaker, finalists: list[Finalist]
+    ) -> tuple[list[dict[str, Any]], dict[str, list[ModelFolder]]]:
+        """Train base, wider and finalists with every seed; return what the comparison needs."""
+        config = self.config
+        seeds = list(range(SEARCH_SEED + 1, SEARCH_SEED + 1 + config.seeds))
+        entrants: list[tuple[str, str, str | None, Architecture]] = [
+            (config.base, "base", None, maker.dense(config.base))
+        ]
+        if config.wider is not None:
+            entrants.append((config.wider, "wider", None, maker.dense(config.wider)))
+        entrants += [(f.name, "finalist", f.size_class, f.architecture) for f in finalists]
+        jobs = {
+            name: [maker.finalist(name, architecture, seed) for seed in seeds]
+            for name, _, _, architecture in entrants
+        }
+        run_jobs(self.executor, [job for own in jobs.values() for job in own], "Finalists")
+        models = [
+            {
+                "name": name,
+                "role": role,
+                "size_class": size_class,
+                "architecture": architecture.id,
+                "seeds": seeds,
+            }
+            for name, role, size_class, architecture in entrants
+        ]
+        return models, {
+            name: [ModelFolder(Path(j.folder)) for j in own] for name, own in jobs.items()
+        }
+
+    def _prune(
+        self,
+        data: DataReference,
+        finalists: list[Finalist],
+        models: list[dict[str, Any]],
+        folders: dict[str, list[ModelFolder]],
+    ) -> None:
+        """Prune the largest finalist's first seed and add it to the comparison."""
+        if not finalists:
+            return
+        largest = finalists[-1]
+        target = self.folder.pruned()
+        if not target.finished:
+            with progress() as bar:
+                task = bar.add_task("Pruning", total=None, note="")
+                prune_run(
+                    folders[largest.name][0],
+                    target,
+                    self.folder.pruning,
+                    data,
+                    name=largest.name,
+                    device=self.resources.device,
+                    on_step=lambda step: bar.update(task, advance=1, note=step.architecture),
+                )
+        card = load_model(target.checkpoint)[1]
+        name = f"{largest.name} pruned"
+        models.append(
+            {
+                "name": name,
+                "role": "pruned",
+                "size_class": None,
+                "architecture": card.architecture,
+                "seeds": [SEARCH_SEED + 1],
+            }
+        )
+        folders[name] = [target]
+
+    def _summarise(
+        self, data: DataReference, study: optuna.Study, floor: float, verdict: list[str]
+    ) -> None:
+        config = self.config
+        before = read_json(self.folder.summary)["seconds"] if self.folder.summary.exists() else {}
+        seconds = {k: max(v, before.get(k, 0.0)) for k, v in self.seconds.items()}
+        write_json(
+            self.folder.summary,
+            {
+                "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+                "machine": to_dict(Machine.here(pick_device(self.resources.device))),
+                "versions": library_versions(),
+                "base": config.base,
+                "wider": config.wider,
+                "image_size": config.image_size,
+                "seconds": {**seconds, "total": round(sum(seconds.values()), 1)},
+                "data": data_record(data),
+                "search": {
+                    "sampler": "MoENASSampler",
+                    "preset": config.sampler,
+                    "strategy": config.strategy,
+                    "trials": config.trials,
+                    "max_parameters": config.max_parameters,
+                    "accuracy_floor": floor,
+                    **search_record(study),
+                },
+                "verdict": verdict,
+                "peak_memory_bytes": peak_memory(),
+            },
+        )
+
+
+def search_space(config: SearchConfig) -> SearchSpace:
+    """The space that a search looks through."""
+    return SearchSpace(config.base, layer_count(config.base), max_parameters=config.max_parameters)
+
+
+def _counts(config: SearchConfig) -> dict[str, dict[str, Any]]:
+    if config.data == "emoji":  # known without drawing anything
+        return describe(planned_manifest(EmojiConfig(size=config.image_size)))
+    return describe(open_manifest(config.data, config.image_size))

@@ -1,0 +1,86 @@
+"""``moenas train``: train one architecture and score it."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+from moenas.config import to_dict
+from moenas.models.architecture import Architecture
+from moenas.models.cost import count_parameters
+from moenas.nas.settings import SearchConfig
+from moenas.runs import RunFolder
+from moenas.runtime import keep_freed_memory
+from moenas.training.job import JobResult, TrainingJob, run_job
+from moenas.workflows.data import prepare
+from moenas.workflows.settings import Resources
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainConfig:
+    """One training.
+
+    Attributes:
+        architecture: A base model's name, or an architecture's id with its expert counts.
+        data: ``emoji``, a manifest, a CSV or a folder.
+        epochs: Passes over the training images.
+        image_size: Side of the images, pixels.
+        parent: Run folder of a trained dense model to upcycle; None: start anew.
+        pretrained: Start from timm's ImageNet weights, or from a local file of them.
+        scheme: Name of the training scheme.
+        batch_size: Images per step; None: the scheme's.
+        learning_rate: Peak; None: the scheme's.
+        augmentation: Training transform; None: the scheme's.
+        seed: Of everything.
+    """
+
+    architecture: str = "mobilevitv2_050"
+    data: str = "emoji"
+    epochs: int = 100
+    image_size: int = 128
+    parent: Path | None = None
+    pretrained: bool | str = False
+    scheme: str = "mobilevitv2"
+    batch_size: int | None = None
+    learning_rate: float | None = None
+    augmentation: str | None = None
+    seed: int = 0
+
+
+def train(config: TrainConfig, run: Path | str, resources: Resources | None = None) -> JobResult:
+    """Train one architecture; an interrupted training goes on.
+
+    Args:
+        config: What to train.
+        run: The run folder; the model lies in ``model/``.
+        resources: Where and how long.
+
+    Returns:
+        Scores on the search and the report half.
+    """
+    resources = resources or Resources()
+    architecture = Architecture.parse(config.architecture)
+    count_parameters(architecture.base, architecture.experts)  # refuses an unknown base model
+    folder = RunFolder.create(run, "train", to_dict(config))
+    recipe = SearchConfig(
+        scheme=config.scheme,
+        batch_size=config.batch_size,
+        learning_rate=config.learning_rate,
+        augmentation=config.augmentation,
+    )
+    keep_freed_memory()
+    with folder.locked():
+        job = TrainingJob(
+            architecture=architecture.id,
+            folder=str(folder.model().path),
+            data=prepare(config.data, config.image_size, folder),
+            scheme=recipe.training(config.epochs, tuning=config.parent is not None),
+            seed=config.seed,
+            parent=None if config.parent is None else str(RunFolder(config.parent).model().path),
+            pretrained=config.pretrained,
+            score=("search", "report"),
+            device=resources.device,
+            precision=resources.precision(),
+            deadline=resources.deadline(),
+        )
+        return run_job(job)

@@ -1,0 +1,155 @@
+"""``moenas verify``: recompute every number of a run from its predictions and checkpoints."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from pathlib import Path
+from typing import Any
+
+from moenas.config import to_dict
+from moenas.data.cache import cached_images
+from moenas.data.manifest import Manifest
+from moenas.errors import MoENASError
+from moenas.evaluation.predict import predict
+from moenas.evaluation.scores import score
+from moenas.models.architecture import Architecture
+from moenas.models.cost import count_macs, count_parameters
+from moenas.models.storage import load_model
+from moenas.nas.records import comparison_record, trial_records
+from moenas.nas.study import open_recorded_study
+from moenas.predictions import Predictions
+from moenas.runs import ModelFolder, RunFolder, cache_home, read_json
+
+TOLERANCE = 1e-9
+"""Largest difference between a stored and a recomputed number."""
+
+PROBABILITY_TOLERANCE = 1e-4
+"""Largest difference of a probability predicted anew: other processors round differently."""
+
+
+@dataclasses.dataclass
+class Verification:
+    """What was recomputed and what did not agree.
+
+    Attributes:
+        numbers: How many numbers were compared.
+        models: How many models were scored anew from their predictions.
+        problems: Every number that differs and every file that cannot be used.
+    """
+
+    numbers: int = 0
+    models: int = 0
+    problems: list[str] = dataclasses.field(default_factory=list)
+
+    def compare(self, where: str, stored: Any, again: Any) -> None:
+        """Compare two JSON values, number by number."""
+        if isinstance(stored, dict) and isinstance(again, dict):
+            for key in sorted(stored.keys() | again.keys()):
+                self.compare(f"{where}.{key}", stored.get(key), again.get(key))
+        elif isinstance(stored, list) and isinstance(again, list) and len(stored) == len(again):
+            for index, (one, two) in enumerate(zip(stored, again, strict=True)):
+                self.compare(f"{where}[{index}]", one, two)
+        else:
+            self.numbers += 1
+            if not _equal(stored, again):
+                self.problems.append(f"{where}: stored {stored!r}, recomputed {again!r}")
+
+
+def verify(run: Path | str) -> Verification:
+    """Recompute a run's numbers.
+
+    Every model's scores are computed again from its predictions; the predictions of the reported
+    models are made again from their checkpoints where the images are at hand; trials, hypervolume,
+    comparison and verdict are made again from the scores.
+
+    Args:
+        run: A search's run folder, or one that trained or pruned a single model.
+
+    Raises:
+        RunFolderError: It is no run folder.
+    """
+    folder = RunFolder.open(run)
+    result = Verification()
+    for path in sorted(folder.path.rglob("scores.json")):
+        _model(folder, ModelFolder(path.parent), result)
+    if folder.trials.exists():
+        _search(folder, result)
+    if folder.comparison.exists():
+        _comparison(folder, result)
+    if not result.numbers:
+        result.problems.append("there is nothing to verify: no model was finished")
+    return result
+
+
+def _model(folder: RunFolder, model: ModelFolder, result: Verification) -> None:
+    name = str(model.path.relative_to(folder.path))
+    try:
+        stored = read_json(model.scores)["scores"]
+        predictions = Predictions.load(model.predictions)
+        network, card = load_model(model.checkpoint)
+    except (MoENASError, KeyError, TypeError) as error:
+        result.problems.append(f"{name}: {error}")
+        return
+    architecture = Architecture.parse(card.architecture)
+    cost = {
+        "parameters": count_parameters(architecture.base, architecture.experts),
+        "macs": count_macs(architecture.base, architecture.experts, card.image_size),
+    }
+    if sum(p.numel() for p in network.parameters()) != cost["parameters"]:
+        result.problems.append(f"{name}: the checkpoint has not the size of {architecture.id}")
+    result.models += 1
+    for split, values in stored.items():
+        again = to_dict(score(predictions, split=split, **cost))
+        result.compare(f"{name}/scores.{split}", values, again)
+    if "report" in stored and folder.manifest.exists():
+        manifest = Manifest.load(folder.manifest)
+        if all(manifest.file(path).exists() for path in set(manifest.frame["path"])):
+            images = cached_images(manifest, card.image_size, cache_home() / "images")
+            splits = tuple(sorted(set(predictions.frame["split"])))
+            fresh = predict(network, manifest, images, splits=splits, threshold=card.threshold)
+            same = fresh.frame["image_id"].equals(predictions.frame["image_id"])
+            gap = fresh.frame["probability"] - predictions.frame["probability"]
+            result.numbers += len(fresh)
+            if not same or not float(gap.abs().max()) <= PROBABILITY_TOLERANCE:
+                result.problems.append(f"{name}: its predictions are not its checkpoint's")
+
+
+def _search(folder: RunFolder, result: Verification) -> None:
+    study = open_recorded_study(folder)
+    objectives = tuple(study.metric_names or ())
+    records = trial_records(study, objectives)
+    result.compare("trials", read_json(folder.trials), records)
+    for record in records:
+        model = folder.trial(record["number"])
+        if record["state"] != "COMPLETE":
+            continue
+        scores = read_json(model.scores)["scores"]["search"]
+        for name in objectives:
+            value = -abs(scores["overfitting"]) if name == "generalisation" else scores[name]
+            result.compare(f"trial {record['number']}.{name}", record[name], value)
+
+
+def _comparison(folder: RunFolder, result: Verification) -> None:
+    stored = read_json(folder.comparison)
+    settings = folder.read_config()["settings"]
+    models = [
+        {key: m[key] for key in ("name", "role", "size_class", "architecture", "seeds")}
+        for m in stored["models"]
+    ]
+    folders = {
+        m["name"]: [folder.pruned()]
+        if m["role"] == "pruned"
+        else [folder.finalist(m["name"], seed) for seed in m["seeds"]]
+        for m in models
+    }
+    again = comparison_record(models, folders, settings["image_size"])
+    result.compare("comparison", stored, again)
+
+
+def _equal(one: Any, two: Any) -> bool:
+    if isinstance(one, float) or isinstance(two, float):
+        if not isinstance(one, int | float) or not isinstance(two, int | float):
+            return one is None and two is not None and not math.isfinite(two)
+        return abs(one - two) <= TOLERANCE * max(1.0, abs(one))
+    return bool(one == two)
