@@ -127,8 +127,8 @@ def test_quadratic_leave_one_out_is_exact_for_fixed_variances():
     model.fit(X, Y, np.random.default_rng(0))
     Phi = model._basis(X)
     z = model._scaler.forward(Y)[:, 0]
-    factor, noise = model._factor[0], float(model.noise[0])
-    prior = factor @ factor.T - Phi.T @ Phi / noise
+    root, noise = model._root[0], float(model.noise[0])
+    prior = np.linalg.inv(root @ root.T) - Phi.T @ Phi / noise
     for row in (0, 7, 39):
         keep = np.arange(40) != row
         precision = prior + Phi[keep].T @ Phi[keep] / noise

@@ -126,31 +126,33 @@ class Feasibility:
         """Return rows [n, D], the infeasible ones moved step by step to their feasible anchors."""
         return repair(X, anchors, self, self.grid, rng)
 
-    def sample(self, n: int, rng: np.random.Generator, *, stratified: bool = False) -> Rows:
-        """Return ``n`` random feasible rows.
+    def sample(self, n: int, rng: np.random.Generator) -> Rows:
+        """Return ``n`` random feasible rows, uniform where rejection is quick enough."""
+        X = self.grid.random(n, rng)
+        again = np.flatnonzero(~self(X))
+        for _ in range(4):
+            if not len(again):
+                break
+            X[again] = self.grid.random(len(again), rng)
+            again = again[~self(X[again])]
+        return self.repair(X, np.repeat(self.anchor()[None], n, axis=0), rng)
+
+    def sample_around(self, level: float, n: int, rng: np.random.Generator) -> Rows:
+        """Return ``n`` random feasible rows whose parameters lie around a common level.
+
+        Uniform vectors crowd at a middling size; levels spread over 0..1 reach small and large
+        ones, too.
 
         Args:
+            level: 0 = the lowest value of every parameter, 1 = the highest.
             n: How many.
             rng: The generator.
-            stratified: Draw a general level first and the parameters around it, so that small and
-                large points are as likely as middling ones (uniform vectors crowd at the middle).
         """
         grid = self.grid
-        if stratified:
-            centre = (np.arange(n) + rng.random(n)) / max(n, 1)
-            unit = centre[:, None] + rng.normal(0, 0.25, (n, len(grid.sizes)))
-            X = np.floor(np.clip(unit, 0, 1 - 1e-9) * grid.sizes).astype(np.int64)
-            X = np.where(grid.categorical, grid.random(n, rng), X)
-        else:
-            X = grid.random(n, rng)
-            again = np.flatnonzero(~self(X))
-            for _ in range(4):  # rejection first: it keeps the draw uniform
-                if not len(again):
-                    break
-                X[again] = grid.random(len(again), rng)
-                again = again[~self(X[again])]
-        anchors = np.repeat(self.anchor()[None], n, axis=0)
-        return self.repair(X, anchors, rng)
+        unit = rng.normal(level, 0.25, (n, len(grid.sizes)))
+        X = np.floor(np.clip(unit, 0, 1 - 1e-9) * grid.sizes).astype(np.int64)
+        X = np.where(grid.categorical, grid.random(n, rng), X)
+        return self.repair(X, np.repeat(self.anchor()[None], n, axis=0), rng)
 
 
 def repair(X: Rows, anchors: Rows, feasible: Check, grid: Grid, rng: np.random.Generator) -> Rows:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from moenas.nas.acquisition import front_mask
-from moenas.nas.candidates import evolve
+from moenas.nas.candidates import best, evolve
 from moenas.nas.encoding import Rows
 from moenas.nas.feasibility import Feasibility
 from moenas.nas.observations import Observations
@@ -49,6 +49,10 @@ class PaperProposer:
             generations=GENERATIONS,
             population=POPULATION,
         )
+
+    def rank(self, X: Rows) -> Rows:
+        """Return the rows by their prediction, NSGA-II's best first."""
+        return np.asarray(X[best(self._predict(X), len(X))])
 
     def choose(self, pool: Rows, pending: Rows, rng: np.random.Generator) -> int:
         """Return a random member of the pool's predicted front that is not yet under evaluation."""

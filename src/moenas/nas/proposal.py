@@ -20,7 +20,7 @@ from moenas.nas.surrogates.xgb import XGBEnsemble
 DRAWS = 16
 GENERATIONS = 10
 PARENTS = 60  # members of the denoised front that the evolution starts from
-SHORTLIST = 96  # candidates that the draws are spent on
+SHORTLIST = 64  # candidates that the draws are spent on
 PENALTY = 3.0  # what certain infeasibility costs, in ranges of the front
 
 
@@ -48,6 +48,7 @@ class MixtureProposer:
             (XGBEnsemble(), QuadraticBLR(space.grid.feature_groups()))
         )
         self._objectives = data.Y.shape[1]
+        self._constrained = data.C.shape[1] > 0
         F = space.grid.features(data.X)
         self._surrogate.fit(F, np.concatenate([data.Y, data.C], axis=1), rng)
         mean = self._surrogate.mean_std(F)[0][:, : self._objectives]
@@ -71,22 +72,31 @@ class MixtureProposer:
         parents = self._parents[rng.integers(0, len(self._parents), 100)]
         parts.append(space.repair(mutate(parents, space.grid, rng), parents, rng))
         parts.append(space.sample(100, rng))
-        return np.unique(np.concatenate(parts), axis=0)
+        return self.rank(np.unique(np.concatenate(parts), axis=0))
+
+    def rank(self, X: Rows) -> Rows:
+        """Return the rows by their improvement at the mean and at mean + 1 sd, best first."""
+        M = self._objectives
+        mean, std = self._surrogate.mean_std(self._space.grid.features(X))
+        promise = improvements(self._front, self._normal(mean[:, :M]))
+        promise += improvements(self._front, self._normal(mean[:, :M] + std[:, :M]))
+        promise *= self._chance(mean[:, M:], std[:, M:])
+        return np.asarray(X[np.argsort(-promise, kind="stable")])
 
     def choose(self, pool: Rows, pending: Rows, rng: np.random.Generator) -> int:
-        """Return the candidate with the largest improvement times its chance to be feasible."""
+        """Return the candidate with the largest improvement times its chance to be feasible.
+
+        Only the first 64 of the pool are looked at; it is ranked.
+        """
         M = self._objectives
-        mean, std = self._surrogate.mean_std(self._space.grid.features(pool))
-        chance = self._chance(mean[:, M:], std[:, M:])
-        quick = improvements(self._front, self._normal(mean[:, :M]))
-        quick += improvements(self._front, self._normal(mean[:, :M] + std[:, :M]))
-        short = np.argsort(-quick * chance, kind="stable")[:SHORTLIST]
-        F = self._space.grid.features(np.concatenate([pending, pool[short]]))
+        short = pool[:SHORTLIST]
+        F = self._space.grid.features(np.concatenate([pending, short]))
         drawn = self._normal(self._surrogate.draws(F, DRAWS, rng)[:, :, :M])
         gain = mc_hvi(self._front, drawn[:, : len(pending)], drawn[:, len(pending) :])
-        # Where no draw improves, the quick look still tells better from worse.
-        value = (gain + 1e-6 * quick[short]) * chance[short]
-        return int(short[int(np.argmax(value))])
+        if self._constrained:
+            mean, std = self._surrogate.mean_std(F[len(pending) :])
+            gain *= self._chance(mean[:, M:], std[:, M:])
+        return int(np.argmax(gain))  # without any gain: the first, most promising one
 
     def _score(self, X: Rows, optimism: float) -> Array:
         M = self._objectives

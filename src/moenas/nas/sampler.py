@@ -23,6 +23,7 @@ from moenas.nas.proposal import MixtureProposer
 from moenas.registry import Registry
 
 ENOUGH = 8  # completed trials that a surrogate needs, unless ``initial`` is smaller
+DESIGNS = 8  # candidates of a space-filling point; with many, the corners alone would win
 FIT, POOL, DRAW, DESIGN, EXTRA = range(5)  # independent streams of random numbers
 
 
@@ -30,10 +31,13 @@ class Proposer(Protocol):
     """A fitted model of the objectives that makes a pool of candidates and chooses from it."""
 
     def pool(self, rng: np.random.Generator) -> Rows:
-        """Return feasible candidate rows [n, D]."""
+        """Return feasible candidate rows [n, D], the most promising first."""
+
+    def rank(self, X: Rows) -> Rows:
+        """Return rows [n, D] in the same order."""
 
     def choose(self, pool: Rows, pending: Rows, rng: np.random.Generator) -> int:
-        """Return the index of the best candidate, given the points under evaluation."""
+        """Return the index of the best one of a ranked pool, given the points under evaluation."""
 
 
 class ProposerFactory(Protocol):
@@ -197,16 +201,19 @@ class MoENASSampler(BaseSampler):
         few = known < self._initial or len(history.data.X) < min(self._initial, ENOUGH)
         if few:
             rng = self._rng(DESIGN, number)
-            pool = np.concatenate([space.sample(128, rng), space.sample(128, rng, stratified=True)])
+            pool = space.sample_around(_van_der_corput(number + 1), DESIGNS, rng)
         else:
             pool = self._pool(space, history.data, number)
         pool = self._new(space, _with_fixed(space.grid, pool, fixed), tried)
-        if not len(pool):
+        last = not len(pool)
+        if last:
             pool = self._last_resort(space, tried, fixed, number)
         if few:
             points = np.concatenate([history.data.X, history.pending])
             return np.asarray(pool[spread(space.grid.features(pool), space.grid.features(points))])
         proposer = self._proposer(space, history.data)
+        if last:
+            pool = proposer.rank(np.unique(pool, axis=0))
         rng = self._rng(DRAW, number // self._batch)
         return np.asarray(pool[proposer.choose(pool, history.pending, rng)])
 
@@ -224,7 +231,7 @@ class MoENASSampler(BaseSampler):
         return self._pooled[1]
 
     def _new(self, space: Feasibility, pool: Rows, tried: set[bytes]) -> Rows:
-        pool = unseen(np.unique(pool, axis=0), tried)
+        pool = unseen(pool, tried)
         return pool[space(pool)]
 
     def _last_resort(
@@ -269,6 +276,11 @@ def _with_fixed(grid: Grid, pool: Rows, fixed: Mapping[str, Any]) -> Rows:
         d = grid.names.index(name)
         pool[:, d] = row[d]
     return pool
+
+
+def _van_der_corput(k: int) -> float:
+    """Return number k >= 1 of the sequence 1/2, 1/4, 3/4, 1/8, ...: evenly spread at any length."""
+    return int(f"{k:b}"[::-1], 2) / 2.0 ** k.bit_length()
 
 
 def _natural(name: str) -> tuple[str, int]:

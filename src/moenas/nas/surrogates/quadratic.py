@@ -15,11 +15,12 @@ SETTLED = 0.02  # relative change of the noise and all prior variances at which 
 
 
 class QuadraticBLR:
-    """y = b + sum f_d(x_d) + sum c_de w(x_d) w(x_e) + noise, with Gaussian priors.
+    """y = b + sum f_d(x_d) + sum f_de(x_d, x_e) + noise, with Gaussian priors.
 
-    The main effects f are a straight line, a saturating curve and a parabola; w is the centred
-    saturating curve. Prior variances (a group each for main effects and for pairs) and the noise
-    maximise the evidence: MacKay's fixed point (Bayesian Interpolation, 1992).
+    Main effects are a straight line, a saturating curve and a parabola; pairs are products of two
+    lines and of two saturating curves, all centred. The prior variances (one each for lines,
+    curves, parabolas and pairs) and the noise maximise the evidence, by MacKay's fixed point
+    (Bayesian Interpolation, 1992).
 
     Args:
         groups: Parameter of each feature, int [F]; features of one parameter (a one-hot category)
@@ -37,17 +38,16 @@ class QuadraticBLR:
         self._prepare(X)
         Phi = self._basis(X)
         self._mean: list[Array] = []
-        self._factor: list[Array] = []
+        self._root: list[Array] = []  # R with R R' = the weights' posterior covariance
         self.noise = np.empty(Y.shape[1])
         self.loo = np.empty_like(Y)
         gram = Phi.T @ Phi
         for m in range(Y.shape[1]):
-            mean, factor, noise = _evidence(Phi, gram, Z[:, m], self._kind)
+            mean, root, noise = _evidence(Phi, gram, Z[:, m], self._kind)
             self._mean.append(mean)
-            self._factor.append(factor)
+            self._root.append(root)
             self.noise[m] = noise
-            root = solve_triangular(factor, Phi.T, lower=True)
-            leverage = np.minimum((root**2).sum(axis=0) / noise, 0.99)
+            leverage = np.minimum(((Phi @ root) ** 2).sum(axis=1) / noise, 0.99)
             self.loo[:, m] = Z[:, m] - (Z[:, m] - Phi @ mean) / (1 - leverage)
         self.loo = self._scaler.backward(self.loo)
 
@@ -55,23 +55,16 @@ class QuadraticBLR:
         """See `Surrogate.mean_std`."""
         Phi = self._basis(X)
         mean = Phi @ np.stack(self._mean, axis=1)
-        std = np.stack(
-            [
-                np.sqrt((solve_triangular(f, Phi.T, lower=True) ** 2).sum(axis=0))
-                for f in self._factor
-            ],
-            axis=1,
-        )
-        return self._scaler.backward(mean), std * self._scaler.scale
+        variance = np.stack([((Phi @ root) ** 2).sum(axis=1) for root in self._root], axis=1)
+        return self._scaler.backward(mean), np.sqrt(variance) * self._scaler.scale
 
     def draws(self, X: Array, n: int, rng: np.random.Generator) -> Array:
         """See `Surrogate.draws`."""
         Phi = self._basis(X)
         weights = np.stack(
             [
-                mean[:, None]
-                + solve_triangular(factor.T, rng.normal(size=(len(mean), n)), lower=False)
-                for mean, factor in zip(self._mean, self._factor, strict=True)
+                mean[:, None] + root @ rng.normal(size=(len(mean), n))
+                for mean, root in zip(self._mean, self._root, strict=True)
             ],
             axis=2,
         )
@@ -87,23 +80,22 @@ class QuadraticBLR:
         if len(np.unique(groups)) > PAIRED:
             keep &= False
         self._i, self._j = i[keep], j[keep]
-        sizes = (1, features, len(self._curved), len(self._curved), len(self._i))
-        self._kind = np.repeat([-1, 0, 0, 1, 2], sizes)
+        sizes = (1, features, len(self._curved), len(self._curved), 2 * len(self._i))
+        self._kind = np.repeat([-1, 0, 1, 2, 3], sizes)
 
     def _basis(self, X: Array) -> Array:
-        warped = (1 - np.exp(-WARP * X)) / (1 - np.exp(-WARP))
-        centred = X - 0.5
-        w = warped - 0.5
-        curve = w[:, self._curved]
-        bend = 4 * centred[:, self._curved] ** 2 - 1 / 3
-        pairs = 2 * w[:, self._i] * w[:, self._j]
-        return np.concatenate([np.ones((len(X), 1)), centred, curve, bend, pairs], axis=1)
+        line = X - 0.5
+        curve = (1 - np.exp(-WARP * X)) / (1 - np.exp(-WARP)) - 0.5
+        bend = 4 * line[:, self._curved] ** 2 - 1 / 3
+        pairs = [2 * f[:, self._i] * f[:, self._j] for f in (line, curve)]
+        constant = np.ones((len(X), 1))
+        return np.concatenate([constant, line, curve[:, self._curved], bend, *pairs], axis=1)
 
 
 def _evidence(
     Phi: Array, gram: Array, y: Array, kind: NDArray[np.int64]
 ) -> tuple[Array, Array, float]:
-    """Return the posterior mean [p], the precision's Cholesky factor [p, p] and the noise."""
+    """Return the posterior mean [p], a root [p, p] of its covariance and the noise variance."""
     n, p = Phi.shape
     kinds = [k for k in np.unique(kind) if k >= 0]
     alpha = np.full(p, 1.0)
@@ -132,5 +124,5 @@ def _evidence(
     precision = gram / noise
     precision[np.diag_indices(p)] += alpha
     factor = np.linalg.cholesky(precision)
-    mean = cho_solve((factor, True), target / noise)
-    return np.asarray(mean), np.asarray(factor, dtype=np.float64), noise
+    root = solve_triangular(factor, np.eye(p), lower=True).T
+    return np.asarray(root @ (root.T @ target) / noise), np.asarray(root), noise

@@ -11,7 +11,7 @@ SETTINGS = {
     "tree_method": "hist",
     "max_bin": 16,
     "max_depth": 3,
-    "eta": 0.15,
+    "eta": 0.3,
     "nthread": 1,
     "verbosity": 0,
     "base_score": 0.0,
@@ -30,7 +30,7 @@ class XGBEnsemble:
         trees: Boosting rounds.
     """
 
-    def __init__(self, members: int = 5, trees: int = 60) -> None:
+    def __init__(self, members: int = 5, trees: int = 30) -> None:
         self._members = members
         self._trees = trees
 
