@@ -1,1 +1,76 @@
 """MoENAS: search, train and prune small mixture-of-experts vision models that see everyone."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from moenas.data.manifest import Manifest
+    from moenas.errors import MoENASError
+    from moenas.evaluation.scores import Scores
+    from moenas.metrics.fairness import skin_fairness
+    from moenas.models.architecture import Architecture
+    from moenas.models.builder import build_model
+    from moenas.models.convert import upcycle
+    from moenas.models.cost import count_macs, count_parameters
+    from moenas.models.storage import load_model, save_model
+    from moenas.nas.sampler import MoENASSampler
+    from moenas.nas.settings import SearchConfig
+    from moenas.predictions import Predictions
+    from moenas.workflows.facade import evaluate, prune_experts
+    from moenas.workflows.search import search
+
+_HOME = {
+    "Architecture": "models.architecture",
+    "Manifest": "data.manifest",
+    "MoENASError": "errors",
+    "MoENASSampler": "nas.sampler",
+    "Predictions": "predictions",
+    "Scores": "evaluation.scores",
+    "SearchConfig": "nas.settings",
+    "build_model": "models.builder",
+    "count_macs": "models.cost",
+    "count_parameters": "models.cost",
+    "evaluate": "workflows.facade",
+    "load_model": "models.storage",
+    "prune_experts": "workflows.facade",
+    "save_model": "models.storage",
+    "search": "workflows.search",
+    "skin_fairness": "metrics.fairness",
+    "upcycle": "models.convert",
+}
+"""Public names and where they live; each is imported when it is first used, so that a worker or
+``moenas --help`` does not load what it does not need."""
+
+__all__ = [
+    "Architecture",
+    "Manifest",
+    "MoENASError",
+    "MoENASSampler",
+    "Predictions",
+    "Scores",
+    "SearchConfig",
+    "build_model",
+    "count_macs",
+    "count_parameters",
+    "evaluate",
+    "load_model",
+    "prune_experts",
+    "save_model",
+    "search",
+    "skin_fairness",
+    "upcycle",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'moenas' has no attribute '{name}'")
+    value = getattr(importlib.import_module(f"moenas.{_HOME[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

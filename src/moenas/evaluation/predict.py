@@ -11,6 +11,7 @@ from moenas.data.cache import ImageStore
 from moenas.data.dataset import normalise
 from moenas.data.manifest import Manifest
 from moenas.errors import DataError
+from moenas.models.folding import fold_batch_norms
 from moenas.predictions import COLUMNS, Predictions
 from moenas.runtime import pick_device
 
@@ -27,7 +28,7 @@ def probabilities(
     """Return the probability of a person for each image.
 
     Args:
-        model: Classifier of two classes; put into evaluation mode for the call.
+        model: Classifier of two classes; it is not changed.
         images: [n, height, width, 3] RGB; may be memory-mapped, is read batch by batch.
         rows: Which images, in this order; all by default.
         device: Where to compute.
@@ -37,15 +38,13 @@ def probabilities(
         [n] values in 0–1.
     """
     device = device or pick_device()
-    training = model.training
-    model.eval().to(device)
+    model = fold_batch_norms(model).to(device)
     result = []
     rows = np.arange(len(images)) if rows is None else rows
     for start in range(0, len(rows), batch_size):
         batch = torch.from_numpy(np.array(images[rows[start : start + batch_size]]))
         logits = model(normalise(batch.to(device)))
         result.append(logits.float().softmax(dim=1)[:, 1].double().cpu())
-    model.train(training)
     return torch.cat(result).numpy() if result else np.empty(0)
 
 

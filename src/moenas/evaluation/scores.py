@@ -234,7 +234,7 @@ def score(
         overfitting=value("overfitting"),
         parameters=parameters,
         macs=macs,
-        intervals=_intervals(clusters, held, draws, seed),
+        intervals=_intervals(clusters, held, floor.p_value if floor else 1.0, draws, seed),
     )
 
 
@@ -319,7 +319,7 @@ def _lights(test: Predictions, clusters: Clusters) -> tuple[LightScore, ...]:
 
 
 def _intervals(
-    clusters: Clusters, held: Clusters | None, draws: int, seed: int
+    clusters: Clusters, held: Clusters | None, p_value: float, draws: int, seed: int
 ) -> dict[str, Interval]:
     labels = label_shares(clusters)
     everything = clusters.counts()
@@ -343,5 +343,5 @@ def _intervals(
         shares = group_shares(clusters)
         ends = [1.0, *[0.0] * (len(shares.value) - 2), -1.0]
         found["gap_lightest_darkest"] = combination([ends], [shares])
-        found["fairness"] = fairness_interval(gaps(clusters), draws, seed)
+        found["fairness"] = fairness_interval(gaps(clusters), p_value, draws, seed)
     return {name: bounds for name, bounds in found.items() if bounds is not None}

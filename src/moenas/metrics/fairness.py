@@ -96,51 +96,43 @@ def spd(accuracy: F64, reference: int, reduction: Reduction = "mean") -> F64:
 
 def fairness_from_spd(value: F64, beta: float = BETA) -> F64:
     """Eq. 1."""
-    result: F64 = np.divide(beta - value, beta)
-    return result
+    return np.asarray((beta - value) / beta, dtype=np.float64)
 
 
-def _undefined(tally: Tally) -> F64 | None:
-    """NaN where there are not two groups to compare, else None."""
-    if len(tally.cells.groups) >= 2:
-        return None
-    return np.full(tally.total.shape[:-3], np.nan)
+def _accuracies(tally: Tally, label: int | None = None) -> F64:
+    """[..., G] accuracy of each group; a single NaN where there are not two groups to compare."""
+    accuracy, _ = tally.by_group(label)
+    if len(tally.cells.groups) < 2:
+        return np.full((*accuracy.shape[:-1], 1), np.nan)
+    return accuracy
 
 
 def spd_of(tally: Tally, reduction: Reduction = "mean") -> F64:
     """[...] SPD of the tally's groups."""
-    undefined = _undefined(tally)
-    if undefined is not None:
-        return undefined
-    reference = tally.cells.reference
+    accuracy = _accuracies(tally)
+    reference = tally.cells.reference if accuracy.shape[-1] > 1 else 0
     assert reference is not None
-    return spd(tally.by_group()[0], reference, reduction)
+    return spd(accuracy, reference, reduction)
 
 
 def gap_of(tally: Tally) -> F64:
     """[...] accuracy of the lightest group minus that of the darkest, −1–1."""
-    undefined = _undefined(tally)
-    if undefined is not None:
-        return undefined
-    accuracy = tally.by_group()[0]
-    return np.subtract(accuracy[..., 0], accuracy[..., -1])
+    accuracy = _accuracies(tally)
+    gap: F64 = accuracy[..., 0] - accuracy[..., -1]
+    return gap
 
 
 def worst_group_of(tally: Tally) -> F64:
     """[...] accuracy of the group with the lowest one, 0–1."""
-    undefined = _undefined(tally)
-    if undefined is not None:
-        return undefined
-    return np.fmin.reduce(tally.by_group()[0], axis=-1)
+    worst: F64 = np.fmin.reduce(_accuracies(tally), axis=-1)
+    return worst
 
 
 def equal_opportunity_of(tally: Tally) -> F64:
     """[...] highest minus lowest recall (TPR) of the groups, 0–1; 0 is fair."""
-    undefined = _undefined(tally)
-    if undefined is not None:
-        return undefined
-    recall = tally.by_group(label=1)[0]
-    return np.fmax.reduce(recall, axis=-1) - np.fmin.reduce(recall, axis=-1)
+    recall = _accuracies(tally, label=1)
+    spread: F64 = np.fmax.reduce(recall, axis=-1) - np.fmin.reduce(recall, axis=-1)
+    return spread
 
 
 def minority_group(predictions: Predictions) -> int | None:

@@ -14,6 +14,7 @@ from moenas.nas.encoding import Grid, Rows
 Constraint = Callable[[dict[str, Any]], float]
 Check = Callable[[Rows], NDArray[np.bool_]]
 TRIES = 2_000
+REMEMBERED = 100_000  # constraint values kept
 FINE = 16  # parameters with more levels than this are repaired in larger steps
 
 
@@ -50,6 +51,8 @@ class Feasibility:
         for i, row in enumerate(np.ascontiguousarray(X)):
             key = row.tobytes()
             if key not in self._known:
+                if len(self._known) >= REMEMBERED:
+                    self._known.clear()
                 self._known[key] = self._call(self.grid.decode(row))
             values[i] = self._known[key]
         return values

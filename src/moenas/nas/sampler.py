@@ -169,10 +169,9 @@ class MoENASSampler(BaseSampler):
         param_distribution: BaseDistribution,
     ) -> Any:
         """Draw one parameter at random, whatever the others are."""
-        grid = Grid({param_name: param_distribution})
-        shown = any(t.distributions for t in study.get_trials(deepcopy=False))
-        if self._constraint is not None and not (shown and not trial.distributions):
-            return grid.values[0][0]
+        others = (t for t in study.get_trials(deepcopy=False) if t.number != trial.number)
+        if self._constraint is not None and not any(t.distributions for t in others):
+            return Grid({param_name: param_distribution}).values[0][0]
         key = [self._seed, trial.number, zlib.crc32(param_name.encode())]
         seed = int(np.random.SeedSequence(key).generate_state(1)[0])
         random = RandomSampler(seed=seed)
@@ -218,17 +217,19 @@ class MoENASSampler(BaseSampler):
         return np.asarray(pool[proposer.choose(pool, history.pending, rng)])
 
     def _proposer(self, space: Feasibility, data: Observations) -> Proposer:
-        key = (space.grid.names, data.key())
-        if self._fitted is None or self._fitted[0] != key:
-            self._fitted = (key, self._build(data, space, self._rng(FIT, 0)))
-        return self._fitted[1]
+        key = (space, data.key())
+        fitted = self._fitted
+        if fitted is None or fitted[0] != key:
+            fitted = self._fitted = (key, self._build(data, space, self._rng(FIT, 0)))
+        return fitted[1]
 
     def _pool(self, space: Feasibility, data: Observations, number: int) -> Rows:
-        key = (space.grid.names, data.key(), number // self._batch)
-        if self._pooled is None or self._pooled[0] != key:
-            proposer = self._proposer(space, data)
-            self._pooled = (key, proposer.pool(self._rng(POOL, number // self._batch)))
-        return self._pooled[1]
+        key = (space, data.key(), number // self._batch)
+        pooled = self._pooled
+        if pooled is None or pooled[0] != key:
+            rng = self._rng(POOL, number // self._batch)
+            pooled = self._pooled = (key, self._proposer(space, data).pool(rng))
+        return pooled[1]
 
     def _new(self, space: Feasibility, pool: Rows, tried: set[bytes]) -> Rows:
         pool = unseen(pool, tried)

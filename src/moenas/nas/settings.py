@@ -36,6 +36,7 @@ class SearchConfig:
         learning_rate: Peak learning rate of parents and of ``scratch``; None: the scheme's.
         tuning_rate: Peak learning rate of what starts from a parent, as a share of the other.
         augmentation: Training transform; None: the scheme's.
+        small_share: Share of the parents' epochs at two thirds of the image size; see `Scheme`.
         finalists: How many architectures are retrained and reported.
         seeds: How many times each of them is trained, each from its own parent.
         seed: Of everything.
@@ -60,6 +61,7 @@ class SearchConfig:
     learning_rate: float | None = None
     tuning_rate: float = 0.5
     augmentation: str | None = None
+    small_share: float = 0.0
     finalists: int = 3
     seeds: int = 3
     seed: int = 0
@@ -90,4 +92,5 @@ class SearchConfig:
             learning_rate=rate * share,
             final_learning_rate=min(scheme.final_learning_rate, rate * share) / 10,
             augmentation=self.augmentation or scheme.augmentation,
+            small_share=0.0 if tuning else self.small_share,
         )

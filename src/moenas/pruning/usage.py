@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from moenas.data.dataset import normalise
+from moenas.models.folding import fold_batch_norms
 from moenas.models.routing import record_routing
 
 Counts = dict[str, npt.NDArray[np.int64]]
@@ -56,7 +57,7 @@ def observe(
         device: Where to compute.
         batch_size: Images at once.
     """
-    model.eval().to(device)
+    model = fold_batch_norms(model).to(device)
     probability: list[npt.NDArray[np.float64]] = []
     tokens: dict[str, list[npt.NDArray[np.int64]]] = {}
     with record_routing(model) as routings:

@@ -22,6 +22,7 @@ from timm.scheduler import CosineLRScheduler
 from timm.utils import ModelEmaV3
 from torch import nn
 from torch.utils.data import DataLoader
+from torchvision.transforms.v2.functional import resize
 
 from moenas.data.dataset import ImageDataset, normalise
 from moenas.errors import MoENASError
@@ -161,6 +162,8 @@ def train(
             for index, (images, labels, _) in enumerate(loader):
                 step = epoch * len(loader) + index
                 schedule.step_update(step)
+                if epoch < round(scheme.small_share * scheme.epochs):
+                    images = _smaller(images)
                 with accelerator.autocast():
                     logits = model(normalise(images))
                 loss = training_loss(logits, labels, routings.values(), scheme)
@@ -202,6 +205,12 @@ def train(
 def forget_state(folder: ModelFolder) -> None:
     """Remove the state of a finished training; its checkpoint and history stay."""
     drop_state(folder.state)
+
+
+def _smaller(images_BCHW: torch.Tensor) -> torch.Tensor:
+    """Two thirds of the side, a multiple of 32 so that no layer pads."""
+    side = max(32, round(images_BCHW.shape[-1] * 2 / 3 / 32) * 32)
+    return resize(images_BCHW, [side, side], antialias=True)
 
 
 def _save(

@@ -26,6 +26,9 @@ class Scheme:
         ema_decay: Decay of the moving average of the weights, or None for none. It warms up, so
             that short trainings are averaged over fewer steps.
         augmentation: Name of the training transform.
+        small_share: Share of the epochs, the first ones, that see images of two thirds of the side:
+            they cost less than half and teach nearly as much (progressive learning,
+            EfficientNetV2, Section 4.2). 0 for none.
         balance_weight: Weight of the load balancing loss (Switch Transformer, Eq. 4).
         router_z_weight: Weight of the router's z-loss (ST-MoE, Eq. 5).
     """
@@ -42,6 +45,7 @@ class Scheme:
     gradient_clip: float | None
     ema_decay: float | None
     augmentation: str
+    small_share: float = 0.0
     balance_weight: float = 0.01
     router_z_weight: float = 0.001
 
@@ -49,6 +53,8 @@ class Scheme:
         for name in ("epochs", "batch_size"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"The scheme's {name} must be at least 1.")
+        if not 0 <= self.small_share <= 1:
+            raise ConfigError("The scheme's small_share must be within 0–1.")
         if not self.learning_rate > 0:
             raise ConfigError("The scheme's learning_rate must be above 0.")
 

@@ -31,7 +31,7 @@ from moenas.errors import ConfigError
 from moenas.runs import write_bytes, write_json, write_text
 from moenas.runtime import generator
 
-VERSION = 2
+VERSION = 3
 """Raised whenever the same settings give other pixels."""
 
 COLUMNS = 10
@@ -180,7 +180,8 @@ def _plan(
             order = [concepts[i] for i in rng.permutation(len(concepts))]
         concept = order.pop()
         drawing = concept.drawings[rng.integers(len(concept.drawings))]
-        around = [pool.objects[i] for i in rng.integers(len(pool.objects), size=rng.integers(4))]
+        most = round(4 * config.clutter)
+        around = [pool.objects[i] for i in rng.integers(len(pool.objects), size=rng.integers(1 + most))]
         others = [other.drawings[rng.integers(len(other.drawings))].code for other in around]
         tone = int(rng.choice(len(TRAIN_TONES), p=TRAIN_TONES)) + 1
         light = str(rng.choice(list(TRAIN_LIGHTS), p=list(TRAIN_LIGHTS.values())))

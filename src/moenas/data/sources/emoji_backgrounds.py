@@ -18,18 +18,19 @@ def draw_background(size: int, clutter: float, rng: np.random.Generator) -> Fram
     """Return a background of [size, size, 3], 0..255.
 
     A base (gradient or blocks of texture), shapes out of focus as clutter, and 1/f noise, whose
-    spectrum is a photograph's. A third of the colours are skin's, so that colour alone tells
-    nothing about a person.
+    spectrum is a photograph's. With clutter, colours may be skin's: colour alone then tells
+    little about a person.
 
     Args:
         size: Side in pixels.
-        clutter: 0..1, how many shapes and how much texture.
+        clutter: 0..1, how many shapes, how much texture, how often a colour of skin.
         rng: The scene's own generator.
     """
-    base = _gradient(size, rng) if rng.random() < 0.5 else _blocks(size, rng)
+    skin = clutter / 2
+    base = _gradient(size, skin, rng) if rng.random() < 0.5 else _blocks(size, skin, rng)
     count = int(rng.integers(0, 1 + round(16 * clutter)))
     if count:
-        base = _shapes(base, count, rng)
+        base = _shapes(base, count, skin, rng)
     luma = _pink_noise(size, rng.uniform(0.9, 1.6), rng)
     strength = np.float32(rng.uniform(4, 6 + 26 * clutter))
     tint = 1 + rng.uniform(-0.25, 0.25, size=3).astype(np.float32)
@@ -37,8 +38,8 @@ def draw_background(size: int, clutter: float, rng: np.random.Generator) -> Fram
     return np.clip(base, 0, 255, out=base)
 
 
-def _colour(rng: np.random.Generator) -> tuple[int, int, int]:
-    if rng.random() < 0.33:
+def _colour(skin: float, rng: np.random.Generator) -> tuple[int, int, int]:
+    if rng.random() < skin:
         tones = tone_colours()
         colour = tones[rng.integers(len(tones))] + rng.normal(0, 12, size=3)
     else:
@@ -48,8 +49,8 @@ def _colour(rng: np.random.Generator) -> tuple[int, int, int]:
     return red, green, blue
 
 
-def _gradient(size: int, rng: np.random.Generator) -> Frame:
-    first, second = np.array([_colour(rng), _colour(rng)], dtype=np.float32)
+def _gradient(size: int, skin: float, rng: np.random.Generator) -> Frame:
+    first, second = np.array([_colour(skin, rng), _colour(skin, rng)], dtype=np.float32)
     angle = rng.uniform(0, 2 * np.pi)
     line = np.linspace(-0.5, 0.5, size, dtype=np.float32)
     ramp = np.float32(np.cos(angle)) * line[None, :] + np.float32(np.sin(angle)) * line[:, None]
@@ -58,19 +59,19 @@ def _gradient(size: int, rng: np.random.Generator) -> Frame:
     return result
 
 
-def _blocks(size: int, rng: np.random.Generator) -> Frame:
+def _blocks(size: int, skin: float, rng: np.random.Generator) -> Frame:
     rows, columns = rng.integers(2, 9, size=2)
-    centre = np.array(_colour(rng), dtype=np.float32)
+    centre = np.array(_colour(skin, rng), dtype=np.float32)
     cells = centre + rng.normal(0, rng.uniform(8, 45), size=(rows, columns, 3))
     if rng.random() < 0.5:
-        cells[rng.integers(rows) :] += np.array(_colour(rng)) - centre  # a floor below a wall
+        cells[rng.integers(rows) :] += np.array(_colour(skin, rng)) - centre  # a floor below a wall
     image = Image.fromarray(np.clip(cells, 0, 255).astype(np.uint8))
     smooth = rng.random() < 0.6
     filter_ = Image.Resampling.BICUBIC if smooth else Image.Resampling.NEAREST
     return np.array(image.resize((size, size), filter_), dtype=np.float32)
 
 
-def _shapes(base: Frame, count: int, rng: np.random.Generator) -> Frame:
+def _shapes(base: Frame, count: int, skin: float, rng: np.random.Generator) -> Frame:
     size = base.shape[0]
     image = Image.fromarray(base.astype(np.uint8))
     draw = ImageDraw.Draw(image)
@@ -79,7 +80,7 @@ def _shapes(base: Frame, count: int, rng: np.random.Generator) -> Frame:
         x, y = rng.uniform(-0.1, 1.1, size=2) * size
         width, height = rng.uniform(0.03, 0.45, size=2) * size
         box = (x - width / 2, y - height / 2, x + width / 2, y + height / 2)
-        colour = _colour(rng)
+        colour = _colour(skin, rng)
         kind = rng.integers(4)
         if kind == 0:
             draw.ellipse(box, fill=colour)

@@ -117,8 +117,17 @@ def debiased_fairness(predictions: Predictions) -> float:
     return float(fairness_from_spd(value))
 
 
-def fairness_interval(measured: Gaps, draws: int = 2000, seed: int = 0) -> tuple[float, float]:
-    """Interval of the true fairness (mean over groups) at 95 %; its upper end is at most 1."""
+def fairness_interval(
+    measured: Gaps, p_value: float, draws: int = 2000, seed: int = 0
+) -> tuple[float, float]:
+    """Interval of the true fairness (mean over groups) at 95 %; its upper end is at most 1.
+
+    Args:
+        measured: The gaps.
+        p_value: Of the noise floor: the interval holds 1 where a fair model is not ruled out.
+        draws: Of the gaps' noise.
+        seed: Of the draws.
+    """
     groups, degrees = len(measured.gap) + 1, max(measured.clusters - 1, 1)
     tail = (1 - CONFIDENCE) / 2
     observed = float(np.abs(measured.gap).sum()) / groups
@@ -134,7 +143,7 @@ def fairness_interval(measured: Gaps, draws: int = 2000, seed: int = 0) -> tuple
         return float((np.abs(scale * measured.gap + noise).sum(1) / groups >= observed).mean())
 
     low, top = 0.0, 1.0
-    if reached(0.0) < tail:
+    if p_value < tail and reached(0.0) < tail:
         for _ in range(30):
             middle = (low + top) / 2
             low, top = (middle, top) if reached(middle) < tail else (low, middle)

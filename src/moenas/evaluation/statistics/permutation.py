@@ -175,16 +175,19 @@ def _swap_equal(
     sums[:, 1:] = usual[:, None] * totals
     if not count:
         return sums
+    changed, place = np.nonzero(odd.any(2))
+    change = odd[changed, place]
+    flat_group, flat_weight = group.ravel(), weight.ravel()
     chunk = max(1, _CHUNK // (clusters + count * rows_each))
     for start in range(0, draws, chunk):
         n = min(chunk, draws - start)
         host = _sample(clusters, count, n, rng)
-        slot = _orders(rows_each, (n, count), rng)
-        index = group[host[..., None], slot] + np.arange(n)[:, None, None] * groups
-        heft = weight[host[..., None], slot]
+        row = host[:, changed] * rows_each + _orders(rows_each, (n, count), rng)[:, changed, place]
+        index = (flat_group[row] + np.arange(n)[:, None] * groups).ravel()
+        heft = flat_weight[row]
         for model in range(width - 1):
-            change = (heft * odd[:, :, model]).ravel()
-            found = np.bincount(index.ravel(), change, n * groups).reshape(n, groups)
+            moved = (heft * change[:, model]).ravel()
+            found = np.bincount(index, moved, n * groups).reshape(n, groups)
             sums[start : start + n, 1 + model] += found
     return sums
 

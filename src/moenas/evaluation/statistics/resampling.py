@@ -33,7 +33,7 @@ _CHUNK = 4_000_000
 """Numbers held at a time."""
 _FEW_PATTERNS = 400
 """Above, the weights of clusters are drawn one by one (Poisson), which is faster."""
-_POISSON = stats.poisson(1).ppf((np.arange(2**16) + 0.5) / 2**16)
+_POISSON = stats.poisson(1).ppf((np.arange(2**16) + 0.5) / 2**16).astype(np.int8)
 """Weights of mean 1 by a 16-bit die."""
 
 
@@ -65,7 +65,8 @@ def aligned(tables: Sequence[Predictions]) -> list[Predictions]:
 class Stratum:
     """Clusters that are drawn among themselves, as patterns of counts and how often each occurs.
 
-    Shapes: P patterns, M models, C cells. ``number`` [P]; ``total`` [P, C]; ``correct`` [M, P, C].
+    Shapes: P patterns, M models, C cells. ``number`` [P], ascending; ``total`` [P, C];
+    ``correct`` [M, P, C].
     """
 
     number: I64
@@ -86,10 +87,10 @@ class Stratum:
             drawn = rng.multinomial(k - 1, self.number / k, size=draws).astype(np.float64)
             return drawn * (k / (k - 1))
         weights = np.empty((draws, len(self.number)))
-        once = self.number == 1
-        dice = rng.integers(0, len(_POISSON), size=(draws, int(once.sum())), dtype=np.uint16)
-        weights[:, once] = _POISSON[dice]
-        weights[:, ~once] = rng.poisson(self.number[~once], size=(draws, int((~once).sum())))
+        once = int(np.searchsorted(self.number, 2))
+        dice = rng.integers(0, len(_POISSON), size=(draws, once), dtype=np.uint16)
+        weights[:, :once] = _POISSON.take(dice)
+        weights[:, once:] = rng.poisson(self.number[once:], size=(draws, len(self.number) - once))
         return weights
 
 
@@ -144,6 +145,9 @@ class Clusters:
         total = count(weight)
         correct = np.stack([count(weight * model) for model in right])
         kinds = _strata(total, number)
+        rare = np.argsort(number, kind="stable")
+        number, total, correct = number[rare], total[rare], correct[:, rare]
+        kinds = kinds[rare]
         self.strata = [
             Stratum(number[kinds == k], total[kinds == k], correct[:, kinds == k])
             for k in np.unique(kinds)
