@@ -169,6 +169,7 @@ def main() -> None:
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
 
+    stamp = commit()
     shape = (len(options.families), len(options.instances), options.seeds)
     shares = {name: np.zeros(shape) for name in options.samplers}
     seconds: dict[str, list[float]] = {name: [] for name in options.samplers}
@@ -189,7 +190,6 @@ def main() -> None:
     head = "".join(f"{family:>9}" for family in options.families)
     print(f"{'sampler':<18}{head}{'mean':>9}{'error':>8}{'CPU s a suggestion':>20}")
     results: list[dict[str, Any]] = []
-    stamp = commit()
     best_peer = max(
         (n for n in options.samplers if n not in ("mixture", "paper")),
         key=lambda n: shares[n].mean(),

@@ -396,6 +396,19 @@ def test_conditional_spaces_fall_back_to_random():
     assert all(t.state == TrialState.COMPLETE for t in study.trials)
 
 
+def test_conditional_parameter_beside_a_constraint_is_still_explored():
+    sampler = MoENASSampler(constraint=lambda p: p["n"] - 9.0, initial=4)
+    study = optuna.create_study(sampler=sampler)
+
+    def objective(trial: optuna.Trial) -> float:
+        n = trial.suggest_int("n", 1, 20)
+        return float(n + (trial.suggest_int("depth", 1, 9) if n % 2 else 0))
+
+    study.optimize(objective, n_trials=9)
+    assert all(t.params["n"] <= 9 for t in study.trials)
+    assert len({t.params["depth"] for t in study.trials if "depth" in t.params}) > 1
+
+
 def test_names_with_a_common_head_are_drawn_independently():
     sampler = MoENASSampler()
     study = optuna.create_study(sampler=sampler)
