@@ -168,3 +168,12 @@ def test_xgb_out_of_bag_rows_are_unseen_by_their_members():
     fit_error = ((model.mean_std(X)[0] - Y) ** 2).mean()
     honest = np.nanmean((model.loo - Y) ** 2)
     assert honest > 0.9 * Y.var() > fit_error
+
+
+def test_mixture_without_out_of_sample_predictions():
+    """Two rows may both be in every bootstrap sample; the weights stay finite."""
+    X, Y = sample(2)
+    for seed in range(20):
+        model = Mixture((XGBEnsemble(), QuadraticBLR()))
+        model.fit(X, Y, np.random.default_rng(seed))
+        assert np.isfinite(model.weights).all()

@@ -9,6 +9,10 @@ import numpy as np
 from moenas.nas.surrogates.base import Array, Surrogate
 
 
+SHARPNESS = 4.0  # a member's weight falls with this power of its squared error
+FLOOR = 0.15  # least weight of a member beside the best one's 1: none is ever dropped
+
+
 class Validated(Surrogate, Protocol):
     """A surrogate that knows its predictions for its own training rows, made without them."""
 
@@ -20,25 +24,23 @@ class Mixture:
 
     Args:
         members: The surrogates.
-        floor: Least weight of a member before normalisation: no member is ever dropped.
     """
 
-    def __init__(
-        self, members: tuple[Validated, ...], floor: float = 0.15, sharp: float = 4.0
-    ) -> None:
+    def __init__(self, members: tuple[Validated, ...]) -> None:
         self._members = members
-        self._floor = floor
-        self._sharp = sharp
 
     def fit(self, X: Array, Y: Array, rng: np.random.Generator) -> None:
         """See `Surrogate.fit`."""
         errors = []
         for member in self._members:
             member.fit(X, Y, rng)
-            errors.append(np.nanmean((member.loo - Y) ** 2, axis=0))
-        error = np.stack(errors) + 1e-12
-        weight = (error.min(axis=0) / error) ** self._sharp
-        weight = np.maximum(weight, self._floor)
+            known = ~np.isnan(member.loo)
+            total = np.where(known, (member.loo - Y) ** 2, 0.0).sum(axis=0)
+            # Where no row is known, nothing speaks for the member: as bad as a constant.
+            error = np.where(known.any(axis=0), total / np.maximum(known.sum(axis=0), 1), Y.var(0))
+            errors.append(error + 1e-12 * Y.var(axis=0) + 1e-300)
+        error = np.stack(errors)
+        weight = np.maximum((error.min(axis=0) / error) ** SHARPNESS, FLOOR)
         self.weights: Array = weight / weight.sum(axis=0)  # [members, M]
 
     def mean_std(self, X: Array) -> tuple[Array, Array]:
