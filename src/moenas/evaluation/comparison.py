@@ -111,11 +111,14 @@ class Comparison:
         if any(len(test) == 0 for test in tests):
             raise DataError(f"Some predictions have no image of split '{split}'.")
         self._test = Clusters(tests)
+        self._test_seen = self._test.tallies()
         self._test_draws = self._test.resample(draws, seed)
         self._held: Clusters | None = None
+        self._held_seen: list[Tally] | None = None
         self._held_draws: list[Tally] | None = None
         if all(len(table) > 0 for table in held):
             self._held = Clusters(held)
+            self._held_seen = self._held.tallies()
             self._held_draws = self._held.resample(draws, seed + 1)
         self._found: dict[tuple[str, str], Seeds] = {}
         self._degrees: dict[str, float] = {}
@@ -248,13 +251,20 @@ class Comparison:
         return result
 
     def _better(self, first: str, second: str, metric: str) -> bool | None:
-        """Whether the first model's mean is the better one; None where signs make it unclear."""
+        """Whether the first model's mean is the better one; None where that may be chance.
+
+        Nearer to zero, abs(a) < abs(b), means that a − b and a + b have opposite signs: both have
+        to be sure.
+        """
         one, two = self._seeds(first, metric), self._seeds(second, metric)
         assert one is not None
         assert two is not None
         direction = _direction(metric)
         if direction == "zero":
-            if one.mean * two.mean < 0:
+            mirrored = Seeds(-two.values, -two.draws, two.degrees)
+            found = difference_variance(one, mirrored)
+            assert found is not None
+            if t_p_value(one.mean + two.mean, *found) >= LEVEL:
                 return None
             return abs(one.mean) < abs(two.mean)
         return one.mean > two.mean if direction == "max" else one.mean < two.mean
@@ -303,10 +313,7 @@ class Comparison:
         return Seeds(np.array(values), draws, fairness.degrees)
 
     def _observed(self, row: int) -> tuple[Tally, Tally | None]:
-        test = Tally.of(self._test.tables[row], self._test.cells)
-        if self._held is None:
-            return test, None
-        return test, Tally.of(self._held.tables[row], self._held.cells)
+        return self._test_seen[row], None if self._held_seen is None else self._held_seen[row]
 
     def _drawn(self, row: int) -> tuple[Tally, Tally | None]:
         return self._test_draws[row], None if self._held_draws is None else self._held_draws[row]

@@ -1,7 +1,7 @@
 """How sure the scores are: intervals, noise floor, tests. All on counts, all vectorised."""
 
 from moenas.evaluation.statistics.gaps import debiased_fairness, debiased_spd, fairness_interval
-from moenas.evaluation.statistics.intervals import percentile_interval, wilson
+from moenas.evaluation.statistics.intervals import wilson
 from moenas.evaluation.statistics.noise_floor import NoiseFloor, noise_floor
 from moenas.evaluation.statistics.paired import (
     holm,
@@ -22,6 +22,5 @@ __all__ = [
     "mcnemar_test",
     "minimum_detectable_gap",
     "noise_floor",
-    "percentile_interval",
     "wilson",
 ]

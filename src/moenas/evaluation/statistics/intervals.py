@@ -1,4 +1,4 @@
-"""Intervals: Wilson's for shares, Student's t for estimates, and the percentile of draws."""
+"""Intervals: Wilson's for shares, Student's t for estimates."""
 
 from __future__ import annotations
 
@@ -73,23 +73,6 @@ def t_p_value(value: float, variance: float, degrees: float) -> float:
     if variance <= 0:
         return 1.0 if value == 0 else 0.0
     return float(2 * stats.t.sf(abs(value) / np.sqrt(variance), degrees))
-
-
-def percentile_interval(
-    draws: F64, degrees: float = np.inf, confidence: float = CONFIDENCE
-) -> tuple[float, float] | None:
-    """Percentiles of bootstrap draws, widened for few clusters; None without finite draws.
-
-    The plain percentile interval is as short as a normal one; with few clusters its ends move to
-    the percentiles that a t quantile with ``degrees`` degrees of freedom corresponds to (Hesterberg
-    2015, "expanded percentile").
-    """
-    finite = draws[np.isfinite(draws)]
-    if not len(finite):
-        return None
-    tail = float(stats.norm.sf(_quantile(confidence, degrees)))
-    low, high = np.quantile(finite, [tail, 1 - tail])
-    return float(low), float(high)
 
 
 def satterthwaite(variances: npt.ArrayLike, degrees: npt.ArrayLike) -> float:

@@ -214,8 +214,8 @@ class Clusters:
                 return float("nan"), 0.0
             others = np.sum(sums, axis=0) - own
             left = (own - count) * (k / (k - 1))
-            values = value(self._tallies(others + left, used))
             weight = stratum.number / k
+            values = np.broadcast_to(value(self._tallies(others + left, used)), weight.shape)
             # A cluster without which the statistic is undefined tells nothing of its variance.
             keep = np.isfinite(values)
             mean = np.average(values[keep], weights=weight[keep]) if keep.any() else 0.0

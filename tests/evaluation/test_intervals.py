@@ -1,0 +1,61 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats
+
+from moenas.errors import DataError
+from moenas.evaluation.statistics.intervals import satterthwaite, t_interval, t_p_value, wilson
+
+
+@given(st.integers(1, 5000).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))))
+def test_wilson_equals_scipy(counts):
+    k, n = counts
+    expected = stats.binomtest(k, n).proportion_ci(method="wilson")
+    low, high = wilson(k, n)
+    assert low == pytest.approx(expected.low, abs=1e-12)
+    assert high == pytest.approx(expected.high, abs=1e-12)
+
+
+def test_wilson_is_vectorised_and_knows_nothing_of_nothing():
+    low, high = wilson([0, 5, 10], [0, 10, 10])
+    assert (low[0], high[0]) == (0, 1)
+    assert high[2] == 1
+    assert low[1] + high[1] == pytest.approx(1)
+
+
+def test_few_clusters_widen_wilson():
+    low, high = wilson(90, 100, degrees=[4, 40, np.inf])
+    assert (np.diff(low) > 0).all()
+    assert (np.diff(high) < 0).all()
+
+
+@pytest.mark.parametrize(("k", "n"), [(-1, 5), (6, 5), (float("nan"), 5)])
+def test_wilson_refuses_impossible_counts(k, n):
+    with pytest.raises(DataError, match="between 0 and the number of trials"):
+        wilson(k, n)
+
+
+def test_wilson_refuses_an_impossible_confidence():
+    with pytest.raises(DataError, match="confidence is 95"):
+        wilson(1, 2, confidence=95)
+
+
+def test_t_interval_and_p_value_are_welch_s():
+    rng = np.random.default_rng(0)
+    a, b = rng.normal(0, 1, 5), rng.normal(0.5, 3, 9)
+    oracle = stats.ttest_ind(a, b, equal_var=False)
+    parts = [a.var(ddof=1) / 5, b.var(ddof=1) / 9]
+    degrees = satterthwaite(parts, [4, 8])
+    assert degrees == pytest.approx(oracle.df, abs=1e-12)
+    value = a.mean() - b.mean()
+    assert t_p_value(value, sum(parts), degrees) == pytest.approx(oracle.pvalue, abs=1e-12)
+    low, high = t_interval(value, sum(parts), degrees)
+    expected = oracle.confidence_interval()
+    assert (low, high) == pytest.approx((expected.low, expected.high), abs=1e-12)
+
+
+def test_without_variance_only_zero_is_no_difference():
+    assert t_p_value(0.0, 0.0, 3) == 1.0
+    assert t_p_value(0.1, 0.0, 3) == 0.0
+    assert satterthwaite([0.0, 0.0], [2, 3]) == float("inf")
