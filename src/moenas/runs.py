@@ -119,6 +119,20 @@ def cache_home() -> Path:
     return Path(os.environ.get("MOENAS_CACHE") or Path.home() / ".cache" / "moenas")
 
 
+def _is_there(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError as error:  # a folder above it may not be entered
+        raise explain_os_error(error, path) from error
+
+
+def _names(folder: Path) -> list[str]:
+    try:
+        return [path.name for path in folder.iterdir()] if folder.exists() else []
+    except OSError as error:
+        raise explain_os_error(error, folder) from error
+
+
 class ModelFolder:
     """The files of one trained model."""
 
@@ -197,7 +211,7 @@ class RunFolder:
             RunFolderError: It holds something else, other settings, or cannot be written.
         """
         run = cls(Path(path))
-        if run.config.exists():
+        if _is_there(run.config):
             stored = cls.open(path).read_config()
             if stored["kind"] != kind:
                 raise RunFolderError(
@@ -217,7 +231,7 @@ class RunFolder:
             return run
         if run.path.exists() and not run.path.is_dir():
             raise RunFolderError(f"'{path}' is a file, not a folder.")
-        if run.path.exists() and any(not p.name.startswith(".") for p in run.path.iterdir()):
+        if any(not name.startswith(".") for name in _names(run.path)):
             raise RunFolderError(
                 f"'{path}' is not empty and not a MoENAS run. Choose another folder with --run."
             )
@@ -232,7 +246,7 @@ class RunFolder:
             RunFolderError: There is none, or it is of another format.
         """
         run = cls(Path(path))
-        if not run.config.exists():
+        if not _is_there(run.config):
             raise RunFolderError(f"'{path}' is not a MoENAS run folder: it has no config.json.")
         stored = read_json(run.config)
         version = stored.get("moenas_format") if isinstance(stored, dict) else None
@@ -240,6 +254,8 @@ class RunFolder:
             raise RunFolderError(
                 f"'{path}' has run folder format {version}, this version of moenas reads {FORMAT}."
             )
+        if not isinstance(stored.get("kind"), str) or not isinstance(stored.get("settings"), dict):
+            raise RunFolderError(f"'{run.config}' is damaged: it lacks the kind or the settings.")
         return run
 
     def read_config(self) -> dict[str, Any]:

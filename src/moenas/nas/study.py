@@ -15,6 +15,7 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any
 
+import numpy as np
 import optuna
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
@@ -104,6 +105,18 @@ def architecture_of(trial: FrozenTrial, base: str) -> Architecture:
     )
 
 
+def count_feasible(space: SearchSpace, enough: int) -> int:
+    """Count the vectors of a space within its limit, up to ``enough``."""
+    vectors = np.full((1, space.layers), space.low)
+    for layer in range(space.layers):  # the layers after it have the fewest experts
+        more = np.repeat(vectors, space.high - space.low + 1, axis=0)
+        more[:, layer] = np.tile(np.arange(space.low, space.high + 1), len(vectors))
+        vectors = more[space.feasible(more)]
+        if len(vectors) >= enough:
+            return enough
+    return len(vectors)
+
+
 @dataclasses.dataclass
 class StudyDriver:
     """Runs trials of a study on an executor.
@@ -136,12 +149,13 @@ class StudyDriver:
         Returns:
             Whether all of them were reached; False: time was up, call again to go on.
         """
+        room = count_feasible(self.space, trials)
+        if room < trials:
+            logger.warning("Only %d architectures are within the size limit: all are tried.", room)
+            trials = room
         running: dict[Future[JobResult], optuna.Trial] = {}
         for stale in self.study.get_trials(states=(TrialState.RUNNING,)):
             trial = optuna.Trial(self.study, stale._trial_id)
-            if len(stale.params) < self.space.layers:  # died between asking and suggesting
-                self.study.tell(trial, state=TrialState.FAIL)
-                continue
             running[self._submit(trial)] = trial
         in_time = True
         while True:
@@ -151,7 +165,7 @@ class StudyDriver:
                 if not may_start():
                     in_time = False
                     break
-                trial = self._ask()
+                trial = self.study.ask()
                 running[self._submit(trial)] = trial
             if not running:
                 return in_time
@@ -165,8 +179,8 @@ class StudyDriver:
         states = (TrialState.COMPLETE, TrialState.FAIL)
         return sum(1 for t in self.study.get_trials(deepcopy=False) if t.state in states)
 
-    def _ask(self) -> optuna.Trial:
-        trial = self.study.ask()
+    def _submit(self, trial: optuna.Trial) -> Future[JobResult]:
+        """Suggest what the trial has not been told yet (all, when it is new) and train it."""
         experts = tuple(
             trial.suggest_int(name, self.space.low, self.space.high)
             for name in parameter_names(self.space.layers)
@@ -174,10 +188,6 @@ class StudyDriver:
         architecture = Architecture(self.space.base, experts)
         trial.set_user_attr("architecture", architecture.id)
         trial.set_user_attr("parameters", int(self.space.parameters([experts])[0]))
-        return trial
-
-    def _submit(self, trial: optuna.Trial) -> Future[JobResult]:
-        architecture = Architecture(self.space.base, tuple(trial.params.values()))
         return self.executor.submit(run_job, self.make_job(trial.number, architecture))
 
     def _tell(self, trial: optuna.Trial, future: Future[JobResult]) -> bool:

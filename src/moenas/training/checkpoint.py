@@ -1,7 +1,7 @@
 """The training state: saved after each epoch, so that a resumed run ends in the same weights.
 
 One safetensors file holds all tensors (model, moving average, best weights, optimiser), and in its
-header the rest as JSON with a hash of the tensors. The state before it is kept until the next is
+header the rest as JSON with a hash of all. The state before it is kept until the next is
 whole: a truncated file costs one epoch, never the run.
 """
 
@@ -60,7 +60,8 @@ def save_state(path: Path, state: TrainingState) -> None:
     }
     data = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
     body = safetensors.torch.save(data)
-    metadata = {"moenas_state": json.dumps(header), "sha256": _hash_of_tensors(body)}
+    text = json.dumps(header)
+    metadata = {"moenas_state": text, "sha256": _hash(body, text)}
     if path.exists():
         path.replace(_previous(path))
     write_bytes(path, safetensors.torch.save(data, metadata))
@@ -75,6 +76,7 @@ def load_state(path: Path) -> TrainingState | None:
             return _read(candidate)
         except CheckpointError as error:
             logger.warning("%s The one before it is used.", error)
+            candidate.unlink(missing_ok=True)  # or it would take that one's place
     return None
 
 
@@ -88,9 +90,10 @@ def _previous(path: Path) -> Path:
     return path.with_name(path.name + ".previous")
 
 
-def _hash_of_tensors(body: bytes) -> str:
+def _hash(body: bytes, header: str) -> str:
+    """SHA-256 of a safetensors file's tensors and of our part of its header."""
     (length,) = struct.unpack("<Q", body[:8])
-    return hashlib.sha256(body[8 + length :]).hexdigest()
+    return hashlib.sha256(body[8 + length :] + header.encode()).hexdigest()
 
 
 def _read(path: Path) -> TrainingState:
@@ -99,7 +102,7 @@ def _read(path: Path) -> TrainingState:
         with safetensors.safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
         tensors = safetensors.torch.load(body)
-        if metadata["sha256"] != _hash_of_tensors(body):
+        if metadata["sha256"] != _hash(body, metadata["moenas_state"]):
             raise CheckpointError(f"The training state '{path}' is damaged.")
         header = json.loads(metadata["moenas_state"])
     except (OSError, KeyError, ValueError, struct.error, safetensors.SafetensorError) as error:

@@ -144,7 +144,8 @@ def train(
     state = load_state(folder.state)
     if state is not None:
         inner.load_state_dict(state.modules["model"])
-        judged.load_state_dict(state.modules["ema"])
+        if ema is not None:
+            judged.load_state_dict(state.modules["ema"])
         optimizer.load_state_dict(state.optimizer)
         history = [EpochRecord(**record) for record in state.progress["history"]]
         best = (state.progress["best"], state.modules["best"])
@@ -210,7 +211,8 @@ def forget_state(folder: ModelFolder) -> None:
 def _smaller(images_BCHW: torch.Tensor) -> torch.Tensor:
     """Two thirds of the side, a multiple of 32 so that no layer pads."""
     side = max(32, round(images_BCHW.shape[-1] * 2 / 3 / 32) * 32)
-    return resize(images_BCHW, [side, side], antialias=True)
+    smaller: torch.Tensor = resize(images_BCHW, [side, side], antialias=True)
+    return smaller
 
 
 def _save(
@@ -222,7 +224,9 @@ def _save(
     best: tuple[float, dict[str, torch.Tensor]],
 ) -> None:
     records = [dataclasses.asdict(record) for record in history]
-    modules = {"model": inner.state_dict(), "ema": judged.state_dict(), "best": best[1]}
+    modules = {"model": inner.state_dict(), "best": best[1]}
+    if judged is not inner:
+        modules["ema"] = judged.state_dict()
     progress = {"history": records, "best": best[0]}
     save_state(folder.state, TrainingState(modules, optimizer.state_dict(), progress))
     write_text(folder.history, "".join(json.dumps(record) + "\n" for record in records))

@@ -1,0 +1,92 @@
+"""What all tests share: an own cache, one thread, no network, small drawn scenes, one tiny search.
+
+Tests that need images use `scenes`; those that need a finished run use `tiny_run`. Both are made
+once a session and must not be changed: copy them.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+from moenas.nas.settings import SearchConfig
+
+IMAGE_SIZE = 32
+
+
+@pytest.fixture(scope="session", autouse=True)
+def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A cache that lives as long as the session; subprocesses inherit it."""
+    cache = tmp_path_factory.mktemp("cache")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MOENAS_CACHE", str(cache))
+        patch.setenv("OMP_NUM_THREADS", "1")
+        yield cache
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread() -> None:
+    """More threads than free cores make small models many times slower."""
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_network() -> Iterator[None]:
+    """Whatever reaches for the network fails."""
+    connect = socket.socket.connect
+
+    def refuse(self: socket.socket, address: object) -> None:
+        if self.family in (socket.AF_INET, socket.AF_INET6):
+            raise OSError(f"tests have no network: {address}")
+        connect(self, address)  # type: ignore[arg-type]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(socket.socket, "connect", refuse)
+        patch.setenv("HF_HUB_OFFLINE", "1")
+        yield
+
+
+@pytest.fixture(scope="session")
+def scenes(own_cache: Path) -> Path:
+    """The manifest of a few drawn scenes: 32 train, 16 val, 72 search and 72 report images."""
+    from moenas.data.sources.emoji import EmojiConfig
+    from moenas.workflows.data import make_manifest
+
+    config = EmojiConfig(
+        size=IMAGE_SIZE, train_scenes=16, val_scenes=8, search_scenes=6, report_scenes=6
+    )
+    return make_manifest("emoji", own_cache / "data", config=config)
+
+
+@pytest.fixture(scope="session")
+def tiny_config(scenes: Path) -> SearchConfig:
+    """A whole search in seconds: each training sees 32 images once."""
+    return SearchConfig(
+        data=str(scenes),
+        image_size=IMAGE_SIZE,
+        trials=4,
+        parent_epochs=1,
+        trial_epochs=1,
+        finalist_epochs=1,
+        batch_size=16,
+        augmentation="light",
+        accuracy_margin=1.0,
+        seeds=2,
+    )
+
+
+@pytest.fixture(scope="session")
+def tiny_run(tiny_config: SearchConfig, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The run folder of a finished tiny search; read it, or copy it."""
+    from moenas.workflows.search import search
+    from moenas.workflows.settings import Resources
+
+    run = tmp_path_factory.mktemp("runs") / "tiny"
+    search(tiny_config, run, Resources(workers=2))
+    assert os.listdir(run)
+    return run

@@ -1,0 +1,153 @@
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+import work
+
+from moenas.execution.executor import EXECUTORS, Executor, WorkerDiedError
+from moenas.execution.local import LocalExecutor
+
+
+@pytest.fixture(scope="module")
+def executor() -> Iterator[LocalExecutor]:
+    with LocalExecutor(2) as started:
+        yield started
+
+
+def alive(pid: int) -> bool:
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def eventually(condition: object, seconds: float = 30) -> bool:
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if condition():  # type: ignore[operator]
+            return True
+        time.sleep(0.05)
+    return False
+
+
+def test_it_is_registered_and_keeps_the_contract() -> None:
+    made = EXECUTORS["local"](1)
+    checked: Executor = made
+    assert checked.workers == 1
+    checked.shutdown()
+
+
+def test_results_come_back(executor: LocalExecutor) -> None:
+    futures = [executor.submit(work.add, n, 1) for n in range(6)]
+    assert [future.result(60) for future in futures] == [1, 2, 3, 4, 5, 6]
+
+
+def test_an_exception_comes_back_as_it_is(executor: LocalExecutor) -> None:
+    future = executor.submit(work.fail, "what went wrong")
+    with pytest.raises(ValueError, match="what went wrong"):
+        future.result(60)
+    assert executor.submit(work.add, 1, 1).result(60) == 2  # the worker lives on
+
+
+def test_workers_are_other_processes_with_one_thread(executor: LocalExecutor) -> None:
+    pids = {executor.submit(work.pid, 0.5).result(60) for _ in range(1)}
+    both = [executor.submit(work.pid, 0.5) for _ in range(2)]
+    pids |= {future.result(60) for future in both}
+    assert os.getpid() not in pids
+    assert len(pids) == 2  # as many as workers, and they are used again
+    assert executor.submit(work.threads).result(60) == 1
+
+
+def test_a_killed_worker_does_its_work_again_alone(
+    executor: LocalExecutor, tmp_path: Path
+) -> None:
+    """The neighbour goes on undisturbed: it is called once."""
+    neighbour = executor.submit(work.wait_for, str(tmp_path / "go"), str(tmp_path / "neighbour"))
+    assert eventually((tmp_path / "neighbour").exists)
+    dying = executor.submit(work.once_then_die, str(tmp_path / "dying"), 2)
+    assert dying.result(60) == 3
+    assert len(set((tmp_path / "dying").read_text().split())) == 3  # three processes
+    (tmp_path / "go").touch()
+    assert neighbour.result(60) == "waited"
+    assert len((tmp_path / "neighbour").read_text().split()) == 1
+
+
+def test_a_worker_killed_too_often_is_told(executor: LocalExecutor, tmp_path: Path) -> None:
+    future = executor.submit(work.once_then_die, str(tmp_path / "dying"), 99)
+    with pytest.raises(WorkerDiedError, match="died 3 times at the same work.*fewer --workers"):
+        future.result(60)
+    assert len((tmp_path / "dying").read_text().split()) == 3
+    assert executor.submit(work.add, 1, 2).result(60) == 3
+
+
+def test_an_idle_worker_that_was_killed_is_replaced(executor: LocalExecutor) -> None:
+    for _ in range(2):
+        os.kill(executor.submit(work.pid).result(60), signal.SIGKILL)
+    assert [executor.submit(work.add, n, n).result(60) for n in range(3)] == [0, 2, 4]
+
+
+def test_shutdown_lets_work_end(tmp_path: Path) -> None:
+    executor = LocalExecutor(1)
+    first = executor.submit(work.pid, 0.3)
+    second = executor.submit(work.add, 1, 1)
+    executor.shutdown()
+    assert first.result(0) != os.getpid()
+    assert second.result(0) == 2
+    assert not alive(first.result(0))
+
+
+def test_shutdown_now_ends_work_at_once(tmp_path: Path) -> None:
+    executor = LocalExecutor(1)
+    note = tmp_path / "started"
+    endless = executor.submit(work.wait_for, str(tmp_path / "never"), str(note))
+    waiting = executor.submit(work.add, 1, 1)
+    assert eventually(note.exists)
+    start = time.monotonic()
+    executor.shutdown(now=True)
+    assert time.monotonic() - start < 10
+    assert endless.exception(0) is not None
+    assert waiting.cancelled()
+    assert not alive(int(note.read_text()))
+
+
+def test_leaving_by_an_error_ends_work_at_once(tmp_path: Path) -> None:
+    note = tmp_path / "started"
+    start = time.monotonic()
+    with pytest.raises(KeyboardInterrupt), LocalExecutor(1) as executor:
+        executor.submit(work.wait_for, str(tmp_path / "never"), str(note))
+        assert eventually(note.exists)
+        raise KeyboardInterrupt
+    assert time.monotonic() - start < 40
+    assert not alive(int(note.read_text()))
+
+
+SCRIPT = """
+import sys
+sys.path.insert(0, sys.argv[1])
+import work
+from moenas.execution.local import LocalExecutor
+if __name__ == "__main__":
+    executor = LocalExecutor(1)
+    executor.submit(work.wait_for, sys.argv[2], sys.argv[3]).result()
+"""
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
+def test_workers_end_with_their_parent(tmp_path: Path, how: signal.Signals) -> None:
+    script, note = tmp_path / "parent.py", tmp_path / "started"
+    script.write_text(SCRIPT)
+    arguments = [str(Path(__file__).parent), str(tmp_path / "never"), str(note)]
+    with subprocess.Popen([sys.executable, str(script), *arguments]) as parent:
+        assert eventually(note.exists, 60)
+        worker = int(note.read_text())
+        assert alive(worker)
+        parent.send_signal(how)
+    assert eventually(lambda: not alive(worker), 10)

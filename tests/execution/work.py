@@ -1,0 +1,50 @@
+"""Functions that workers run; they must be importable there."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from pathlib import Path
+
+import torch
+
+
+def add(a: int, b: int) -> int:
+    return a + b
+
+
+def fail(message: str) -> None:
+    raise ValueError(message)
+
+
+def threads() -> int:
+    return torch.get_num_threads()
+
+
+def pid(seconds: float = 0.0) -> int:
+    time.sleep(seconds)
+    return os.getpid()
+
+
+def once_then_die(note: str, times: int) -> int:
+    """Write a line for each call; die like out of memory in the first ``times`` calls."""
+    path = Path(note)
+    with path.open("a") as file:
+        file.write(f"{os.getpid()}\n")
+    calls = len(path.read_text().splitlines())
+    if calls <= times:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return calls
+
+
+def wait_for(path: str, note: str) -> str:
+    """Write a line, then wait until a file is there."""
+    with Path(note).open("a") as file:
+        file.write(f"{os.getpid()}\n")
+    deadline = time.monotonic() + 60
+    while not Path(path).exists():
+        if time.monotonic() > deadline:
+            raise TimeoutError(path)
+        time.sleep(0.02)
+    return "waited"

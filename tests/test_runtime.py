@@ -1,0 +1,82 @@
+from __future__ import annotations
+
+import random
+
+import numpy as np
+import pytest
+import torch
+
+from moenas import runtime
+from moenas.errors import ConfigError
+
+
+def test_the_cpu_is_always_there() -> None:
+    assert runtime.pick_device("cpu") == torch.device("cpu")
+    assert runtime.pick_device().type in ("cpu", "cuda", "mps")
+
+
+@pytest.mark.parametrize("name", ["gpu", "cuda:99", ""])
+def test_an_unusable_device_is_named(name: str) -> None:
+    with pytest.raises(ConfigError, match=f"The device '{name}' cannot be used here"):
+        runtime.pick_device(name)
+
+
+def test_seeding_covers_every_generator() -> None:
+    def draw() -> tuple[float, float, float]:
+        runtime.seed_everything(7)
+        return random.random(), float(np.random.rand()), float(torch.rand(()))
+
+    assert draw() == draw()
+
+
+def test_derived_seeds_are_independent_and_repeatable() -> None:
+    keys = [("epoch", 0), ("epoch", 1), ("order", 0), ("order", 1)]
+    seeds = {runtime.derived_seed(seed, *key) for seed in (0, 1) for key in keys}
+    assert len(seeds) == 8
+    assert all(0 <= seed < 2**31 for seed in seeds)
+    assert runtime.derived_seed(5, "epoch", 3) == runtime.derived_seed(5, "epoch", 3)
+
+
+def test_a_generator_is_of_its_purpose() -> None:
+    first = runtime.generator(0, "a").random(4)
+    assert (first == runtime.generator(0, "a").random(4)).all()
+    assert (first != runtime.generator(0, "b").random(4)).all()
+
+
+def test_the_fastest_number_of_threads_is_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 0.0
+    cost = {1: 3.0, 2: 1.0, 4: 2.0}
+
+    def work() -> None:
+        nonlocal now
+        now += cost[torch.get_num_threads()]
+
+    monkeypatch.setattr(runtime.time, "perf_counter", lambda: now)
+    before = torch.get_num_threads()
+    try:
+        assert runtime.fastest_threads(work, (1, 2, 4)) == 2
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_peak_memory_counts_what_was_used() -> None:
+    before = runtime.peak_memory()
+    block = np.ones(64 << 20, dtype=np.uint8)
+    grown = runtime.peak_memory()
+    del block
+    assert before > 10 << 20
+    assert grown >= before
+    assert runtime.peak_memory() >= grown - (1 << 20)  # a peak does not shrink
+
+
+def test_keeping_freed_memory_changes_no_result() -> None:
+    runtime.keep_freed_memory()
+    assert float(torch.ones(1 << 20).sum()) == 1 << 20
+
+
+def test_the_machine_is_described() -> None:
+    machine = runtime.Machine.here(torch.device("cpu"))
+    assert machine.cores == runtime.available_cores() >= 1
+    assert machine.torch_version == torch.__version__
+    assert machine.device == "cpu"
