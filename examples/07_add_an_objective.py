@@ -57,6 +57,7 @@ class Here:
     workers = 1
 
     def submit(self, _run_job: Callable[..., Any], job: Any) -> Future[JobResult]:
+        """Do the work at once."""
         future: Future[JobResult] = Future()
         future.set_result(pretend_to_train(*job))
         return future

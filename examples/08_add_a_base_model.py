@@ -23,6 +23,7 @@ class Block(nn.Module):
         self.mlp = FFN(nn.Conv2d(DIM, HIDDEN, 1), nn.Conv2d(HIDDEN, DIM, 1))
 
     def forward(self, x: Tensor) -> Tensor:
+        """[B, DIM, H, W] -> the same."""
         x = x + self.mix(x)
         tokens = x.permute(0, 2, 3, 1)  # [B, H, W, DIM]: the FFN takes tokens
         return x + self.mlp(self.norm(tokens)).permute(0, 3, 1, 2)
@@ -39,6 +40,7 @@ class Tiny(nn.Module):
         self.head = nn.Linear(DIM, num_classes)
 
     def forward(self, x: Tensor) -> Tensor:
+        """[B, 3, H, W] -> logits [B, num_classes]."""
         return self.head(self.blocks(self.stem(x)).mean((2, 3)))
 
 
@@ -50,17 +52,21 @@ class TinyMixer(BaseModel):
         super().__init__("tinymixer", layers, pretrained=False)
 
     def create(self, num_classes: int) -> nn.Module:
+        """Return the dense model, its FFNs under the names given above."""
         return Tiny(num_classes)
 
     def dense_parameters(self, num_classes: int) -> int:
+        """Count exactly: storage and search rely on it."""
         block = 10 * DIM + 2 * DIM + self.layers[0].expert_parameters
         return (3 * PATCH**2 + 1) * DIM + DEPTH * block + (DIM + 1) * num_classes
 
     def dense_macs(self, image_size: int, num_classes: int) -> int:
+        """Count convolutions and matrix products of one image."""
         block = 9 * DIM + 2 * DIM * HIDDEN
         return self.tokens(image_size)[0] * (3 * PATCH**2 * DIM + DEPTH * block) + DIM * num_classes
 
     def tokens(self, image_size: int) -> tuple[int, ...]:
+        """Tokens of one image in each layer."""
         return ((image_size // PATCH) ** 2,) * DEPTH
 
 
