@@ -10,7 +10,6 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import struct
 from pathlib import Path
 from typing import Any
 
@@ -59,9 +58,8 @@ def save_state(path: Path, state: TrainingState) -> None:
         "param_groups": state.optimizer["param_groups"],
     }
     data = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
-    body = safetensors.torch.save(data)
     text = json.dumps(header)
-    metadata = {"moenas_state": text, "sha256": _hash(body, text)}
+    metadata = {"moenas_state": text, "sha256": _hash(data, text)}
     if path.exists():
         path.replace(_previous(path))
     write_bytes(path, safetensors.torch.save(data, metadata))
@@ -90,10 +88,14 @@ def _previous(path: Path) -> Path:
     return path.with_name(path.name + ".previous")
 
 
-def _hash(body: bytes, header: str) -> str:
-    """SHA-256 of a safetensors file's tensors and of our part of its header."""
-    (length,) = struct.unpack("<Q", body[:8])
-    return hashlib.sha256(body[8 + length :] + header.encode()).hexdigest()
+def _hash(tensors: Tensors, header: str) -> str:
+    """SHA-256 of our part of the header and of the tensors' names, types, shapes and bytes."""
+    digest = hashlib.sha256(header.encode())
+    for name in sorted(tensors):
+        tensor = tensors[name]
+        digest.update(f"{name}|{tensor.dtype}|{list(tensor.shape)}|".encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
 
 
 def _read(path: Path) -> TrainingState:
@@ -102,10 +104,10 @@ def _read(path: Path) -> TrainingState:
         with safetensors.safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
         tensors = safetensors.torch.load(body)
-        if metadata["sha256"] != _hash(body, metadata["moenas_state"]):
+        if metadata["sha256"] != _hash(tensors, metadata["moenas_state"]):
             raise CheckpointError(f"The training state '{path}' is damaged.")
         header = json.loads(metadata["moenas_state"])
-    except (OSError, KeyError, ValueError, struct.error, safetensors.SafetensorError) as error:
+    except (OSError, KeyError, ValueError, safetensors.SafetensorError) as error:
         raise CheckpointError(f"The training state '{path}' is damaged ({error}).") from error
     modules: dict[str, Tensors] = {}
     slots: dict[int, dict[str, Any]] = {}

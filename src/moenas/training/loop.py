@@ -70,7 +70,7 @@ def learning_rate_schedule(
     warmup = min(int(scheme.warmup * steps), steps - 1)
     return CosineLRScheduler(
         optimizer,
-        t_initial=steps,
+        t_initial=steps - warmup,
         lr_min=scheme.final_learning_rate,
         warmup_t=warmup,
         warmup_lr_init=scheme.learning_rate / max(1, warmup + 1),

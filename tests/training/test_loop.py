@@ -1,0 +1,258 @@
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from moenas.data.dataset import ImageDataset
+from moenas.data.transforms import train_transform
+from moenas.errors import ConfigError, MoENASError
+from moenas.models.builder import build_model
+from moenas.models.convert import upcycle
+from moenas.runs import ModelFolder
+from moenas.training import loop
+from moenas.training.loop import EpochRecord, OutOfTime, TrainResult, train
+from moenas.training.schemes import SCHEMES, Scheme
+
+CPU = torch.device("cpu")
+EXPERTS = (2, 1, 1, 2, 1, 1, 1, 1, 3)
+
+
+@pytest.fixture
+def run(pictures: tuple[Any, Any], scheme: Scheme, tmp_path: Path) -> Any:
+    """Train a model with experts in a folder of the test."""
+
+    def go(name: str = "a", recipe: Scheme = scheme, **options: Any) -> TrainResult:
+        images, labels = pictures
+        transform = train_transform(recipe.augmentation, 32)
+        model = upcycle(build_model("mobilevitv2_050", seed=1), EXPERTS, seed=1)
+        return train(
+            model,
+            ImageDataset(images, labels, transform, rows=np.arange(16)),
+            ImageDataset(images, labels, rows=np.arange(16, 24)),
+            recipe,
+            folder=ModelFolder(tmp_path / name),
+            seed=3,
+            device=CPU,
+            **options,
+        )
+
+    return go
+
+
+def weights(model: nn.Module) -> dict[str, torch.Tensor]:
+    return {name: tensor.clone() for name, tensor in model.state_dict().items()}
+
+
+def same(one: TrainResult, two: TrainResult) -> bool:
+    mine, other = weights(one.model), weights(two.model)
+    return mine.keys() == other.keys() and all(torch.equal(mine[k], other[k]) for k in mine)
+
+
+def facts(result: TrainResult) -> list[tuple[float, ...]]:
+    return [(r.epoch, r.loss, r.accuracy_val, r.learning_rate) for r in result.history]
+
+
+class Deadline:
+    """A clock that is past the deadline after so many readings (one a batch)."""
+
+    def __init__(self, batches: int) -> None:
+        self.left = batches
+
+    def monotonic(self) -> float:
+        self.left -= 1
+        return 0.0 if self.left >= 0 else 2.0
+
+    def perf_counter(self) -> float:
+        return time.perf_counter()
+
+
+@pytest.mark.parametrize("decay", [0.9, None], ids=["ema", "no ema"])
+def test_a_resumed_training_ends_in_the_same_weights(
+    run: Any, scheme: Scheme, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, decay: float | None
+) -> None:
+    recipe = dataclasses.replace(scheme, ema_decay=decay)
+    whole = run("whole", recipe)
+    for batches in (3, 1):  # in the second epoch, and at once in the one after it
+        with monkeypatch.context() as patch:
+            patch.setattr(loop, "time", Deadline(batches))
+            with pytest.raises(OutOfTime, match="time limit came in epoch"):
+                run("parts", recipe, deadline=1.0)
+    history = (tmp_path / "parts" / "history.jsonl").read_text().splitlines()
+    assert len(history) == 1
+    torch.manual_seed(99)  # whatever the process drew meanwhile
+    parts = run("parts", recipe)
+    assert facts(parts) == facts(whole)
+    assert same(parts, whole)
+
+
+def test_a_training_whose_state_is_truncated_ends_in_the_same_weights(
+    run: Any, tmp_path: Path
+) -> None:
+    whole = run("whole")
+    stop = lambda history: "stopped" if len(history) == 2 else None  # noqa: E731
+    run("parts", stop=stop)
+    state = tmp_path / "parts" / "state.safetensors"
+    state.write_bytes(state.read_bytes()[:-1])
+    again = run("parts")
+    assert [r.epoch for r in again.history] == [1, 2, 3]
+    assert facts(again) == facts(whole)
+    assert same(again, whole)
+
+
+def test_a_finished_training_is_not_trained_on(run: Any) -> None:
+    first = run()
+    epochs: list[EpochRecord] = []
+    again = run(on_epoch=epochs.append)
+    assert not epochs
+    assert same(first, again)
+
+
+def test_the_deadline_is_kept_within_a_batch(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Deadline(0)
+    monkeypatch.setattr(loop, "time", clock)
+    with pytest.raises(OutOfTime):
+        run(deadline=1.0)
+    assert clock.left == -1
+
+
+def test_the_seed_decides(run: Any, pictures: tuple[Any, Any], scheme: Scheme) -> None:
+    recipe = dataclasses.replace(scheme, epochs=1)
+    one, two = run("a", recipe), run("b", recipe)
+    assert same(one, two)
+    assert facts(one) == facts(two)
+
+
+def test_the_best_epoch_is_kept(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    quality = iter([0.6, 0.9, 0.7])
+    seen: list[dict[str, torch.Tensor]] = []
+
+    def judge(model: nn.Module, *_: object) -> float:
+        seen.append(weights(model))
+        return next(quality)
+
+    monkeypatch.setattr(loop, "_balanced_accuracy", judge)
+    result = run()
+    kept = weights(result.model)
+    assert all(torch.equal(kept[name], seen[1][name]) for name in kept)
+    assert any(not torch.equal(kept[name], seen[2][name]) for name in kept)
+
+
+def test_the_moving_average_is_what_is_judged_and_kept(run: Any, scheme: Scheme) -> None:
+    one = run("ema", dataclasses.replace(scheme, epochs=1, ema_decay=0.9))
+    two = run("none", dataclasses.replace(scheme, epochs=1, ema_decay=None))
+    assert [r.loss for r in one.history] == [r.loss for r in two.history]  # the same training
+    assert not same(one, two)
+
+
+def test_it_learns(run: Any, scheme: Scheme) -> None:
+    recipe = dataclasses.replace(scheme, epochs=12, augmentation="none", ema_decay=None)
+    result = run(recipe=recipe)
+    assert result.history[-1].loss < 0.75 * result.history[0].loss
+    assert not result.model.training
+
+
+def test_history_is_one_json_line_an_epoch(run: Any, tmp_path: Path) -> None:
+    told: list[EpochRecord] = []
+    result = run(on_epoch=told.append)
+    lines = (tmp_path / "a" / "history.jsonl").read_text().splitlines()
+    assert [json.loads(line) for line in lines] == [dataclasses.asdict(r) for r in result.history]
+    assert tuple(told) == result.history
+    assert [r.epoch for r in told] == [1, 2, 3]
+    assert all(math.isfinite(r.loss) and 0 <= r.accuracy_val <= 1 for r in told)
+
+
+def test_a_stop_rule_ends_it_and_says_why(run: Any) -> None:
+    result = run(stop=lambda history: "hopeless" if len(history) == 2 else None)
+    assert len(result.history) == 2
+    assert result.stopped_because == "hopeless"
+    assert run("b").stopped_because is None
+
+
+def test_a_loss_that_is_not_finite_is_told(run: Any, scheme: Scheme, tmp_path: Path) -> None:
+    recipe = dataclasses.replace(scheme, learning_rate=1e30, gradient_clip=None, warmup=0.0)
+    with pytest.raises(MoENASError, match=r"loss became .* lower the learning rate") as caught:
+        run("nan", recipe)
+    assert str(tmp_path / "nan") in str(caught.value)
+
+
+def test_the_learning_rate_is_a_function_of_the_step(scheme: Scheme) -> None:
+    recipe = dataclasses.replace(scheme, warmup=0.2)
+
+    def rates(steps: list[int]) -> list[float]:
+        optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=recipe.learning_rate)
+        schedule = loop.learning_rate_schedule(optimizer, recipe, 50)
+        found = []
+        for step in steps:
+            schedule.step_update(step)
+            found.append(optimizer.param_groups[0]["lr"])
+        return found
+
+    forward = rates(list(range(50)))
+    assert rates([30, 7, 49]) == [forward[30], forward[7], forward[49]]  # no memory
+    peak = int(np.argmax(forward))
+    assert 8 <= peak <= 11
+    assert forward[peak] == pytest.approx(recipe.learning_rate, rel=0.02)
+    assert (np.diff(forward[: peak + 1]) > 0).all()
+    assert (np.diff(forward[peak:]) < 0).all()
+    assert forward[0] > 0
+    assert forward[-1] == pytest.approx(recipe.final_learning_rate, rel=0.1)
+
+
+@pytest.mark.parametrize("steps", [1, 2, 3])
+def test_the_shortest_trainings_have_a_learning_rate(scheme: Scheme, steps: int) -> None:
+    optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=scheme.learning_rate)
+    schedule = loop.learning_rate_schedule(optimizer, scheme, steps)
+    for step in range(steps):
+        schedule.step_update(step)
+        assert 0 < optimizer.param_groups[0]["lr"] <= scheme.learning_rate
+
+
+def test_the_first_epochs_see_smaller_images(
+    run: Any, scheme: Scheme, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sides: list[int] = []
+    smaller = loop._smaller
+    normalise = loop.normalise
+
+    def watch(images: torch.Tensor) -> torch.Tensor:
+        sides.append(images.shape[-1])
+        return normalise(images)
+
+    monkeypatch.setattr(loop, "normalise", watch)
+    monkeypatch.setattr(loop, "_smaller", lambda images: smaller(images)[..., :16, :16])
+    run(recipe=dataclasses.replace(scheme, small_share=2 / 3))
+    assert sides == [16] * 4 + [32] * 2
+
+
+@pytest.mark.parametrize(("side", "small"), [(32, 32), (64, 32), (96, 64), (128, 96), (224, 160)])
+def test_small_images_are_two_thirds_and_need_no_padding(side: int, small: int) -> None:
+    images = torch.zeros(2, 3, side, side, dtype=torch.uint8)
+    assert loop._smaller(images).shape == (2, 3, small, small)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"epochs": 0}, "epochs must be at least 1"),
+        ({"batch_size": 0}, "batch_size must be at least 1"),
+        ({"small_share": 1.5}, "small_share must be within"),
+        ({"learning_rate": 0.0}, "learning_rate must be above 0"),
+    ],
+)
+def test_impossible_schemes_are_refused(change: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        dataclasses.replace(SCHEMES["mobilevitv2"], **change)
+
+
+def test_an_unknown_scheme_suggests_one() -> None:
+    with pytest.raises(ConfigError, match="Did you mean 'mobilevitv2'"):
+        SCHEMES["mobilevit2"]
