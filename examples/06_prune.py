@@ -1,6 +1,6 @@
 """Prune a small trained model: the least used experts go as long as quality holds.
 
-Tiny on purpose: some dozens of drawings of 32 pixels and three epochs, so that the numbers show
+Tiny on purpose: some dozens of drawings of 32 pixels and two epochs, so that the numbers show
 the procedure and nothing else. Needs the extra ``demo``.
 """
 
@@ -23,7 +23,7 @@ from moenas.training.loop import train
 from moenas.training.schemes import SCHEMES
 
 SIZE = 32
-SCENES = EmojiConfig(size=SIZE, train_scenes=96, val_scenes=32, search_scenes=9, report_scenes=1)
+SCENES = EmojiConfig(size=SIZE, train_scenes=64, val_scenes=24, search_scenes=6, report_scenes=1)
 
 
 def main(folder: Path) -> None:
@@ -33,7 +33,7 @@ def main(folder: Path) -> None:
     labels, split = manifest.frame["label"].to_numpy(), manifest.frame["split"].to_numpy()
 
     model = moenas.build_model("mobilevitv2_050", (1, 1, 1, 1, 1, 1, 2, 3, 3), seed=0)
-    scheme = dataclasses.replace(SCHEMES["mobilevitv2"], epochs=3, batch_size=32)
+    scheme = dataclasses.replace(SCHEMES["mobilevitv2"], epochs=2, batch_size=32)
     trained = train(
         model,
         ImageDataset(images, labels, rows=np.flatnonzero(split == "train")),

@@ -16,12 +16,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from moenas import Architecture, Predictions
+from moenas import Architecture, MoENASSampler, Predictions
 from moenas.evaluation.scores import score
 from moenas.models.cost import count_parameters, layer_count
 from moenas.nas.objectives import OBJECTIVES, Objective
 from moenas.nas.space import SearchSpace
-from moenas.nas.study import StudyDriver, make_sampler, open_study
+from moenas.nas.study import StudyDriver, open_study
 from moenas.runs import RunFolder
 from moenas.training.job import JobResult
 
@@ -47,7 +47,7 @@ def pretend_to_train(number: int, architecture: Architecture) -> JobResult:
     frame["group"] = pd.array(np.where(label == 1, tone, 0), dtype="Int16")
     frame.loc[label == 0, "group"] = pd.NA
     size = count_parameters(architecture.base, architecture.experts)
-    scores = score(Predictions(frame), split="search", parameters=size, macs=0, draws=200)
+    scores = score(Predictions(frame), split="search", parameters=size, macs=0, draws=50)
     return JobResult({"search": scores}, seconds=0.0, stopped_because=None)
 
 
@@ -70,7 +70,10 @@ with tempfile.TemporaryDirectory() as name:
     run = RunFolder.create(Path(name) / "run", "search", {})
     space = SearchSpace(BASE, layer_count(BASE), max_parameters=2_000_000)
     objectives = ("balanced_accuracy", "worst_group")
-    study = open_study(run, objectives, make_sampler("mixture", space, seed=0))
+    sampler = MoENASSampler(
+        constraint=space.constraint, search_space=space.distributions(), initial=8
+    )
+    study = open_study(run, objectives, sampler)
     driver = StudyDriver(
         study,
         space,
@@ -79,7 +82,7 @@ with tempfile.TemporaryDirectory() as name:
         make_job=lambda number, architecture: (number, architecture),
         floor=0.75,  # a trial below this balanced accuracy is not feasible
     )
-    driver.run(trials=30)
+    driver.run(trials=16)
     print(f"{len(study.trials)} trials within {space.max_parameters:,} parameters; the front:")
     for trial in study.best_trials:
         accuracy, worst = trial.values

@@ -20,7 +20,7 @@ SAYS = {
     "04": r"calm minus jumpy: \+0\.0\d+",
     "05": r"240 rows; checked\n  train: \d+ images",
     "06": r"kept [1-5] removals",
-    "07": r"30 trials within 2,000,000 parameters.*\n  mobilevitv2_050-e\d{9}: ",
+    "07": r"16 trials within 2,000,000 parameters.*\n  mobilevitv2_050-e\d{9}: ",
     "08": r"tinymixer-e1428: logits differ by \d\.\de[-+]\d\d",
     "09": r"epoch 3: loss \d",
 }
