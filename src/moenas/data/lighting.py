@@ -48,9 +48,9 @@ class Light:
 
 LIGHT_MODELS = {
     "well_lit": Light(light=(0.75, 1.05)),
-    "dimly_lit": Light(light=(0.07, 0.2), gain=(1.2, 2.2), electrons=1500.0, lamp=(0.4, 0.9)),
-    "underexposed": Light(light=(0.02, 0.07), electrons=3000.0),
-    "overexposed": Light(light=(2.2, 4.5)),
+    "dimly_lit": Light(light=(0.1, 0.25), gain=(1.2, 2.2), electrons=1500.0, lamp=(0.4, 0.9)),
+    "underexposed": Light(light=(0.04, 0.11), electrons=3000.0),
+    "overexposed": Light(light=(1.7, 3.0)),
 }
 """The four classes of light, named as FACET names them."""
 

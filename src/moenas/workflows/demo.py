@@ -13,19 +13,31 @@ from moenas.workflows.data import make_manifest
 from moenas.workflows.search import SearchResult, search
 from moenas.workflows.settings import Resources
 
-SCENES = EmojiConfig(size=96)
-"""The demo's images."""
+SCENES = EmojiConfig(
+    size=96,
+    train_scenes=1500,
+    val_scenes=200,
+    search_scenes=100,
+    report_scenes=150,
+    openmoji_share=0.6,
+    clutter=0.1,
+    scale_low=0.65,
+    scale_high=1.0,
+)
+"""The demo's images: as hard as a model can learn in minutes on a laptop."""
 
 SETTINGS = SearchConfig(
     image_size=96,
     trials=24,
-    parent_epochs=4,
+    parent_epochs=6,
     trial_epochs=1,
-    finalist_epochs=2,
-    batch_size=32,
-    augmentation="light",
+    finalist_epochs=1,
+    batch_size=16,
+    learning_rate=1e-3,
+    augmentation="none",
+    small_share=1.0,
 )
-"""The demo's search."""
+"""The demo's search: parents learn on small images, what descends from them on whole ones."""
 
 
 def demo(run: Path | str = Path("runs/demo"), resources: Resources | None = None) -> SearchResult:
