@@ -74,14 +74,12 @@ def test_a_disk_that_fills_while_writing(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 @pytest.mark.parametrize("code", [errno.EACCES, errno.EPERM, errno.EROFS])
-def test_no_permission_is_told(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int
-) -> None:
+def test_no_permission_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int) -> None:
     def refuse(*_: object, **__: object) -> None:
         raise OSError(code, os.strerror(code))
 
     monkeypatch.setattr(runs.tempfile, "mkstemp", refuse)
-    with pytest.raises(RunFolderError, match="No permission to write .* Choose another folder"):
+    with pytest.raises(RunFolderError, match=r"No permission to write .* Choose another folder"):
         runs.write_text(tmp_path / "file", "text")
 
 
@@ -97,14 +95,18 @@ def test_a_folder_without_write_permission(tmp_path: Path) -> None:
 
 def test_other_errors_keep_their_reason(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(RunFolderError, match="Cannot write .*: (Not a directory|File exists)"):
+    with pytest.raises(RunFolderError, match=r"Cannot write .*: (Not a directory|File exists)"):
         runs.write_text(tmp_path / "file" / "below", "text")
 
 
 def test_an_error_of_the_caller_leaves_nothing(tmp_path: Path) -> None:
-    with pytest.raises(KeyError), runs.atomic_file(tmp_path / "file") as file:
-        file.write(b"half")
-        raise KeyError
+    def fail_halfway() -> None:
+        with runs.atomic_file(tmp_path / "file") as file:
+            file.write(b"half")
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        fail_halfway()
     assert names(tmp_path) == []
 
 

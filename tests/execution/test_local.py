@@ -66,9 +66,7 @@ def test_workers_are_other_processes_with_one_thread(executor: LocalExecutor) ->
     assert executor.submit(work.threads).result(60) == 1
 
 
-def test_a_killed_worker_does_its_work_again_alone(
-    executor: LocalExecutor, tmp_path: Path
-) -> None:
+def test_a_killed_worker_does_its_work_again_alone(executor: LocalExecutor, tmp_path: Path) -> None:
     """The neighbour goes on undisturbed: it is called once."""
     neighbour = executor.submit(work.wait_for, str(tmp_path / "go"), str(tmp_path / "neighbour"))
     assert eventually((tmp_path / "neighbour").exists)
@@ -82,7 +80,7 @@ def test_a_killed_worker_does_its_work_again_alone(
 
 def test_a_worker_killed_too_often_is_told(executor: LocalExecutor, tmp_path: Path) -> None:
     future = executor.submit(work.once_then_die, str(tmp_path / "dying"), 99)
-    with pytest.raises(WorkerDiedError, match="died 3 times at the same work.*fewer --workers"):
+    with pytest.raises(WorkerDiedError, match=r"died 3 times at the same work.*fewer --workers"):
         future.result(60)
     assert len((tmp_path / "dying").read_text().split()) == 3
     assert executor.submit(work.add, 1, 2).result(60) == 3
@@ -121,10 +119,15 @@ def test_shutdown_now_ends_work_at_once(tmp_path: Path) -> None:
 def test_leaving_by_an_error_ends_work_at_once(tmp_path: Path) -> None:
     note = tmp_path / "started"
     start = time.monotonic()
-    with pytest.raises(KeyboardInterrupt), LocalExecutor(1) as executor:
-        executor.submit(work.wait_for, str(tmp_path / "never"), str(note))
-        assert eventually(note.exists)
-        raise KeyboardInterrupt
+
+    def interrupted() -> None:
+        with LocalExecutor(1) as executor:
+            executor.submit(work.wait_for, str(tmp_path / "never"), str(note))
+            assert eventually(note.exists)
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
     assert time.monotonic() - start < 40
     assert not alive(int(note.read_text()))
 

@@ -53,9 +53,7 @@ def test_half_precision_logits_are_judged_in_float32() -> None:
 
 
 @pytest.mark.parametrize("term", ["none", "balance_weight", "router_z_weight"])
-def test_every_router_gets_a_gradient(
-    batch: tuple[torch.Tensor, torch.Tensor], term: str
-) -> None:
+def test_every_router_gets_a_gradient(batch: tuple[torch.Tensor, torch.Tensor], term: str) -> None:
     """From the cross entropy alone through the gate, and from each of the other terms."""
     scheme = PLAIN if term == "none" else dataclasses.replace(PLAIN, **{term: 1.0})
     loss, model = loss_and_model(batch, scheme)

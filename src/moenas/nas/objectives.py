@@ -40,10 +40,11 @@ PAPER_OBJECTIVES = ("balanced_accuracy", "fairness", "robustness", "generalisati
 """The paper's four (Section III-B): test accuracy, skin fairness, robustness, generalisation."""
 
 
-def defined_objectives(scores: Scores) -> tuple[str, ...]:
+def defined_objectives(scores: Scores, names: tuple[str, ...]) -> tuple[str, ...]:
     """Return the objectives that the data can tell: without groups there is no fairness.
 
     Args:
         scores: Of any model on the search half.
+        names: The objectives that are wanted.
     """
-    return tuple(name for name in PAPER_OBJECTIVES if OBJECTIVES[name].value(scores) is not None)
+    return tuple(name for name in names if OBJECTIVES[name].value(scores) is not None)

@@ -6,6 +6,7 @@ import dataclasses
 from typing import Literal
 
 from moenas.errors import ConfigError
+from moenas.nas.objectives import OBJECTIVES, PAPER_OBJECTIVES
 from moenas.training.schemes import SCHEMES, Scheme
 
 
@@ -23,6 +24,8 @@ class SearchConfig:
         strategy: ``upcycled``: fine-tune from one trained dense model; ``scratch``: train each
             from its own initialisation, as the paper does.
         sampler: ``mixture`` (ours), ``paper`` (the paper's reading) or ``random``.
+        objectives: What is optimised: names in `OBJECTIVES`; those that the data cannot tell
+            (fairness without groups) are left out.
         max_parameters: Size limit.
         accuracy_margin: How far below the dense base model's balanced accuracy (search half) an
             architecture may fall and still be feasible, 0–1.
@@ -50,6 +53,7 @@ class SearchConfig:
     trials: int = 127
     strategy: Literal["upcycled", "scratch"] = "upcycled"
     sampler: Literal["mixture", "paper", "random"] = "mixture"
+    objectives: tuple[str, ...] = PAPER_OBJECTIVES
     max_parameters: int = 3_000_000
     accuracy_margin: float = 0.02
     protocol: Literal["held-out", "paper"] = "held-out"
@@ -79,6 +83,8 @@ class SearchConfig:
         if not 0 <= self.finalists <= 3:
             raise ConfigError("finalists must be within 0–3: one a size class.")
         SCHEMES[self.scheme]
+        for name in self.objectives:
+            OBJECTIVES[name]
 
     def training(self, epochs: int, *, tuning: bool) -> Scheme:
         """Return the scheme of a training of so many epochs; ``tuning``: it has a parent."""

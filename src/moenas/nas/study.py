@@ -11,8 +11,10 @@ import concurrent.futures
 import dataclasses
 import sys
 import traceback
+import warnings
 from collections.abc import Callable
 from concurrent.futures import Future
+from math import isnan
 from typing import Any
 
 import numpy as np
@@ -21,7 +23,7 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from moenas.console import logger
-from moenas.errors import RunFolderError
+from moenas.errors import RunFolderError, SearchError
 from moenas.execution.executor import Executor
 from moenas.models.architecture import Architecture
 from moenas.nas.objectives import OBJECTIVES
@@ -57,7 +59,9 @@ def open_study(
         )
     except Exception as error:  # SQLAlchemy's and Optuna's own, many kinds
         raise RunFolderError(f"The study '{run.study}' cannot be opened: {error}.") from error
-    study.set_metric_names(list(objectives))
+    with warnings.catch_warnings():  # experimental since 2023
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        study.set_user_attr("objectives", list(objectives))
     return study
 
 
@@ -195,18 +199,28 @@ class StudyDriver:
         error = future.exception()
         if isinstance(error, OutOfTime):
             return False
-        if error is not None:
+        values: list[float] = []
+        if error is None:
+            scores = future.result().scores["search"]
+            found = {name: OBJECTIVES[name].value(scores) for name in self.objectives}
+            missing = [name for name, value in found.items() if value is None or isnan(value)]
+            if missing:
+                error = SearchError(f"Not defined on the search images: {', '.join(missing)}.")
+            else:
+                values = [value for value in found.values() if value is not None]
+                self._note(trial, future.result())
+        if error is None:
+            frozen = self.study.tell(trial, values)
+        else:
             text = "".join(traceback.format_exception(error))
             trial.set_user_attr("error", text[-4000:])
             frozen = self.study.tell(trial, state=TrialState.FAIL)
             logger.warning("Trial %d failed: %s", trial.number, error)
-        else:
-            frozen = self._tell_scores(trial, future.result())
         if self.on_result:
             self.on_result(frozen)
         return True
 
-    def _tell_scores(self, trial: optuna.Trial, result: JobResult) -> FrozenTrial:
+    def _note(self, trial: optuna.Trial, result: JobResult) -> None:
         scores = result.scores["search"]
         attributes: dict[str, Any] = {
             "macs": scores.macs,
@@ -215,6 +229,5 @@ class StudyDriver:
         }
         for key, value in attributes.items():
             trial.set_user_attr(key, value)
-        trial.set_constraint("accuracy", self.floor - scores.balanced_accuracy)
-        values = [OBJECTIVES[name].value(scores) for name in self.objectives]
-        return self.study.tell(trial, [value for value in values if value is not None])
+        if "accuracy" not in trial.constraints:  # set before a kill
+            trial.set_constraint("accuracy", self.floor - scores.balanced_accuracy)

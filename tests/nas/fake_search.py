@@ -1,0 +1,135 @@
+"""A search whose trainings are a formula: the study's logic is tested in milliseconds a trial."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import signal
+from collections.abc import Callable
+from concurrent.futures import Future
+from pathlib import Path
+from typing import Any
+
+import optuna
+import sqlalchemy.orm
+
+from moenas.evaluation.scores import Scores
+from moenas.models.architecture import Architecture
+from moenas.nas import study as study_module
+from moenas.nas.objectives import PAPER_OBJECTIVES
+from moenas.nas.sampler import MoENASSampler
+from moenas.nas.space import SearchSpace
+from moenas.nas.study import StudyDriver, open_study
+from moenas.runs import RunFolder
+from moenas.training.job import DataReference, JobResult, TrainingJob
+from moenas.training.schemes import SCHEMES
+
+SPACE = SearchSpace("mobilevitv2_050", 9, max_parameters=2_000_000)
+FLOOR = 0.7
+
+
+def scores(**values: Any) -> Scores:
+    """Scores of some model; only ``values`` matter."""
+    empty: dict[str, Any] = {field.name: None for field in dataclasses.fields(Scores)}
+    known = {"split": "search", "n": 10, "threshold": 0.5, "parameters": 1, "macs": 2}
+    return Scores(**{**empty, "groups": (), "lights": (), "intervals": {}, **known, **values})
+
+
+def formula(experts: tuple[int, ...]) -> Scores:
+    """Smooth, conflicting objectives; some architectures are below `FLOOR`."""
+    share = [(n - 1) / 7 for n in experts]
+    return scores(
+        balanced_accuracy=0.68 + 0.2 * sum(share[:3]) / 3,
+        fairness=0.9 - 0.3 * sum(share[2:5]) / 3,
+        robustness=0.5 + 0.3 * share[4] - 0.2 * share[5],
+        overfitting=0.1 * share[0] - 0.05,
+    )
+
+
+def fake_job(job: TrainingJob) -> JobResult:
+    """Like `run_job`: idempotent; each real training leaves a line in ``trained.log``."""
+    folder = Path(job.folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    if not (folder / "scores.json").exists():
+        with (folder.parent / "trained.log").open("a") as log:
+            log.write(f"{folder.name}\n")
+        (folder / "scores.json").write_text("{}")
+    return JobResult({"search": formula(Architecture.parse(job.architecture).experts)}, 1.0, None)
+
+
+class Inline:
+    """An executor that runs its work at once, here."""
+
+    workers = 1
+
+    def submit(self, function: Callable[..., Any], /, *arguments: Any) -> Future[Any]:
+        future: Future[Any] = Future()
+        try:
+            future.set_result(function(*arguments))
+        except Exception as error:
+            future.set_exception(error)
+        return future
+
+    def shutdown(self, *, now: bool = False) -> None:
+        pass
+
+
+def make_driver(
+    run: RunFolder, *, space: SearchSpace = SPACE, executor: Any = None, **options: Any
+) -> StudyDriver:
+    """The driver as a search makes it, with a sampler that starts to model early."""
+    sampler = MoENASSampler(
+        seed=0,
+        constraint=space.constraint,
+        search_space=space.distributions(),
+        initial=5,
+        batch=1,
+    )
+    study = open_study(run, PAPER_OBJECTIVES, sampler)
+    if not study.get_trials(deepcopy=False):
+        study.enqueue_trial(dict.fromkeys(space.names, 1))
+
+    def job(number: int, architecture: Architecture) -> TrainingJob:
+        return TrainingJob(
+            architecture=architecture.id,
+            folder=str(run.trial(number).path),
+            data=DataReference("", "", 32),
+            scheme=SCHEMES["mobilevitv2"],
+            seed=0,
+        )
+
+    chosen = executor or Inline()
+    return StudyDriver(study, space, PAPER_OBJECTIVES, chosen, job, FLOOR, **options)
+
+
+def drive(path: Path, trials: int, die_at: int | None = None) -> None:
+    """Search in this process; with ``die_at``, be killed at that commit to the storage."""
+    study_module.run_job = fake_job  # type: ignore[assignment]
+    if die_at is not None:
+        _die_at(die_at)
+    make_driver(RunFolder.create(path, "search", {})).run(trials)
+
+
+def archive(path: Path) -> list[tuple[Any, ...]]:
+    """What a search has found: all of its trials but for times."""
+    study = optuna.load_study(
+        study_name=study_module.STUDY_NAME, storage=RunFolder.open(path).study_url
+    )
+    return [
+        (t.number, t.state.name, t.params, t.values, t.constraints, t.user_attrs)
+        for t in study.get_trials()
+    ]
+
+
+def _die_at(number: int) -> None:
+    left = number
+    commit = sqlalchemy.orm.Session.commit
+
+    def deadly(session: sqlalchemy.orm.Session) -> None:
+        nonlocal left
+        left -= 1
+        if left <= 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+        commit(session)
+
+    sqlalchemy.orm.Session.commit = deadly  # type: ignore[method-assign]
