@@ -6,7 +6,6 @@ People read stderr, machines (``--json``) stdout.
 from __future__ import annotations
 
 import dataclasses
-import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -21,6 +20,7 @@ from moenas.data.manifest import Manifest, describe
 from moenas.errors import MoENASError, did_you_mean
 from moenas.evaluation.scores import Scores
 from moenas.nas.settings import SearchConfig
+from moenas.runs import json_text
 from moenas.runtime import keep_freed_memory
 from moenas.workflows import (
     data,
@@ -116,7 +116,20 @@ def evaluate_command(
         json: JSON.
     """
     scores, _ = evaluate.evaluate(checkpoint, data, split=split, device=device, save=save)
-    _print(scores, json, _score_table(f"{checkpoint.name} on {split}", scores), _groups(scores))
+    notes = []
+    if scores.noise_floor_mean is not None and scores.fairness_p_value is not None:
+        notes.append(
+            f"A perfectly fair model would have a fairness of {100 * scores.noise_floor_mean:.1f} "
+            f"on these images, and one as unfair as this by chance p = {scores.fairness_p_value:.3f}."
+        )
+    _print(
+        scores,
+        json,
+        _score_table(f"{checkpoint.name} on {split}", scores),
+        _groups(scores),
+        _lights(scores),
+        *notes,
+    )
 
 
 def prune_command(
@@ -345,7 +358,7 @@ def _score_table(title: str, scores: Scores) -> Any:
     ):
         value = getattr(scores, name)
         low, high = scores.intervals.get(name, (None, None))
-        interval = "" if low is None or high is None else f"{100 * low:.1f} to {100 * high:.1f}"
+        interval = _interval(low, high)
         rows.append(
             (name.replace("_", " "), "–" if value is None else f"{100 * value:.1f}", interval)
         )
@@ -355,10 +368,33 @@ def _score_table(title: str, scores: Scores) -> Any:
 
 def _groups(scores: Scores) -> Any:
     rows = [
-        (g.group, g.n, f"{100 * g.accuracy:.1f}", f"{100 * g.low:.1f} to {100 * g.high:.1f}")
+        (
+            f"{g.group} (too few)" if g.too_few else g.group,
+            g.n,
+            f"{100 * g.accuracy:.1f}",
+            _interval(g.low, g.high),
+        )
         for g in scores.groups
     ]
     return table("Accuracy by group", ("group", "images", "per cent", "95 % interval"), rows)
+
+
+def _lights(scores: Scores) -> Any:
+    rows = [
+        (
+            light.lighting.replace("_", " "),
+            light.n,
+            "–" if light.balanced_accuracy is None else f"{100 * light.balanced_accuracy:.1f}",
+            _interval(light.low, light.high),
+        )
+        for light in scores.lights
+    ]
+    columns = ("light", "images", "per cent", "95 % interval")
+    return table("Balanced accuracy by light", columns, rows)
+
+
+def _interval(low: float | None, high: float | None) -> str:
+    return "" if low is None or high is None else f"{100 * low:.1f} to {100 * high:.1f}"
 
 
 def _print(value: Any, as_json: bool, *human: Any) -> None:
@@ -369,12 +405,12 @@ def _print(value: Any, as_json: bool, *human: Any) -> None:
             console.print(item)
     if as_json:
         plain = to_dict(value) if dataclasses.is_dataclass(value) else value
-        sys.stdout.write(json.dumps(plain, indent=2, default=str) + "\n")
+        sys.stdout.write(json_text(plain))
 
 
 def _duration(seconds: float) -> str:
     if seconds < 5400:
-        return f"{seconds / 60:.0f} minutes"
+        return f"{max(1, round(seconds / 60))} min"
     return f"{seconds / 3600:.1f} hours" if seconds < 172800 else f"{seconds / 86400:.1f} days"
 
 

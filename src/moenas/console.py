@@ -50,7 +50,7 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) 
     """Return a rich table; the first column is text, the others are numbers."""
     result = Table(title=title, title_justify="left", title_style="bold", header_style="bold")
     for index, column in enumerate(columns):
-        result.add_column(column, justify="left" if index == 0 else "right")
+        result.add_column(column, justify="left" if index == 0 else "right", no_wrap=index == 0)
     for row in rows:
         result.add_row(*(str(cell) for cell in row))
     return result

@@ -4,7 +4,7 @@ A run folder is all that a command leaves and all that ``report`` and ``verify``
 
     runs/NAME/
         config.json  summary.json  study.db  manifest.parquet
-        parents/NAME-sS/     trials/NNNN/     finalists/NAME-sS/     pruned/
+        parents/NAME-sS/     trials/NNNN/     finalists/ARCHITECTURE-sS/     pruned/
         comparison.json  figures/  report.html
 
 Each model has a `ModelFolder`: ``checkpoint.safetensors``, ``predictions.parquet``,
@@ -89,9 +89,14 @@ def _json_safe(value: Any) -> Any:
     return value
 
 
+def json_text(value: Any) -> str:
+    """Return strict JSON, one value a line (NaN and infinity become null)."""
+    return json.dumps(_json_safe(value), indent=2, allow_nan=False) + "\n"
+
+
 def write_json(path: Path, value: Any) -> None:
-    """Write strict JSON atomically (NaN and infinity become null)."""
-    write_text(path, json.dumps(_json_safe(value), indent=2, allow_nan=False) + "\n")
+    """Write strict JSON atomically; see `json_text`."""
+    write_text(path, json_text(value))
 
 
 def read_json(path: Path) -> Any:
@@ -187,7 +192,7 @@ class RunFolder:
         return ModelFolder(self.path / "trials" / f"{number:04d}")
 
     def finalist(self, name: str, seed: int) -> ModelFolder:
-        """One seed of a model that is reported: a finalist, the base, the wider dense model."""
+        """One seed of a model that is reported, by its architecture's id."""
         return ModelFolder(self.path / "finalists" / f"{name}-s{seed}")
 
     def pruned(self) -> ModelFolder:

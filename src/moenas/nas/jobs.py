@@ -74,12 +74,16 @@ class JobMaker:
             parent=str(parent.path),
         )
 
-    def finalist(self, name: str, architecture: Architecture, seed: int) -> TrainingJob:
-        """One seed of a reported model, from its own parent, scored on the report half too."""
+    def finalist(self, architecture: Architecture, seed: int) -> TrainingJob:
+        """One seed of a reported model, from its own parent, scored on the report half too.
+
+        Its folder is named by the architecture, not by its size class: a search that goes on after
+        a time limit may choose others.
+        """
         scheme = self.config.training(self.config.finalist_epochs, tuning=True)
         return self._job(
             architecture,
-            self.run.finalist(name, seed),
+            self.run.finalist(architecture.id, seed),
             scheme=scheme,
             seed=seed,
             parent=str(self.run.parent(architecture.base, seed).path),

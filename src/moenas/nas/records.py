@@ -96,6 +96,8 @@ def comparison_record(
             "parameters": count_parameters(architecture.base, architecture.experts),
             "macs": count_macs(architecture.base, architecture.experts, image_size),
         }
-        entries.append({**model, **cost, **paired[key[model["name"]]]})
+        answers = [table.split("report").prediction.mean() for table in tables[key[model["name"]]]]
+        share = {"person_share": float(np.mean(answers))}
+        entries.append({**model, **cost, **share, **paired[key[model["name"]]]})
     known = bool(entries[0]["noise_floor"])
     return {"models": entries, "verdict": verdict(entries, known)}

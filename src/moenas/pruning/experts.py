@@ -145,7 +145,11 @@ def prune_experts(
         tried = _decide(table, after)
         removed = {"layer": layer, "expert": expert, "usage": share}
         steps.append(_step(len(steps), removed, smaller, tried, len(affected) / len(used)))
-        broken = [n for n, keep in limits.items() if steps[-1].scores[n] < keep * start[n]]
+        broken = [
+            name  # a fairness may be negative: what may be lost is a share of its size
+            for name, keep in limits.items()
+            if steps[-1].scores[name] < start[name] - (1 - keep) * abs(start[name])
+        ]
         if broken:
             reason = ", ".join(
                 f"{name} would fall from {start[name]:.3f} to {steps[-1].scores[name]:.3f}, "

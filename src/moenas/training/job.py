@@ -18,6 +18,7 @@ from moenas.data.cache import cached_images
 from moenas.data.dataset import ImageDataset
 from moenas.data.manifest import Manifest
 from moenas.data.transforms import train_transform
+from moenas.errors import ModelError
 from moenas.evaluation.predict import predict
 from moenas.evaluation.scores import Scores, best_threshold, score
 from moenas.models.architecture import Architecture
@@ -160,7 +161,12 @@ def _initial_model(job: TrainingJob, architecture: Architecture) -> nn.Module:
         return build_model(
             architecture.base, architecture.experts, seed=seed, pretrained=job.pretrained
         )
-    dense, _ = load_model(ModelFolder(Path(job.parent)).checkpoint)
+    dense, card = load_model(ModelFolder(Path(job.parent)).checkpoint)
+    if Architecture.parse(card.architecture) != Architecture.dense_base(architecture.base):
+        raise ModelError(
+            f"The parent '{job.parent}' is a '{card.architecture}'; '{architecture.id}' starts "
+            f"from a dense '{architecture.base}'."
+        )
     return dense if architecture.dense else upcycle(dense, architecture.experts, seed=seed)
 
 

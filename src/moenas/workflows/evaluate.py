@@ -1,4 +1,4 @@
-"""``moenas evaluate``: score a model, or a table of predictions from anywhere, on a data set."""
+"""``moenas evaluate``: score a model on a data set."""
 
 from __future__ import annotations
 

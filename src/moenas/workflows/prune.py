@@ -48,7 +48,7 @@ def prune(
     settings: dict[str, Any] = {
         "checkpoint": str(checkpoint),
         "data": data,
-        "keep_above": dict(keep_above or KEEP_ABOVE),
+        "keep_above": dict(KEEP_ABOVE if keep_above is None else keep_above),
         "max_parameters": max_parameters,
     }
     folder = RunFolder.create(run, "prune", settings)
@@ -60,7 +60,7 @@ def prune(
             folder.pruned(),
             folder.pruning,
             prepare(data, card.image_size, folder),
-            name=card.architecture,
+            card.architecture,
             keep_above=keep_above,
             max_parameters=max_parameters,
             device=device,
@@ -73,8 +73,8 @@ def prune_run(
     target: ModelFolder,
     curve: Path,
     data: DataReference,
-    *,
     name: str,
+    *,
     keep_above: Mapping[str, float] | None = None,
     max_parameters: int | None = None,
     device: str = "auto",
@@ -106,18 +106,8 @@ def prune_run(
         device=where,
         on_step=on_step,
     )
-    steps = [_flat(step) for step in result.steps]
-    write_json(
-        curve,
-        {
-            "model": name,
-            "start": steps[0],
-            "thresholds": dict(keep_above or KEEP_ABOVE),
-            "accepted": result.accepted,
-            "stopped_because": result.stopped_because,
-            "steps": steps[1:],
-        },
-    )
+    thresholds = KEEP_ABOVE if keep_above is None else keep_above
+    write_json(curve, curve_record(name, result, thresholds))
     predictions = predict(
         result.model,
         manifest,
@@ -147,6 +137,27 @@ def prune_run(
     }
     write_json(target.scores, {"scores": scores, "seconds": 0.0, "stopped_because": None})
     return result
+
+
+def curve_record(
+    name: str, result: PruningResult, thresholds: Mapping[str, float]
+) -> dict[str, Any]:
+    """Return ``pruned/curve.json``.
+
+    Args:
+        name: Of the model that was pruned.
+        result: Its pruning.
+        thresholds: Shares of the starting qualities that had to remain.
+    """
+    steps = [_flat(step) for step in result.steps]
+    return {
+        "model": name,
+        "start": steps[0],
+        "thresholds": dict(thresholds),
+        "accepted": result.accepted,
+        "stopped_because": result.stopped_because,
+        "steps": steps[1:],
+    }
 
 
 def _flat(step: PruningStep) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
+import functools
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -16,7 +17,7 @@ from typing import Any, TypeVar
 import optuna
 
 from moenas.config import to_dict
-from moenas.console import progress
+from moenas.console import logger, progress
 from moenas.data.manifest import describe
 from moenas.data.sources.emoji import EmojiConfig, planned_manifest
 from moenas.evaluation.scores import Scores
@@ -79,6 +80,9 @@ def search(
     """
     resources = resources or Resources()
     clock = Clock(None if resources.time_limit is None else 60 * resources.time_limit)
+    search_space(config)  # settings that cannot work are refused before anything is written
+    if config.wider is not None:
+        layer_count(config.wider)
     folder = RunFolder.create(run, "search", to_dict(config))
     with folder.locked(), resources.executor() as executor:
         return _Search(config, folder, resources, clock, executor).run()
@@ -140,6 +144,7 @@ class _Search:
         start = time.monotonic()
         result = work()
         self.seconds[stage] = round(time.monotonic() - start, 1)
+        logger.info("%s: %.0f s", stage.capitalize(), self.seconds[stage])
         return result
 
     def _data(self) -> DataReference:
@@ -158,7 +163,7 @@ class _Search:
     def _study(
         self, base: Scores, space: SearchSpace
     ) -> tuple[optuna.Study, tuple[str, ...], float]:
-        objectives = defined_objectives(base)
+        objectives = defined_objectives(base, self.config.objectives)
         sampler = make_sampler(self.config.sampler, space, self.config.seed)
         study = open_study(self.folder, objectives, sampler)
         if not study.get_trials(deepcopy=False):  # the base model is the first trial
@@ -225,7 +230,7 @@ class _Search:
             entrants.append((config.wider, "wider", None, maker.dense(config.wider)))
         entrants += [(f.name, "finalist", f.size_class, f.architecture) for f in finalists]
         jobs = {
-            name: [maker.finalist(name, architecture, seed) for seed in seeds]
+            name: [maker.finalist(architecture, seed) for seed in seeds]
             for name, _, _, architecture in entrants
         }
         run_jobs(self.executor, [job for own in jobs.values() for job in own], "Finalists")
@@ -255,18 +260,14 @@ class _Search:
             return
         largest = finalists[-1]
         target = self.folder.pruned()
-        if not target.finished:
+        if not _pruned_from(target, largest):
+            work = functools.partial(prune_run, device=self.resources.device)
             with progress() as bar:
-                task = bar.add_task("Pruning", total=None, note="")
-                prune_run(
-                    folders[largest.name][0],
-                    target,
-                    self.folder.pruning,
-                    data,
-                    name=largest.name,
-                    device=self.resources.device,
-                    on_step=lambda step: bar.update(task, advance=1, note=step.architecture),
-                )
+                bar.add_task("Pruning", total=None, note=largest.name)
+                source = folders[largest.name][0]
+                self.executor.submit(
+                    work, source, target, self.folder.pruning, data, largest.name
+                ).result()
         card = load_model(target.checkpoint)[1]
         name = f"{largest.name} pruned"
         models.append(
@@ -310,6 +311,14 @@ class _Search:
                 "peak_memory_bytes": peak_memory(),
             },
         )
+
+
+def _pruned_from(folder: ModelFolder, finalist: Finalist) -> bool:
+    """Whether this finalist was pruned before: a search that went on may have chosen another."""
+    if not folder.finished:
+        return False
+    card = load_model(folder.checkpoint)[1]
+    return bool(card.extra.get("pruned_from") == finalist.architecture.id)
 
 
 def search_space(config: SearchConfig) -> SearchSpace:

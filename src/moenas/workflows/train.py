@@ -59,15 +59,16 @@ def train(config: TrainConfig, run: Path | str, resources: Resources | None = No
         Scores on the search and the report half.
     """
     resources = resources or Resources()
-    architecture = Architecture.parse(config.architecture)
+    name = config.architecture
+    architecture = Architecture.parse(name) if "-e" in name else Architecture.dense_base(name)
     count_parameters(architecture.base, architecture.experts)  # refuses an unknown base model
-    folder = RunFolder.create(run, "train", to_dict(config))
     recipe = SearchConfig(
         scheme=config.scheme,
         batch_size=config.batch_size,
         learning_rate=config.learning_rate,
         augmentation=config.augmentation,
     )
+    folder = RunFolder.create(run, "train", to_dict(config))
     keep_freed_memory()
     with folder.locked():
         job = TrainingJob(

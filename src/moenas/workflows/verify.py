@@ -16,10 +16,12 @@ from moenas.evaluation.scores import score
 from moenas.models.architecture import Architecture
 from moenas.models.cost import count_macs, count_parameters
 from moenas.models.storage import load_model
-from moenas.nas.records import comparison_record, trial_records
+from moenas.nas.records import comparison_record, search_record, trial_records
 from moenas.nas.study import open_recorded_study
 from moenas.predictions import Predictions
+from moenas.pruning.experts import prune_experts
 from moenas.runs import ModelFolder, RunFolder, cache_home, read_json
+from moenas.workflows.prune import curve_record
 
 TOLERANCE = 1e-9
 """Largest difference between a stored and a recomputed number."""
@@ -59,9 +61,9 @@ class Verification:
 def verify(run: Path | str) -> Verification:
     """Recompute a run's numbers.
 
-    Every model's scores are computed again from its predictions; the predictions of the reported
-    models are made again from their checkpoints where the images are at hand; trials, hypervolume,
-    comparison and verdict are made again from the scores.
+    Every model's scores are computed again from its predictions; where the images are at hand, the
+    predictions of the reported models are made again from their checkpoints and pruning is done
+    again; trials, hypervolume, comparison and verdict are made again from the scores.
 
     Args:
         run: A search's run folder, or one that trained or pruned a single model.
@@ -72,25 +74,32 @@ def verify(run: Path | str) -> Verification:
     folder = RunFolder.open(run)
     result = Verification()
     for path in sorted(folder.path.rglob("scores.json")):
-        _model(folder, ModelFolder(path.parent), result)
-    if folder.trials.exists():
-        _search(folder, result)
-    if folder.comparison.exists():
-        _comparison(folder, result)
+        name = path.parent.relative_to(folder.path).as_posix()
+        try:
+            _model(name, folder, ModelFolder(path.parent), result)
+        except (MoENASError, KeyError, TypeError, AttributeError) as error:
+            result.problems.append(f"{name}: {error}")
+    for file, check in (
+        (folder.trials, _search),
+        (folder.comparison, _comparison),
+        (folder.pruning, _pruning),
+    ):
+        if file.exists():
+            try:
+                check(folder, result)
+            except (MoENASError, KeyError, TypeError, AttributeError) as error:
+                result.problems.append(f"{file.name}: it cannot be recomputed: {error}")
+    if not folder.comparison.exists() and folder.read_config()["kind"] == "search":
+        result.problems.append("the search is not finished: run the same command again")
     if not result.numbers:
         result.problems.append("there is nothing to verify: no model was finished")
     return result
 
 
-def _model(folder: RunFolder, model: ModelFolder, result: Verification) -> None:
-    name = str(model.path.relative_to(folder.path))
-    try:
-        stored = read_json(model.scores)["scores"]
-        predictions = Predictions.load(model.predictions)
-        network, card = load_model(model.checkpoint)
-    except (MoENASError, KeyError, TypeError) as error:
-        result.problems.append(f"{name}: {error}")
-        return
+def _model(name: str, folder: RunFolder, model: ModelFolder, result: Verification) -> None:
+    stored = read_json(model.scores)["scores"]
+    predictions = Predictions.load(model.predictions)
+    network, card = load_model(model.checkpoint)
     architecture = Architecture.parse(card.architecture)
     cost = {
         "parameters": count_parameters(architecture.base, architecture.experts),
@@ -99,12 +108,18 @@ def _model(folder: RunFolder, model: ModelFolder, result: Verification) -> None:
     if sum(p.numel() for p in network.parameters()) != cost["parameters"]:
         result.problems.append(f"{name}: the checkpoint has not the size of {architecture.id}")
     result.models += 1
+    if (
+        not predictions.with_threshold(card.threshold)
+        .frame["prediction"]
+        .equals(predictions.frame["prediction"])
+    ):
+        result.problems.append(f"{name}: its decisions are not those of its probabilities")
     for split, values in stored.items():
         again = to_dict(score(predictions, split=split, **cost))
         result.compare(f"{name}/scores.{split}", values, again)
     if "report" in stored and folder.manifest.exists():
         manifest = Manifest.load(folder.manifest)
-        if all(manifest.file(path).exists() for path in set(manifest.frame["path"])):
+        if _has_images(manifest):
             images = cached_images(manifest, card.image_size, cache_home() / "images")
             splits = tuple(sorted(set(predictions.frame["split"])))
             fresh = predict(network, manifest, images, splits=splits, threshold=card.threshold)
@@ -117,9 +132,13 @@ def _model(folder: RunFolder, model: ModelFolder, result: Verification) -> None:
 
 def _search(folder: RunFolder, result: Verification) -> None:
     study = open_recorded_study(folder)
-    objectives = tuple(study.metric_names or ())
+    objectives = tuple(study.user_attrs["objectives"])
     records = trial_records(study, objectives)
     result.compare("trials", read_json(folder.trials), records)
+    if folder.summary.exists():
+        stored = read_json(folder.summary)["search"]
+        again = search_record(study)
+        result.compare("summary.search", {key: stored.get(key) for key in again}, again)
     for record in records:
         model = folder.trial(record["number"])
         if record["state"] != "COMPLETE":
@@ -140,11 +159,45 @@ def _comparison(folder: RunFolder, result: Verification) -> None:
     folders = {
         m["name"]: [folder.pruned()]
         if m["role"] == "pruned"
-        else [folder.finalist(m["name"], seed) for seed in m["seeds"]]
+        else [folder.finalist(m["architecture"], seed) for seed in m["seeds"]]
         for m in models
     }
     again = comparison_record(models, folders, settings["image_size"])
     result.compare("comparison", stored, again)
+    if folder.summary.exists():
+        result.compare("summary.verdict", read_json(folder.summary)["verdict"], again["verdict"])
+
+
+def _pruning(folder: RunFolder, result: Verification) -> None:
+    """Prune again from the same checkpoint, where it and the images are at hand."""
+    stored = read_json(folder.pruning)
+    config = folder.read_config()
+    settings = config["settings"]
+    if config["kind"] == "search":
+        models = read_json(folder.comparison)["models"]
+        start = next(m for m in models if m["name"] == stored["model"])
+        checkpoint = folder.finalist(start["architecture"], start["seeds"][0]).checkpoint
+    else:
+        checkpoint = Path(settings["checkpoint"])
+    manifest = Manifest.load(folder.manifest)
+    if not checkpoint.exists() or not _has_images(manifest):
+        return
+    model, card = load_model(checkpoint)
+    images = cached_images(manifest, card.image_size, cache_home() / "images")
+    again = prune_experts(
+        model,
+        manifest,
+        images,
+        keep_above=stored["thresholds"],
+        max_parameters=settings.get("max_parameters") if config["kind"] == "prune" else None,
+    )
+    result.compare(
+        "pruned/curve", stored, curve_record(stored["model"], again, stored["thresholds"])
+    )
+
+
+def _has_images(manifest: Manifest) -> bool:
+    return all(manifest.file(path).exists() for path in set(manifest.frame["path"]))
 
 
 def _equal(one: Any, two: Any) -> bool:
