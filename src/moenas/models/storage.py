@@ -10,7 +10,6 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import struct
 from pathlib import Path
 from typing import Any, cast
 
@@ -155,15 +154,14 @@ def load_model(path: Path | str) -> tuple[nn.Module, ModelCard]:
 
 def _read_metadata(path: Path, start: bytes, size: int) -> dict[str, Any]:
     """Parse our part of a safetensors file's JSON header from the file's first bytes."""
-    if start[:1] == b"\x80" or start[:4] == b"PK\x03\x04":
-        raise CheckpointError(
-            f"'{path}' is a Python pickle, not a model of moenas. It was not opened: pickles can "
-            "run code."
-        )
-    if len(start) < 8:
-        raise CheckpointError(f"'{path}' is truncated or not a model of moenas.")
-    (length,) = struct.unpack("<Q", start[:8])
-    if length > MAX_HEADER or 8 + length > size:
+    length = int.from_bytes(start[:8], "little")
+    if start[8:9] != b"{" or length > MAX_HEADER or 8 + length > size:
+        # A length may begin like a pickle: only what is no safetensors file is called one.
+        if start[:1] == b"\x80" or start[:4] == b"PK\x03\x04":
+            raise CheckpointError(
+                f"'{path}' is a Python pickle, not a model of moenas. It was not opened: pickles "
+                "can run code."
+            )
         raise CheckpointError(f"'{path}' is truncated or not a model of moenas.")
     try:
         header = json.loads(start[8 : 8 + length])
