@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -87,8 +88,12 @@ HOPELESS = 0.10
 """How far below the floor a model is hopeless once half of its epochs are done (points / 100)."""
 
 
-def run_job(job: TrainingJob) -> JobResult:
+def run_job(job: TrainingJob, on_epoch: Callable[[EpochRecord], None] | None = None) -> JobResult:
     """Run a training job, or return what it left when it was run before.
+
+    Args:
+        job: What to train.
+        on_epoch: Called after each epoch.
 
     Raises:
         OutOfTime: The deadline came; run it again to go on.
@@ -115,6 +120,7 @@ def run_job(job: TrainingJob) -> JobResult:
         device=device,
         precision=job.precision,
         deadline=job.deadline,
+        on_epoch=on_epoch,
         stop=None if job.floor is None else _Hopeless(job.floor, job.scheme.epochs),
     )
     predictions = predict(result.model, manifest, images, splits=("val", *job.score), device=device)

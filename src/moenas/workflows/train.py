@@ -5,13 +5,18 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
+import torch
+
 from moenas.config import to_dict
+from moenas.console import progress
 from moenas.models.architecture import Architecture
+from moenas.models.builder import build_model
 from moenas.models.cost import count_parameters
 from moenas.nas.settings import SearchConfig
 from moenas.runs import RunFolder
-from moenas.runtime import keep_freed_memory
+from moenas.runtime import fastest_threads, keep_freed_memory, pick_device
 from moenas.training.job import JobResult, TrainingJob, run_job
+from moenas.training.loop import EpochRecord
 from moenas.workflows.data import prepare
 from moenas.workflows.settings import Resources
 
@@ -84,4 +89,21 @@ def train(config: TrainConfig, run: Path | str, resources: Resources | None = No
             precision=resources.precision(),
             deadline=resources.deadline(),
         )
-        return run_job(job)
+        _choose_threads(architecture, config.image_size, resources.device)
+        with progress() as bar:
+            task = bar.add_task("Epochs", total=config.epochs, note="")
+
+            def show(record: EpochRecord) -> None:
+                note = f"loss {record.loss:.3f}, validation {record.accuracy_val:.1%}"
+                bar.update(task, completed=record.epoch, note=note)
+
+            return run_job(job, show)
+
+
+def _choose_threads(architecture: Architecture, image_size: int, device: str) -> None:
+    """On a CPU, train with as many threads as are fastest: often one."""
+    if pick_device(device).type != "cpu":
+        return
+    model = build_model(architecture.base, architecture.experts, seed=0)
+    images = torch.zeros(8, 3, image_size, image_size).to(memory_format=torch.channels_last)
+    fastest_threads(lambda: model(images).sum().backward())
