@@ -85,6 +85,7 @@ def tiny_config(scenes: Path) -> SearchConfig:
         data=str(scenes),
         image_size=IMAGE_SIZE,
         trials=4,
+        max_parameters=1_500_000,
         parent_epochs=1,
         trial_epochs=1,
         finalist_epochs=1,

@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -330,35 +331,42 @@ def arguments(config: SearchConfig, run: Path) -> list[str]:
     return ["search", *result, "--run", str(run), "--workers", "1"]
 
 
-@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
-def test_stopped_in_the_middle_the_same_command_goes_on(
-    tiny_config: SearchConfig, tiny_run: Path, tmp_path: Path, how: signal.Signals
-) -> None:
-    config = dataclasses.replace(tiny_config, wider=None, finalists=1, trials=3)
-    run = tmp_path / "run"
-    command = [sys.executable, "-m", "moenas", *arguments(config, run)]
-    # The session of its own makes it a foreground job: Ctrl-C reaches its workers, too.
+def stop_when(command: list[str], seen: Callable[[], object], how: signal.Signals) -> Any:
+    """Run a command as a foreground job; end it and its workers once something is seen."""
     with subprocess.Popen(
         command, stderr=subprocess.PIPE, text=True, start_new_session=True
     ) as process:
         deadline = time.monotonic() + 120
-        while not list(run.glob("trials/0001/*")):
+        while not seen():
             assert process.poll() is None, process.stderr.read() if process.stderr else ""
             assert time.monotonic() < deadline
-            time.sleep(0.05)
+            time.sleep(0.02)
         os.killpg(process.pid, how)
         _, errors = process.communicate(timeout=60)
-    if how == signal.SIGINT:
-        assert process.returncode == 130
-        assert "same command goes on" in errors
-        assert "Traceback" not in errors
-    finished = {p: p.stat().st_mtime_ns for p in run.rglob("scores.json")}
-    assert finished
-    search(config, run, Resources(workers=1))
+    return process.returncode, errors
+
+
+def test_killed_and_then_interrupted_the_same_command_goes_on(
+    tiny_config: SearchConfig, tiny_run: Path, tmp_path: Path
+) -> None:
+    config = dataclasses.replace(tiny_config, wider=None, finalists=1, trials=3)
+    run = RunFolder.create(tmp_path / "run", "search", to_dict(config))
+    shutil.copytree(tiny_run / "parents", run.path / "parents")
+    command = [sys.executable, "-m", "moenas", *arguments(config, run.path)]
+
+    code, _ = stop_when(command, (run.path / "trials" / "0001").exists, signal.SIGKILL)
+    assert code == -signal.SIGKILL
+    code, errors = stop_when(command, (run.path / "finalists").exists, signal.SIGINT)
+    assert code == 130
+    assert "same command goes on" in errors
+    assert "Traceback" not in errors
+
+    finished = {p: p.stat().st_mtime_ns for p in run.path.rglob("scores.json")}
+    assert len(finished) >= 5 + 3
+    search(config, run.path, Resources(workers=1))
     assert all(p.stat().st_mtime_ns == time for p, time in finished.items())
-    assert {t["state"] for t in read_json(run / "trials.json")} == {"COMPLETE"}
-    assert len(read_json(run / "trials.json")) == 3
-    assert verify(run).problems == []
+    assert [t["state"] for t in read_json(run.trials)] == ["COMPLETE"] * 3
+    assert verify(run.path).problems == []
 
 
 def test_the_time_limit_is_kept_and_the_rest_comes_later(
@@ -366,7 +374,7 @@ def test_the_time_limit_is_kept_and_the_rest_comes_later(
 ) -> None:
     shutil.rmtree(run.path / "finalists")
     run.comparison.unlink()
-    with pytest.raises(OutOfTime, match="run it again|same command"):
+    with pytest.raises(OutOfTime, match=r"run it again|same command"):
         search(tiny_config, run.path, Resources(workers=1, time_limit=1e-4))
     assert not run.comparison.exists()
     assert len(read_json(run.trials)) == tiny_config.trials
