@@ -105,3 +105,11 @@ def tiny_run(tiny_config: SearchConfig, tmp_path_factory: pytest.TempPathFactory
     run = tmp_path_factory.mktemp("runs") / "tiny"
     search(tiny_config, run, Resources(workers=2))
     return run
+
+
+@pytest.fixture
+def here(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Commands train in this process: no worker has to start."""
+    from inline_executor import Inline
+
+    monkeypatch.setattr("moenas.workflows.settings.LocalExecutor", Inline)

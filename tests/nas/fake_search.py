@@ -5,14 +5,13 @@ from __future__ import annotations
 import dataclasses
 import os
 import signal
-from collections.abc import Callable
-from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
 import optuna
 import sqlalchemy.orm
 
+from inline_executor import Inline
 from moenas.evaluation.scores import Scores
 from moenas.models.architecture import Architecture
 from moenas.nas import study as study_module
@@ -55,23 +54,6 @@ def fake_job(job: TrainingJob) -> JobResult:
             log.write(f"{folder.name}\n")
         (folder / "scores.json").write_text("{}")
     return JobResult({"search": formula(Architecture.parse(job.architecture).experts)}, 1.0, None)
-
-
-class Inline:
-    """An executor that runs its work at once, here."""
-
-    workers = 1
-
-    def submit(self, function: Callable[..., Any], /, *arguments: Any) -> Future[Any]:
-        future: Future[Any] = Future()
-        try:
-            future.set_result(function(*arguments))
-        except Exception as error:
-            future.set_exception(error)
-        return future
-
-    def shutdown(self, *, now: bool = False) -> None:
-        pass
 
 
 def make_driver(

@@ -12,6 +12,7 @@ import pytest
 from fake_search import FLOOR, SPACE, archive, fake_job, make_driver, scores
 from optuna.trial import TrialState
 
+from inline_executor import Inline
 from moenas.errors import ConfigError, RunFolderError
 from moenas.models.architecture import Architecture
 from moenas.models.cost import count_parameters
@@ -145,7 +146,7 @@ def test_killed_again_and_again_it_still_ends(
 # Several workers
 
 
-class Together(fake_search.Inline):
+class Together(Inline):
     """An executor that hands work back only when all of its workers have some."""
 
     def __init__(self, workers: int) -> None:

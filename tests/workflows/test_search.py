@@ -280,6 +280,7 @@ def test_verify_needs_a_run(tmp_path: Path) -> None:
 # Going on
 
 
+@pytest.mark.usefixtures("here")
 def test_a_finished_search_is_not_trained_again(run: RunFolder, tiny_config: SearchConfig) -> None:
     before = {p: p.stat().st_mtime_ns for p in run.path.rglob("*.safetensors")}
     stored = read_json(run.comparison)
@@ -288,6 +289,7 @@ def test_a_finished_search_is_not_trained_again(run: RunFolder, tiny_config: Sea
     assert read_json(run.comparison) == stored
 
 
+@pytest.mark.usefixtures("here")
 def test_a_search_that_was_cut_off_ends_as_if_it_was_not(
     run: RunFolder, tiny_config: SearchConfig, tiny_run: Path
 ) -> None:
@@ -304,6 +306,7 @@ def test_a_search_that_was_cut_off_ends_as_if_it_was_not(
     assert ours == theirs
 
 
+@pytest.mark.usefixtures("here")
 def test_a_search_that_goes_on_chooses_its_finalists_anew(
     run: RunFolder, tiny_config: SearchConfig
 ) -> None:
@@ -346,6 +349,7 @@ def stop_when(command: list[str], seen: Callable[[], object], how: signal.Signal
     return process.returncode, errors
 
 
+@pytest.mark.usefixtures("here")
 def test_killed_and_then_interrupted_the_same_command_goes_on(
     tiny_config: SearchConfig, tiny_run: Path, tmp_path: Path
 ) -> None:
@@ -369,6 +373,7 @@ def test_killed_and_then_interrupted_the_same_command_goes_on(
     assert verify(run.path).problems == []
 
 
+@pytest.mark.usefixtures("here")
 def test_the_time_limit_is_kept_and_the_rest_comes_later(
     run: RunFolder, tiny_config: SearchConfig
 ) -> None:
@@ -380,6 +385,7 @@ def test_the_time_limit_is_kept_and_the_rest_comes_later(
     assert len(read_json(run.trials)) == tiny_config.trials
 
 
+@pytest.mark.usefixtures("here")
 def test_a_second_search_in_the_same_folder_is_refused(
     run: RunFolder, tiny_config: SearchConfig
 ) -> None:
@@ -448,6 +454,7 @@ def test_the_price_is_told_and_nothing_is_written(
 # The paper's protocol, and data without groups
 
 
+@pytest.mark.usefixtures("here")
 def test_the_papers_protocol_and_images_without_groups(
     scenes: Path, tiny_config: SearchConfig, tmp_path: Path
 ) -> None:
