@@ -85,7 +85,7 @@ def main() -> None:
     base = scores[0]
     first, last = base.groups[0], base.groups[-1]
     gap = float(minimum_detectable_gap(first.n, last.n, base.tpr))
-    print(f"\nsmallest gap that two tones of {first.n} unmatched images show: {100 * gap:.1f} points")
+    print(f"\nsmallest gap of two tones with {first.n} images each: {100 * gap:.1f} points")
     if options.json:
         entries = [
             {

@@ -120,7 +120,8 @@ def evaluate_command(
     if scores.noise_floor_mean is not None and scores.fairness_p_value is not None:
         notes.append(
             f"A perfectly fair model would have a fairness of {100 * scores.noise_floor_mean:.1f} "
-            f"on these images, and one as unfair as this by chance p = {scores.fairness_p_value:.3f}."
+            f"on these images; chance alone makes it as unfair as this with p = "
+            f"{scores.fairness_p_value:.3f}."
         )
     _print(
         scores,

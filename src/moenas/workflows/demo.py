@@ -21,7 +21,7 @@ SCENES = EmojiConfig(
     report_scenes=150,
     openmoji_share=0.6,
     clutter=0.1,
-    scale_low=0.65,
+    scale_low=0.7,
     scale_high=1.0,
 )
 """The demo's images: as hard as a model can learn in minutes on a laptop."""
@@ -29,7 +29,7 @@ SCENES = EmojiConfig(
 SETTINGS = SearchConfig(
     image_size=96,
     trials=24,
-    parent_epochs=6,
+    parent_epochs=7,
     trial_epochs=1,
     finalist_epochs=1,
     batch_size=16,

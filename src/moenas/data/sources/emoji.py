@@ -41,7 +41,7 @@ _ROWS = 10
 
 TRAIN_TONES = (0.12, 0.18, 0.19, 0.16, 0.11, 0.08, 0.06, 0.045, 0.03, 0.025)
 """Share of each tone in train and val: 3.2 light (1-5) persons to a dark one (6-10). COCO has 7.5
-(Zhao, Wang and Russakovsky, 2021); that skew leaves too few dark persons for minutes of training."""
+(Zhao, Wang and Russakovsky, 2021); that leaves too few dark persons for minutes of training."""
 
 TRAIN_LIGHTS = {"well_lit": 0.82, "dimly_lit": 0.09, "underexposed": 0.04, "overexposed": 0.05}
 """Share of each light in train and val."""
