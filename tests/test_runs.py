@@ -177,12 +177,23 @@ def test_the_same_command_goes_on(run: RunFolder) -> None:
 
 
 def test_other_settings_are_refused_by_name(run: RunFolder) -> None:
+    run.manifest.touch()
     with pytest.raises(RunFolderError, match=r"other settings \(new, trials\)"):
         RunFolder.create(run.path, "search", {"trials": 4, "seed": 0, "new": 1})
     assert run.read_config()["settings"] == SETTINGS
 
 
+def test_a_run_that_made_nothing_holds_nobody_to_its_settings(run: RunFolder) -> None:
+    RunFolder.create(run.path, "train", {"seed": 5})
+    assert run.read_config()["kind"] == "train"
+    assert run.read_config()["settings"] == {"seed": 5}
+    with run.locked(), pytest.raises(RunFolderError, match="Another process works in"):
+        RunFolder.create(run.path, "train", {"seed": 6})
+    assert run.read_config()["settings"] == {"seed": 5}
+
+
 def test_another_commands_run_is_refused(run: RunFolder) -> None:
+    run.manifest.touch()
     with pytest.raises(RunFolderError, match="holds a search run, not a train run"):
         RunFolder.create(run.path, "train", SETTINGS)
 

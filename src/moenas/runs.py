@@ -207,6 +207,9 @@ class RunFolder:
     def create(cls, path: Path | str, kind: str, config: dict[str, Any]) -> RunFolder:
         """Make the folder, or continue it when it holds the same kind of run with equal settings.
 
+        A run that was refused before it made anything (for its images, say) holds nobody to its
+        settings.
+
         Args:
             path: Where.
             kind: The command whose run it is, e.g. ``"search"``.
@@ -218,6 +221,11 @@ class RunFolder:
         run = cls(Path(path))
         if _is_there(run.config):
             stored = cls.open(path).read_config()
+            wanted = {"moenas_format": FORMAT, "kind": kind, "settings": config}
+            if stored != wanted and run._is_unused():
+                with run.locked():
+                    write_json(run.config, wanted)
+                return run
             if stored["kind"] != kind:
                 raise RunFolderError(
                     f"'{path}' holds a {stored['kind']} run, not a {kind} run. "
@@ -262,6 +270,9 @@ class RunFolder:
         if not isinstance(stored.get("kind"), str) or not isinstance(stored.get("settings"), dict):
             raise RunFolderError(f"'{run.config}' is damaged: it lacks the kind or the settings.")
         return run
+
+    def _is_unused(self) -> bool:
+        return [n for n in _names(self.path) if not n.startswith(".")] == [self.config.name]
 
     def read_config(self) -> dict[str, Any]:
         """Return ``{"moenas_format", "kind", "settings"}``."""
