@@ -25,7 +25,7 @@ from torch.utils.data import DataLoader
 from torchvision.transforms.v2.functional import resize
 
 from moenas.data.dataset import ImageDataset, normalise
-from moenas.errors import MoENASError
+from moenas.errors import DataError, MoENASError
 from moenas.evaluation.predict import probabilities
 from moenas.models.routing import record_routing
 from moenas.runs import ModelFolder, write_text
@@ -110,8 +110,15 @@ def train(
 
     Raises:
         OutOfTime: The deadline came first. The same call goes on from the last epoch.
+        DataError: The images of either kind all have the same label.
         MoENASError: The loss is not finite.
     """
+    for name, part in (("training", data), ("validation", validation)):
+        if len(set(part.labels[part.rows].tolist())) < 2:
+            raise DataError(
+                f"The {name} images all have the same label: there is nothing to tell apart. Add "
+                "images with and without a person."
+            )
     AcceleratorState._reset_state(reset_partial_state=device is not None)
     accelerator = Accelerator(
         mixed_precision=precision, cpu=device is not None and device.type == "cpu"
