@@ -44,10 +44,11 @@ def memory(tmp_path: Path) -> Iterator[Path]:
     shutil.rmtree(path)
 
 
-@pytest.fixture(scope="session", autouse=True)
-def one_thread() -> None:
+@pytest.fixture(autouse=True)
+def one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
     """More threads than free cores make small models many times slower."""
     torch.set_num_threads(1)
+    monkeypatch.setattr("moenas.workflows.train.fastest_threads", lambda work: 1)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -420,6 +420,12 @@ def test_a_size_limit_that_nothing_meets_is_refused_before_anything_is_written(
         ({"seeds": 1}, "seeds must be at least 2"),
         ({"finalists": 4}, "finalists must be within"),
         ({"scheme": "mobilevit"}, "Did you mean 'mobilevitv2'"),
+        ({"objectives": ()}, "at least one"),
+        ({"objectives": ("fairnes",)}, "Did you mean 'fairness'"),
+        ({"batch_size": 0}, "batch_size must be at least 1"),
+        ({"learning_rate": -1.0}, "learning_rate must be above 0"),
+        ({"tuning_rate": 0.0}, "learning_rate must be above 0"),
+        ({"augmentation": "lite"}, "Did you mean 'light'"),
     ],
 )
 def test_settings_out_of_range_are_refused(change: dict[str, Any], message: str) -> None:

@@ -82,19 +82,22 @@ class SearchConfig:
             raise ConfigError("seeds must be at least 2: one training says nothing about noise.")
         if not 0 <= self.finalists <= 3:
             raise ConfigError("finalists must be within 0–3: one a size class.")
-        SCHEMES[self.scheme]
+        if not self.objectives:
+            raise ConfigError("objectives must name at least one.")
         for name in self.objectives:
             OBJECTIVES[name]
+        self.training(1, tuning=False)  # refuses what is wrong with the recipe
+        self.training(1, tuning=True)
 
     def training(self, epochs: int, *, tuning: bool) -> Scheme:
         """Return the scheme of a training of so many epochs; ``tuning``: it has a parent."""
         scheme = SCHEMES[self.scheme]
-        rate = self.learning_rate or scheme.learning_rate
+        rate = scheme.learning_rate if self.learning_rate is None else self.learning_rate
         share = self.tuning_rate if tuning else 1.0
         return dataclasses.replace(
             scheme,
             epochs=epochs,
-            batch_size=self.batch_size or scheme.batch_size,
+            batch_size=scheme.batch_size if self.batch_size is None else self.batch_size,
             learning_rate=rate * share,
             final_learning_rate=min(scheme.final_learning_rate, rate * share) / 10,
             augmentation=self.augmentation or scheme.augmentation,

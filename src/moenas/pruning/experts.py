@@ -107,10 +107,7 @@ def prune_experts(
         ConfigError: An unknown quality.
         DataError: There are no validation or no search images.
     """
-    limits = dict(KEEP_ABOVE if keep_above is None else keep_above)
-    for name in limits:
-        if name not in QUALITIES:
-            raise ConfigError(f"Pruning holds no '{name}'. {did_you_mean(name, QUALITIES)}")
+    limits = thresholds(keep_above)
     split = manifest.frame["split"].to_numpy()
     used = np.flatnonzero(((split == "val") | (split == "search")) & images.readable)
     frame = manifest.frame.iloc[used].reset_index(drop=True)
@@ -163,6 +160,19 @@ def prune_experts(
     accepted = architecture_of(model)
     count = next(s.step for s in steps if s.architecture == accepted.id)
     return PruningResult(model, predictions.threshold, tuple(steps), count, reason, predictions)
+
+
+def thresholds(keep_above: Mapping[str, float] | None) -> dict[str, float]:
+    """Return the thresholds that hold: those given, or `KEEP_ABOVE`.
+
+    Raises:
+        ConfigError: An unknown quality.
+    """
+    limits = dict(KEEP_ABOVE if keep_above is None else keep_above)
+    for name in limits:
+        if name not in QUALITIES:
+            raise ConfigError(f"Pruning holds no '{name}'. {did_you_mean(name, QUALITIES)}")
+    return limits
 
 
 def _without(seen: Observation, layer: str, expert: int) -> Observation:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
+from moenas.data.transforms import TRANSFORMS
 from moenas.errors import ConfigError
 from moenas.registry import Registry
 
@@ -55,6 +56,7 @@ class Scheme:
                 raise ConfigError(f"The scheme's {name} must be at least 1.")
         if not 0 <= self.small_share <= 1:
             raise ConfigError("The scheme's small_share must be within 0–1.")
+        TRANSFORMS[self.augmentation]
         if not self.learning_rate > 0:
             raise ConfigError("The scheme's learning_rate must be above 0.")
 

@@ -16,7 +16,7 @@ from moenas.models.architecture import Architecture
 from moenas.models.convert import architecture_of
 from moenas.models.cost import count_macs
 from moenas.models.storage import load_model, save_model
-from moenas.pruning.experts import KEEP_ABOVE, PruningResult, PruningStep, prune_experts
+from moenas.pruning.experts import PruningResult, PruningStep, prune_experts, thresholds
 from moenas.runs import ModelFolder, RunFolder, write_json
 from moenas.runtime import pick_device
 from moenas.training.job import DataReference
@@ -48,7 +48,7 @@ def prune(
     settings: dict[str, Any] = {
         "checkpoint": str(checkpoint),
         "data": data,
-        "keep_above": dict(KEEP_ABOVE if keep_above is None else keep_above),
+        "keep_above": thresholds(keep_above),
         "max_parameters": max_parameters,
     }
     folder = RunFolder.create(run, "prune", settings)
@@ -106,8 +106,7 @@ def prune_run(
         device=where,
         on_step=on_step,
     )
-    thresholds = KEEP_ABOVE if keep_above is None else keep_above
-    write_json(curve, curve_record(name, result, thresholds))
+    write_json(curve, curve_record(name, result, thresholds(keep_above)))
     predictions = predict(
         result.model,
         manifest,
@@ -140,20 +139,20 @@ def prune_run(
 
 
 def curve_record(
-    name: str, result: PruningResult, thresholds: Mapping[str, float]
+    name: str, result: PruningResult, limits: Mapping[str, float]
 ) -> dict[str, Any]:
     """Return ``pruned/curve.json``.
 
     Args:
         name: Of the model that was pruned.
         result: Its pruning.
-        thresholds: Shares of the starting qualities that had to remain.
+        limits: Shares of the starting qualities that had to remain.
     """
     steps = [_flat(step) for step in result.steps]
     return {
         "model": name,
         "start": steps[0],
-        "thresholds": dict(thresholds),
+        "thresholds": dict(limits),
         "accepted": result.accepted,
         "stopped_because": result.stopped_because,
         "steps": steps[1:],

@@ -73,6 +73,7 @@ def train(config: TrainConfig, run: Path | str, resources: Resources | None = No
         learning_rate=config.learning_rate,
         augmentation=config.augmentation,
     )
+    scheme = recipe.training(config.epochs, tuning=config.parent is not None)
     folder = RunFolder.create(run, "train", to_dict(config))
     keep_freed_memory()
     with folder.locked():
@@ -80,7 +81,7 @@ def train(config: TrainConfig, run: Path | str, resources: Resources | None = No
             architecture=architecture.id,
             folder=str(folder.model().path),
             data=prepare(config.data, config.image_size, folder),
-            scheme=recipe.training(config.epochs, tuning=config.parent is not None),
+            scheme=scheme,
             seed=config.seed,
             parent=None if config.parent is None else str(RunFolder(config.parent).model().path),
             pretrained=config.pretrained,

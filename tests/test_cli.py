@@ -1,0 +1,335 @@
+"""The command line: few flags, one clear message for each error, JSON alone on stdout."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from moenas import cli
+from moenas.cli import COMMANDS, main
+from moenas.errors import MoENASError
+from moenas.nas.settings import SearchConfig
+from moenas.runs import RunFolder, read_json
+
+MOST_FLAGS = {
+    "demo": 5,
+    "data": 2,
+    "train": 16,
+    "evaluate": 5,
+    "search": 30,
+    "prune": 6,
+    "predict": 2,
+    "report": 1,
+    "verify": 1,
+    "doctor": 1,
+}
+"""A flag is a promise: raise a number only with a reason."""
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
+    """Run a command; return its exit code, stdout and stderr."""
+
+    def call(*arguments: object) -> tuple[int, str, str]:
+        try:
+            code = main([str(a) for a in arguments])
+        except SystemExit as end:  # tyro's own: help and wrong calls
+            code = int(end.code or 0)
+        out, err = capsys.readouterr()
+        return code, out, " ".join(err.split())
+
+    return call
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tiny_run: Path) -> Path:
+    models = read_json(tiny_run / "comparison.json")["models"]
+    finalist = next(m for m in models if m["role"] == "finalist")
+    return RunFolder(tiny_run).finalist(finalist["architecture"], 1).checkpoint
+
+
+# The face
+
+
+def test_the_commands() -> None:
+    assert set(COMMANDS) == set(MOST_FLAGS)
+    assert all(command.__doc__ for command in COMMANDS.values())
+
+
+@pytest.mark.parametrize("command", sorted(MOST_FLAGS))
+def test_each_command_has_help_and_few_flags(
+    command: str, run: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    code, out, err = run(command, "--help")
+    flags = set(re.findall(r"^[│| ] (--[a-z][a-z-]+)", out, re.MULTILINE))
+    assert code == 0
+    assert err == ""
+    assert "--json" in flags
+    assert len(flags) <= MOST_FLAGS[command], sorted(flags)
+
+
+def test_help_lists_every_command(run: Any) -> None:
+    code, out, _ = run("--help")
+    assert code == 0
+    assert all(command in out for command in COMMANDS)
+
+
+def test_every_setting_of_a_search_says_what_it_is(run: Any) -> None:
+    """A field without an entry in the docstring's Attributes has no help."""
+    text = SearchConfig.__doc__ or ""
+    for name in SearchConfig.__dataclass_fields__:
+        assert re.search(rf"^ +{name}: \S", text, re.MULTILINE), name
+
+
+# Wrong calls
+
+
+def test_an_unknown_command_suggests_the_right_one(run: Any) -> None:
+    code, out, err = run("serch")
+    assert (code, out) == (2, "")
+    assert "There is no command 'serch'. Did you mean 'search'?" in err
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("doctor", "--jsno"),
+        ("search", "--trails", "3"),
+        ("search", "--trials", "many"),
+        ("search", "--sampler", "tpe"),
+        ("evaluate",),
+        ("predict",),
+        (),
+    ],
+)
+def test_a_wrong_call_ends_with_2(run: Any, arguments: tuple[str, ...]) -> None:
+    code, out, err = run(*arguments)
+    assert code == 2
+    assert out == ""
+    assert err
+    assert "Traceback" not in err
+
+
+def test_a_misspelt_flag_suggests_the_right_one(run: Any) -> None:
+    assert "--trials" in run("search", "--trails", "3")[2]
+
+
+# Errors
+
+
+def error_cases(tmp: Path) -> list[tuple[list[object], str]]:
+    (tmp / "pickle.safetensors").write_bytes(b"\x80\x04\x95" + b"cos\nsystem\n(S'true'\ntR." * 9)
+    (tmp / "foreign").mkdir()
+    (tmp / "foreign" / "thesis.tex").write_text("")
+    (tmp / "old").mkdir()
+    (tmp / "old" / "config.json").write_text('{"moenas_format": 0, "kind": "search"}')
+    run = ["--run", tmp / "run"]
+    return [
+        (["evaluate", tmp / "no.safetensors"], "does not exist"),
+        (["evaluate", tmp / "pickle.safetensors"], "is a Python pickle"),
+        (["predict", tmp / "no.safetensors", tmp], "does not exist"),
+        (["prune", tmp / "no.safetensors"], "does not exist"),
+        (["report", tmp / "foreign"], "is not a MoENAS run folder"),
+        (["verify", tmp / "foreign"], "is not a MoENAS run folder"),
+        (["verify", tmp / "old"], "run folder format 0, this version of moenas reads 1"),
+        (["search", "--run", tmp / "foreign"], "not empty and not a MoENAS run"),
+        (["search", "--run", tmp / "old"], "run folder format 0"),
+        (["search", "--run", tmp / "pickle.safetensors"], "is a file, not a folder"),
+        (["search", *run, "--max-parameters", 1000], "No vector meets the size limit"),
+        (["search", *run, "--seeds", 1], "seeds must be at least 2"),
+        (["search", *run, "--scheme", "mobilevit"], "Did you mean 'mobilevitv2'?"),
+        (["search", *run, "--objectives", "fairnes"], "Did you mean 'fairness'?"),
+        (["search", *run, "--base", "mobilevitv2_50"], "no base model named"),
+        (["search", *run, "--wider", "mobilevitv2_75"], "no base model named"),
+        (["search", *run, "--data", "no.csv"], "There is no data 'no.csv'"),
+        (["search", *run, "--workers", 0], "workers must be at least 1"),
+        (["search", *run, "--device", "gpu"], "The device 'gpu' cannot be used here"),
+        (["search", *run, "--data", "no.csv", "--dry-run"], "There is no data 'no.csv'"),
+        (["train", *run, "--architecture", "mobilevitv2_050-e911111111"], "1 to 8"),
+        (["train", *run, "--architecture", "mobilevitv2_050-e21"], "9"),
+        (["train", *run, "--epochs", 0], "epochs must be at least 1"),
+        (["train", *run, "--batch-size", 0], "batch_size must be at least 1"),
+        (["train", *run, "--augmentation", "lite"], "Did you mean 'light'?"),
+        (["search", *run, "--augmentation", "lite"], "Did you mean 'light'?"),
+        (["data", tmp / "nothing"], "There is no folder or CSV file"),
+    ]
+
+
+def test_each_error_is_one_message_and_exit_code_1(run: Any, tmp_path: Path) -> None:
+    for arguments, expected in error_cases(tmp_path):
+        code, out, err = run(*arguments, "--json")
+        assert code == 1, (arguments, err)
+        assert out == "", arguments
+        assert expected in err, (arguments, err)
+        assert err.startswith("Error: "), (arguments, err)
+        assert "Traceback" not in err
+    made = [p for p in (tmp_path / "run").glob("*") if p.name != "config.json"]
+    assert not [p for p in made if not p.name.startswith(".")]
+
+
+def test_messages_are_printed_as_they_are(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Brackets of a file's name are no markup."""
+
+    def fail() -> None:
+        raise MoENASError("'[red]odd[/red].png' is odd")
+
+    monkeypatch.setattr(cli.doctor, "doctor", fail)
+    assert run("doctor") == (1, "", "Error: '[red]odd[/red].png' is odd")
+
+
+def test_ctrl_c_ends_with_130(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stop() -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli.doctor, "doctor", stop)
+    code, out, err = run("doctor")
+    assert (code, out) == (130, "")
+    assert "the same command goes on" in err
+
+
+def test_the_module_runs_as_a_program() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "moenas", "doktor"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2
+    assert "Did you mean 'doctor'?" in done.stderr
+
+
+# What commands print
+
+
+def strict(text: str) -> Any:
+    """JSON without NaN."""
+
+    def refuse(name: str) -> None:
+        raise ValueError(name)
+
+    return json.loads(text, parse_constant=refuse)
+
+
+def test_doctor(run: Any) -> None:
+    code, out, err = run("doctor", "--json")
+    assert code == 0
+    found = strict(out)
+    assert found["versions"]["moenas"]
+    assert found["machine"]["python"] in err
+    assert run("doctor")[1] == ""
+
+
+def test_search_dry_run_tells_the_price_and_writes_nothing(
+    run: Any, scenes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    options = ["--data", scenes, "--image-size", 32, "--batch-size", 8, "--trials", 9]
+    code, out, err = run("search", *options, "--dry-run", "--json")
+    assert code == 0
+    cost = strict(out)
+    assert cost["trials"] == 9
+    assert cost["seconds"] > cost["seconds_a_trial"] > 0
+    for word in ("architectures tried", "seconds a trial", "total time", "disk"):
+        assert word in err
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_price_of_drawn_scenes_needs_no_drawing(
+    run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MOENAS_CACHE", str(tmp_path / "cache"))
+    monkeypatch.chdir(tmp_path)
+    code, out, _ = run("search", "--image-size", 32, "--batch-size", 8, "--dry-run", "--json")
+    assert code == 0
+    assert strict(out)["trials"] == SearchConfig().trials
+    assert not list(tmp_path.iterdir())
+
+
+def test_verify_and_report(run: Any, tiny_run: Path) -> None:
+    code, out, err = run("verify", tiny_run, "--json")
+    assert code == 0
+    assert strict(out)["problems"] == []
+    assert "All agree." in err
+    code, out, _ = run("report", tiny_run, "--json")
+    assert code == 0
+    assert Path(strict(out)["report"]).stat().st_size > 10_000
+
+
+def test_verify_of_what_does_not_agree(run: Any, tmp_path: Path) -> None:
+    RunFolder.create(tmp_path / "run", "search", {})
+    code, out, err = run("verify", tmp_path / "run", "--json")
+    assert code == 1
+    assert strict(out)["problems"]
+    assert "do not agree" in err
+
+
+def test_evaluate(run: Any, checkpoint: Path, scenes: Path) -> None:
+    code, out, err = run("evaluate", checkpoint, "--data", scenes, "--json")
+    assert code == 0
+    scores = strict(out)
+    assert scores["split"] == "report"
+    assert f"{100 * scores['balanced_accuracy']:.1f}" in err
+    assert "Accuracy by group" in err
+
+
+def test_predict_with_an_unreadable_image(run: Any, checkpoint: Path, tmp_path: Path) -> None:
+    Image.new("RGB", (20, 20), (200, 30, 30)).save(tmp_path / "good.png")
+    code, out, _ = run("predict", checkpoint, tmp_path / "good.png", "--json")
+    assert code == 0
+    assert strict(out)[0]["person"] in (True, False)
+    (tmp_path / "bad.png").write_bytes(b"nothing")
+    code, out, err = run("predict", checkpoint, tmp_path, "--json")
+    assert code == 1
+    answers = strict(out)
+    assert [a["person"] is None for a in answers] == [True, False]
+    assert "1 of 2 images could not be read" in err
+
+
+def test_prune(run: Any, checkpoint: Path, scenes: Path, tmp_path: Path) -> None:
+    options = ["--data", scenes, "--run", tmp_path / "run"]
+    code, out, err = run("prune", checkpoint, *options, "--keep-above", "fairnes", 0.9)
+    assert (code, out) == (1, "")
+    assert "Did you mean 'fairness'?" in err
+    code, out, err = run("prune", checkpoint, *options, "--max-parameters", 10**7, "--json")
+    assert code == 0
+    assert strict(out)["accepted"] == 0
+    assert "Stopped: the model has at most" in err
+
+
+def test_train_and_evaluate_the_result(run: Any, scenes: Path, tmp_path: Path) -> None:
+    options = ["--data", scenes, "--image-size", 32, "--epochs", 1, "--batch-size", 16]
+    folder = tmp_path / "run"
+    code, out, err = run("train", *options, "--run", folder, "--json")
+    assert code == 0, err
+    assert set(strict(out)["scores"]) == {"search", "report"}
+    assert (folder / "model" / "checkpoint.safetensors").exists()
+    again, same, _ = run("train", *options, "--run", folder, "--json")
+    assert again == 0
+    assert strict(same) == strict(out)
+    upcycled = ["--architecture", "mobilevitv2_050-e211111111", "--parent", folder]
+    code, out, err = run("train", *options, *upcycled, "--run", tmp_path / "two", "--json")
+    assert code == 0, err
+    assert strict(out)["scores"]["report"]["parameters"] > 1_114_107
+    assert run("verify", tmp_path / "two")[0] == 0
+
+
+@pytest.mark.usefixtures("here")
+def test_search(run: Any, tiny_run: Path, tiny_config: SearchConfig) -> None:
+    """A finished search prints what it found."""
+    options: list[object] = []
+    for name, default in SearchConfig.__dataclass_fields__.items():
+        value = getattr(tiny_config, name)
+        if value != default.default:
+            options += [f"--{name.replace('_', '-')}", value]
+    code, out, err = run("search", *options, "--run", tiny_run, "--workers", 1, "--json")
+    assert code == 0, err
+    found = strict(out)
+    assert found["verdict"] == read_json(tiny_run / "comparison.json")["verdict"]
+    assert len(found["models"]) == len(read_json(tiny_run / "comparison.json")["models"])
+    assert "mobilevitv2_075" in err
