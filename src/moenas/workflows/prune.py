@@ -138,9 +138,7 @@ def prune_run(
     return result
 
 
-def curve_record(
-    name: str, result: PruningResult, limits: Mapping[str, float]
-) -> dict[str, Any]:
+def curve_record(name: str, result: PruningResult, limits: Mapping[str, float]) -> dict[str, Any]:
     """Return ``pruned/curve.json``.
 
     Args:
