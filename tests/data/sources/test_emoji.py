@@ -142,10 +142,10 @@ def test_objects_tell_nothing(plan):
     train = [scene for scene in plan if scene.name.startswith("train")]
     for label in (0, 1):
         part = [scene for scene in train if scene.label == label]
-        counts = np.bincount([len(scene.others) for scene in part], minlength=4) / len(part)
-        np.testing.assert_allclose(counts, 0.25, atol=0.04)
+        counts = np.bincount([len(scene.others) for scene in part]) / len(part)
+        np.testing.assert_allclose(counts, [1 / 3, 1 / 3, 1 / 3], atol=0.04)  # clutter 0.6
         poor = np.mean([scene.lighting in POOR_LIGHT for scene in part])
-        assert 0.08 < poor < 0.14
+        assert 0.11 < poor < 0.15
     objects = [scene.concept for scene in train if scene.label == 0]
     others = [c for scene in train if scene.label for c in scene.concepts[1:]]
     assert set(others) <= set(objects)
@@ -167,7 +167,7 @@ def test_concepts_come_equally_often_and_under_all_lights(plan):
 def test_training_tones_are_skewed_to_light(plan):
     tones = [int(s.tones[0] or 0) for s in plan if s.name.startswith("train-person")]
     light = np.mean([tone <= 5 for tone in tones])
-    assert 0.85 < light < 0.91
+    assert 0.73 < light < 0.79
     assert set(tones) == set(range(1, 11))
 
 
