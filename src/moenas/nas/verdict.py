@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from moenas.nas.objectives import OBJECTIVES
-
 TITLES = {
     "balanced_accuracy": "accuracy",
     "fairness": "skin fairness",
     "robustness": "robustness to light",
-    "generalisation": "generalisation",
+    "overfitting": "overfitting",
 }
 
 
@@ -55,10 +53,10 @@ def _against(finalists: list[dict[str, Any]], name: str, role: str, title: str) 
     losses: list[str] = []
     for model in finalists:
         for metric, entry in model["versus"].get(role, {}).items():
-            if metric not in OBJECTIVES or entry["better"] is None:
+            if metric not in TITLES or entry["better"] is None:
                 continue
             text = (
-                f"{model['name']} in {TITLES.get(metric, metric)} by "
+                f"{model['name']} in {TITLES[metric]} by "
                 f"{100 * abs(entry['difference']):.1f} points "
                 f"(95 % interval {_interval(entry)}, p = {_p(entry['p_holm'])})"
             )
@@ -74,7 +72,7 @@ def _against(finalists: list[dict[str, Any]], name: str, role: str, title: str) 
             (abs(e["difference"]), m["name"], metric, e)
             for m in finalists
             for metric, e in m["versus"].get(role, {}).items()
-            if metric in OBJECTIVES and e["difference"] is not None
+            if metric in TITLES and e["difference"] is not None
         ),
         default=None,
         key=lambda item: item[0],
@@ -84,7 +82,7 @@ def _against(finalists: list[dict[str, Any]], name: str, role: str, title: str) 
     _, model_name, metric, entry = closest
     return (
         f"No finalist differs from {title} beyond what seeds and images explain. The largest "
-        f"difference is {100 * entry['difference']:+.1f} points in {TITLES.get(metric, metric)} "
+        f"difference is {100 * entry['difference']:+.1f} points in {TITLES[metric]} "
         f"({model_name}, 95 % interval {_interval(entry)})."
     )
 
@@ -105,7 +103,7 @@ def _fairness(base: dict[str, Any], finalists: list[dict[str, Any]]) -> list[str
     ]
     if unfair:
         names = _list(unfair)
-        sentence += f" The same holds for {names}." if real else f" {names} do not."
+        sentence += f" The same holds for {names}." if real else f" Unequal treatment shows in {names}."
     return [sentence]
 
 
