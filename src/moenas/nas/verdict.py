@@ -58,7 +58,7 @@ def _against(finalists: list[dict[str, Any]], name: str, role: str, title: str) 
             text = (
                 f"{model['name']} in {TITLES[metric]} by "
                 f"{100 * abs(entry['difference']):.1f} points "
-                f"(95 % interval {_interval(entry)}, p = {_p(entry['p_holm'])})"
+                f"(95 % interval {_interval(entry)}, p {_p(entry['p_holm'])})"
             )
             (wins if entry["better"] else losses).append(text)
     if wins and losses:
@@ -96,7 +96,7 @@ def _fairness(base: dict[str, Any], finalists: list[dict[str, Any]]) -> list[str
     sentence = (
         f"The base model treats groups {'unequally' if real else 'alike as far as can be told'}: "
         f"its fairness is {100 * measured:.1f}, a perfectly fair model would have "
-        f"{100 * floor['mean']:.1f} on these images (p = {_p(floor['p_value'])})."
+        f"{100 * floor['mean']:.1f} on these images (p {_p(floor['p_value'])})."
     )
     unfair = [
         m["name"] for m in finalists if m["noise_floor"] and m["noise_floor"]["p_value"] < 0.05
@@ -120,7 +120,7 @@ def _interval(entry: dict[str, Any]) -> str:
 def _p(value: float | None) -> str:
     if value is None:
         return "unknown"
-    return "< 0.001" if value < 0.001 else f"{value:.3f}"
+    return "< 0.001" if value < 0.001 else f"= {value:.3f}"
 
 
 def _list(texts: list[str]) -> str:
