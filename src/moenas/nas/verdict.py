@@ -103,7 +103,7 @@ def _fairness(base: dict[str, Any], finalists: list[dict[str, Any]]) -> list[str
     ]
     if unfair:
         names = _list(unfair)
-        sentence += f" The same holds for {names}." if real else f" Unequal treatment shows in {names}."
+        sentence += f" The same holds for {names}." if real else f" It shows in {names}, though."
     return [sentence]
 
 
