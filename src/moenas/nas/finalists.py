@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
 
 import numpy as np
 import optuna
@@ -11,7 +10,7 @@ from optuna.trial import TrialState
 
 from moenas.models.architecture import Architecture
 from moenas.nas.front import contributions
-from moenas.nas.study import architecture_of
+from moenas.nas.study import architecture_of, maximised
 
 SIZE_CLASSES = ("XXS", "XS", "S")
 """Named as the paper names its three models: under a small, a middle and the full size limit."""
@@ -56,10 +55,7 @@ def choose_finalists(
         for trial in study.get_trials(states=(TrialState.COMPLETE,))
         if not architecture_of(trial, base).dense
     ]
-    values = _maximised(study, trials)
-    feasible = np.array(
-        [all(v <= 0 for v in trial.constraints.values()) for trial in trials], dtype=bool
-    )
+    values, feasible = maximised(study, trials)
     sizes = np.array([trial.user_attrs["parameters"] for trial in trials])
     chosen: list[Finalist] = []
     for name, limit in list(size_limits(smallest, largest).items())[len(SIZE_CLASSES) - count :]:
@@ -72,9 +68,3 @@ def choose_finalists(
         architecture = architecture_of(trial, base)
         chosen.append(Finalist(f"MoENAS-{name}", name, architecture, trial.number))
     return chosen
-
-
-def _maximised(study: optuna.Study, trials: Sequence[optuna.trial.FrozenTrial]) -> np.ndarray:
-    signs = [1.0 if d == optuna.study.StudyDirection.MAXIMIZE else -1.0 for d in study.directions]
-    values = np.array([trial.values for trial in trials]).reshape(-1, len(signs))
-    return np.asarray(values * np.array(signs))

@@ -12,6 +12,7 @@ from moenas.evaluation.comparison import Comparison
 from moenas.models.architecture import Architecture
 from moenas.models.cost import count_macs, count_parameters
 from moenas.nas.front import Values, hypervolume_progress, on_front
+from moenas.nas.study import maximised
 from moenas.nas.verdict import verdict
 from moenas.predictions import Predictions
 from moenas.runs import ModelFolder
@@ -21,9 +22,7 @@ def measured(study: optuna.Study) -> tuple[list[FrozenTrial], Values, np.ndarray
     """Return finished trials in the order of their end, [n, m] values to maximise, feasibility."""
     trials = study.get_trials(states=(TrialState.COMPLETE,))
     trials.sort(key=lambda t: (t.datetime_complete, t.number))
-    signs = [1.0 if d == optuna.study.StudyDirection.MAXIMIZE else -1.0 for d in study.directions]
-    values = np.array([t.values for t in trials]).reshape(-1, len(signs)) * np.array(signs)
-    feasible = np.array([all(v <= 0 for v in t.constraints.values()) for t in trials], dtype=bool)
+    values, feasible = maximised(study, trials)
     return trials, values, feasible
 
 

@@ -12,13 +12,14 @@ import dataclasses
 import sys
 import traceback
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from math import isnan
 from typing import Any
 
 import numpy as np
 import optuna
+from numpy.typing import NDArray
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
@@ -95,6 +96,16 @@ def make_sampler(name: str, space: SearchSpace, seed: int) -> optuna.samplers.Ba
     if name == "random":  # never leaves the space-filling design
         return MoENASSampler(initial=sys.maxsize, **options)
     return MoENASSampler(preset=name, **options)
+
+
+def maximised(
+    study: optuna.Study, trials: Sequence[FrozenTrial]
+) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """Return the values [n, objectives] of complete trials, to maximise, and feasibility [n]."""
+    signs = [1.0 if d == StudyDirection.MAXIMIZE else -1.0 for d in study.directions]
+    values = np.array([t.values for t in trials]).reshape(-1, len(signs)) * np.array(signs)
+    feasible = np.array([all(v <= 0 for v in t.constraints.values()) for t in trials], dtype=bool)
+    return np.asarray(values), feasible
 
 
 def parameter_names(layers: int) -> list[str]:
