@@ -64,7 +64,7 @@ def main() -> None:
     with run.locked(), LocalExecutor(options.workers) as executor:
         maker = JobMaker(config, run, prepare(config.data, config.image_size, run))
         run_jobs(executor, [maker.parent(config.base, seed) for seed in seeds], "Parents")
-        jobs = [maker.finalist(a.id, a, seed) for a in architectures for seed in seeds]
+        jobs = [maker.finalist(a, seed) for a in architectures for seed in seeds]
         run_jobs(executor, jobs, "Models")
     scores = [read_result(ModelFolder(Path(job.folder))).scores["report"] for job in jobs]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import dataclasses
+import hashlib
 import os
 import platform
 import random
@@ -48,10 +49,9 @@ def seed_everything(seed: int) -> None:
 
 def derived_seed(seed: int, *keys: int | str) -> int:
     """Return an independent 31-bit seed for a purpose, e.g. ``derived_seed(0, "epoch", 3)``."""
-    numbers = [
-        key if isinstance(key, int) else int.from_bytes(key.encode()[:8], "little") for key in keys
-    ]
-    return int(np.random.SeedSequence([seed, *numbers]).generate_state(1)[0] >> 1)
+    names = (int(seed), *(key if isinstance(key, str) else int(key) for key in keys))
+    digest = hashlib.blake2b(repr(names).encode(), digest_size=4).digest()
+    return int.from_bytes(digest, "little") >> 1
 
 
 def generator(seed: int, *keys: int | str) -> np.random.Generator:

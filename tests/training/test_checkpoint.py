@@ -15,7 +15,7 @@ from moenas.training.checkpoint import TrainingState, drop_state, load_state, sa
 def state(value: float) -> TrainingState:
     weights = {"a": torch.full((3, 2), value), "b": torch.arange(4)}
     slots = {0: {"step": torch.tensor(value), "exp_avg": torch.ones(2) * value, "beta": 0.5}}
-    groups = [{"lr": value, "params": [0], "betas": [0.9, 0.99]}]
+    groups = [{"lr": value, "params": [0], "betas": [0.9, 0.99], "step": torch.tensor(value)}]
     optimizer = {"state": slots, "param_groups": groups}
     best = {name: tensor.clone() for name, tensor in weights.items()}
     return TrainingState({"model": weights, "best": best}, optimizer, {"epoch": value})
@@ -34,7 +34,7 @@ def test_a_state_survives(tmp_path: Path) -> None:
     assert torch.equal(found.modules["model"]["a"], torch.full((3, 2), 2.0))
     assert found.modules["best"]["b"].dtype == torch.int64
     assert found.optimizer["param_groups"] == [
-        {"lr": 2.0, "params": [0], "betas": [0.9, 0.99]},
+        {"lr": 2.0, "params": [0], "betas": [0.9, 0.99], "step": torch.tensor(2.0)},
     ]
     slot = found.optimizer["state"][0]
     assert slot["beta"] == 0.5

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from pathlib import Path
 
 from moenas.models.architecture import Architecture
 from moenas.models.cost import layer_count
 from moenas.nas.settings import SearchConfig
 from moenas.runs import ModelFolder, RunFolder
 from moenas.training.job import DataReference, TrainingJob
+from moenas.training.schemes import Scheme
 
 SEARCH_SEED = 0
 """The search's parent; finalists use 1, 2, ... so that no reported model was selected on."""
@@ -47,31 +47,19 @@ class JobMaker:
             self.run.parent(base, seed),
             scheme=scheme,
             seed=seed,
-            pretrained=self.config.pretrained,
         )
 
     def trial(self, number: int, architecture: Architecture, floor: float) -> TrainingJob:
         """One trial of the search; all share seeds, so that they differ in the architecture."""
-        folder = self.run.trial(number)
-        if self.config.strategy == "scratch":
-            scheme = self.config.training(self.config.trial_epochs, tuning=False)
-            return self._job(
-                architecture,
-                folder,
-                scheme=scheme,
-                seed=SEARCH_SEED,
-                floor=floor,
-                pretrained=self.config.pretrained,
-            )
-        scheme = self.config.training(self.config.trial_epochs, tuning=True)
-        parent = self.run.parent(architecture.base, SEARCH_SEED)
+        tuned = self.config.strategy == "upcycled"
+        parent = self.run.parent(architecture.base, SEARCH_SEED) if tuned else None
         return self._job(
             architecture,
-            folder,
-            scheme=scheme,
+            self.run.trial(number),
+            scheme=self.config.training(self.config.trial_epochs, tuning=tuned),
             seed=SEARCH_SEED,
             floor=floor,
-            parent=str(parent.path),
+            parent=parent,
         )
 
     def finalist(self, architecture: Architecture, seed: int) -> TrainingJob:
@@ -86,7 +74,7 @@ class JobMaker:
             self.run.finalist(architecture.id, seed),
             scheme=scheme,
             seed=seed,
-            parent=str(self.run.parent(architecture.base, seed).path),
+            parent=self.run.parent(architecture.base, seed),
             score=("search", "report"),
         )
 
@@ -95,18 +83,23 @@ class JobMaker:
         architecture: Architecture,
         folder: ModelFolder,
         *,
-        scheme: object,
+        scheme: Scheme,
         seed: int,
-        **options: object,
+        parent: ModelFolder | None = None,
+        floor: float | None = None,
+        score: tuple[str, ...] = ("search",),
     ) -> TrainingJob:
         return TrainingJob(
             architecture=architecture.id,
-            folder=str(Path(folder.path)),
+            folder=str(folder.path),
             data=self.data,
-            scheme=scheme,  # type: ignore[arg-type]
+            scheme=scheme,
             seed=self.config.seed * 1000 + seed,
+            parent=str(parent.path) if parent else None,
+            pretrained=False if parent else self.config.pretrained,
+            score=score,
+            floor=floor,
             device=self.device,
             precision=self.precision,
             deadline=self.deadline,
-            **options,  # type: ignore[arg-type]
         )

@@ -37,6 +37,9 @@ class SearchConfig:
         finalist_epochs: Epochs of each finalist after its parent's.
         batch_size: Images per optimiser step; None: the scheme's.
         learning_rate: Peak learning rate of parents and of ``scratch``; None: the scheme's.
+        weight_decay: Of every training; None: the scheme's. AdamW forgets old weights over
+            1 / (learning rate x weight decay) steps (Wang and Aitchison, 2024), so that a training
+            of minutes needs far more of it than one of days.
         tuning_rate: Peak learning rate of what starts from a parent, as a share of the other.
         augmentation: Training transform; None: the scheme's.
         small_share: Share of the parents' epochs at two thirds of the image size; see `Scheme`.
@@ -63,6 +66,7 @@ class SearchConfig:
     finalist_epochs: int = 50
     batch_size: int | None = None
     learning_rate: float | None = None
+    weight_decay: float | None = None
     tuning_rate: float = 0.5
     augmentation: str | None = None
     small_share: float = 0.0
@@ -100,6 +104,7 @@ class SearchConfig:
             batch_size=scheme.batch_size if self.batch_size is None else self.batch_size,
             learning_rate=rate * share,
             final_learning_rate=min(scheme.final_learning_rate, rate * share) / 10,
+            weight_decay=scheme.weight_decay if self.weight_decay is None else self.weight_decay,
             augmentation=self.augmentation or scheme.augmentation,
             small_share=0.0 if tuning else self.small_share,
         )

@@ -45,18 +45,13 @@ def save_state(path: Path, state: TrainingState) -> None:
     for module, values in state.modules.items():
         tensors.update({f"{module}/{name}": value for name, value in values.items()})
     scalars: dict[str, Any] = {}
-    for index, slot in state.optimizer["state"].items():
-        for name, value in slot.items():
-            key = f"optimizer/{index}/{name}"
-            if isinstance(value, torch.Tensor):
-                tensors[key] = value
-            else:
-                scalars[key] = value
-    header = {
-        "progress": state.progress,
-        "scalars": scalars,
-        "param_groups": state.optimizer["param_groups"],
-    }
+    groups = dict(enumerate(state.optimizer["param_groups"]))
+    for kind, slots in (("optimizer", state.optimizer["state"]), ("group", groups)):
+        for index, slot in slots.items():
+            for name, value in slot.items():
+                kept = tensors if isinstance(value, torch.Tensor) else scalars
+                kept[f"{kind}/{index}/{name}"] = value
+    header = {"progress": state.progress, "scalars": scalars}
     data = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
     text = json.dumps(header)
     metadata = {"moenas_state": text, "sha256": _hash(data, text)}
@@ -110,13 +105,14 @@ def _read(path: Path) -> TrainingState:
     except (OSError, KeyError, ValueError, safetensors.SafetensorError) as error:
         raise CheckpointError(f"The training state '{path}' is damaged ({error}).") from error
     modules: dict[str, Tensors] = {}
-    slots: dict[int, dict[str, Any]] = {}
+    slots: dict[str, dict[int, dict[str, Any]]] = {"optimizer": {}, "group": {}}
     for key, value in {**tensors, **header["scalars"]}.items():
         kind, rest = key.split("/", 1)
-        if kind == "optimizer":
+        if kind in slots:
             index, name = rest.split("/", 1)
-            slots.setdefault(int(index), {})[name] = value
+            slots[kind].setdefault(int(index), {})[name] = value
         else:
             modules.setdefault(kind, {})[rest] = value
-    optimizer = {"state": slots, "param_groups": header["param_groups"]}
+    groups = [slots["group"][index] for index in sorted(slots["group"])]
+    optimizer = {"state": slots["optimizer"], "param_groups": groups}
     return TrainingState(modules, optimizer, header["progress"])

@@ -17,11 +17,11 @@ SCENES = EmojiConfig(
     size=96,
     train_scenes=1500,
     val_scenes=200,
-    search_scenes=100,
+    search_scenes=80,
     report_scenes=150,
-    openmoji_share=0.8,
-    clutter=0.05,
-    scale_low=0.7,
+    openmoji_share=0.6,
+    clutter=0.1,
+    scale_low=0.6,
     scale_high=1.0,
 )
 """The demo's images: as hard as a model can learn in minutes on a laptop."""
@@ -29,11 +29,12 @@ SCENES = EmojiConfig(
 SETTINGS = SearchConfig(
     image_size=96,
     trials=24,
-    parent_epochs=8,
+    parent_epochs=5,
     trial_epochs=1,
     finalist_epochs=1,
-    batch_size=16,
-    learning_rate=1e-3,
+    batch_size=32,
+    learning_rate=1.5e-3,
+    weight_decay=4.0,
     augmentation="none",
     small_share=1.0,
 )

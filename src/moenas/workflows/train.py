@@ -35,6 +35,7 @@ class TrainConfig:
         scheme: Name of the training scheme.
         batch_size: Images per step; None: the scheme's.
         learning_rate: Peak; None: the scheme's.
+        weight_decay: None: the scheme's, which is for long trainings (see `SearchConfig`).
         augmentation: Training transform; None: the scheme's.
         seed: Of everything.
     """
@@ -48,6 +49,7 @@ class TrainConfig:
     scheme: str = "mobilevitv2"
     batch_size: int | None = None
     learning_rate: float | None = None
+    weight_decay: float | None = None
     augmentation: str | None = None
     seed: int = 0
 
@@ -71,6 +73,7 @@ def train(config: TrainConfig, run: Path | str, resources: Resources | None = No
         scheme=config.scheme,
         batch_size=config.batch_size,
         learning_rate=config.learning_rate,
+        weight_decay=config.weight_decay,
         augmentation=config.augmentation,
     )
     scheme = recipe.training(config.epochs, tuning=config.parent is not None)
