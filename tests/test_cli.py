@@ -156,7 +156,7 @@ def error_cases(tmp: Path) -> list[tuple[list[object], str]]:
         (["search", *run, "--data", "no.csv", "--dry-run"], "There is no data 'no.csv'"),
         (["train", *run, "--architecture", "mobilevitv2_050-e911111111"], "1 to 8"),
         (["train", *run, "--architecture", "mobilevitv2_050-e21"], "9"),
-        (["train", *run, "--epochs", 0], "epochs must be at least 1"),
+        (["train", *run, "--epochs", 0], "epochs must be above 0"),
         (["train", *run, "--batch-size", 0], "batch_size must be at least 1"),
         (["train", *run, "--augmentation", "lite"], "Did you mean 'light'?"),
         (["search", *run, "--augmentation", "lite"], "Did you mean 'light'?"),

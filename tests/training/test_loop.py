@@ -242,7 +242,7 @@ def test_small_images_are_two_thirds_and_need_no_padding(side: int, small: int) 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"epochs": 0}, "epochs must be at least 1"),
+        ({"epochs": 0}, "epochs must be above 0"),
         ({"batch_size": 0}, "batch_size must be at least 1"),
         ({"small_share": 1.5}, "small_share must be within"),
         ({"learning_rate": 0.0}, "learning_rate must be above 0"),
@@ -256,3 +256,43 @@ def test_impossible_schemes_are_refused(change: dict[str, Any], message: str) ->
 def test_an_unknown_scheme_suggests_one() -> None:
     with pytest.raises(ConfigError, match="Did you mean 'mobilevitv2'"):
         SCHEMES["mobilevit2"]
+
+
+@pytest.mark.parametrize(("epochs", "steps"), [(0.5, [1]), (1.5, [2, 1]), (0.01, [1]), (2, [2, 2])])
+def test_epochs_may_be_parts(
+    run: Any, scheme: Scheme, monkeypatch: pytest.MonkeyPatch, epochs: float, steps: list[int]
+) -> None:
+    seen: list[int] = []
+    normalise = loop.normalise
+
+    def count(images: torch.Tensor) -> torch.Tensor:
+        seen.append(len(images))
+        return normalise(images)
+
+    monkeypatch.setattr(loop, "normalise", count)
+    result = run(recipe=dataclasses.replace(scheme, epochs=epochs))
+    assert len(seen) == sum(steps)
+    assert [record.epoch for record in result.history] == list(range(1, len(steps) + 1))
+    if len(seen) > 1:  # the cosine came to its end
+        assert result.history[-1].learning_rate < scheme.learning_rate / 2
+
+
+@pytest.mark.parametrize("name", ["adamw", "momentum", "rmsprop"])
+def test_one_kernel_steps_as_single_operations_do(scheme: Scheme, name: str) -> None:
+    torch.manual_seed(0)
+    models = [nn.Linear(5, 3), nn.Linear(5, 3)]
+    models[1].load_state_dict(models[0].state_dict())
+    recipe = dataclasses.replace(scheme, optimizer=name)
+    fast = loop.make_optimizer(models[0], recipe)
+    plain = loop.make_optimizer(models[1], recipe)
+    for group in plain.param_groups:
+        if "fused" in group:
+            assert group["fused"]
+            group.update(fused=False, foreach=False)
+    for _ in range(3):
+        x = torch.randn(4, 5)
+        for model, optimizer in zip(models, (fast, plain), strict=True):
+            optimizer.zero_grad()
+            model(x).square().sum().backward()
+            optimizer.step()
+    torch.testing.assert_close(models[0].weight, models[1].weight)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import tempfile
 import time
 from pathlib import Path
@@ -102,10 +103,10 @@ def estimate(config: SearchConfig, counts: dict[str, int], speed: Speed, workers
         ones = (1,) * layer_count(base)
         return count_macs(base, ones, config.image_size)
 
-    def job(epochs: int, scale: float, *splits: str) -> float:
+    def job(epochs: float, scale: float, *splits: str) -> float:
         scored = sum(counts[split] for split in splits)
         seen = epochs * counts["train"] * speed.training
-        judged = (epochs * counts["val"] + counts["val"] + scored) * speed.evaluation
+        judged = ((math.ceil(epochs) + 1) * counts["val"] + scored) * speed.evaluation
         return scale * (seen + judged)
 
     bases = {config.base: 1.0}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from typing import Literal
 
 from moenas.errors import ConfigError
@@ -32,7 +33,7 @@ class SearchConfig:
         protocol: ``held-out``: report on images that the search never saw; ``paper``: search and
             report on the same test images.
         scheme: Name of the training scheme.
-        parent_epochs: Epochs of each dense parent.
+        parent_epochs: Epochs of each dense parent; like the next two it may be a fraction.
         trial_epochs: Epochs of each trial, after its parent's when upcycled.
         finalist_epochs: Epochs of each finalist after its parent's.
         batch_size: Images per optimiser step; None: the scheme's.
@@ -42,7 +43,7 @@ class SearchConfig:
             of minutes needs far more of it than one of days.
         tuning_rate: Peak learning rate of what starts from a parent, as a share of the other.
         augmentation: Training transform; None: the scheme's.
-        small_share: Share of the parents' epochs at two thirds of the image size; see `Scheme`.
+        small_share: Share of the parents' steps at two thirds of the image size; see `Scheme`.
         finalists: How many architectures are retrained and reported.
         seeds: How many times each of them is trained, each from its own parent.
         seed: Of everything.
@@ -61,9 +62,9 @@ class SearchConfig:
     accuracy_margin: float = 0.02
     protocol: Literal["held-out", "paper"] = "held-out"
     scheme: str = "mobilevitv2"
-    parent_epochs: int = 100
-    trial_epochs: int = 20
-    finalist_epochs: int = 50
+    parent_epochs: float = 100
+    trial_epochs: float = 20
+    finalist_epochs: float = 50
     batch_size: int | None = None
     learning_rate: float | None = None
     weight_decay: float | None = None
@@ -75,9 +76,11 @@ class SearchConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("image_size", "trials", "parent_epochs", "trial_epochs", "finalist_epochs"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"{name} must be at least 1, not {getattr(self, name)}.")
+        for name in ("parent_epochs", "trial_epochs", "finalist_epochs"):
+            if not 0 < getattr(self, name) < math.inf:
+                raise ConfigError(f"{name} must be above 0, not {getattr(self, name)}.")
+        if self.trials < 1:
+            raise ConfigError(f"trials must be at least 1, not {self.trials}.")
         if self.image_size < 32:
             raise ConfigError(f"image_size must be at least 32 pixels, not {self.image_size}.")
         if not 0 <= self.accuracy_margin <= 1:
@@ -93,7 +96,7 @@ class SearchConfig:
         self.training(1, tuning=False)  # refuses what is wrong with the recipe
         self.training(1, tuning=True)
 
-    def training(self, epochs: int, *, tuning: bool) -> Scheme:
+    def training(self, epochs: float, *, tuning: bool) -> Scheme:
         """Return the scheme of a training of so many epochs; ``tuning``: it has a parent."""
         scheme = SCHEMES[self.scheme]
         rate = scheme.learning_rate if self.learning_rate is None else self.learning_rate

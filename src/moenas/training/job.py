@@ -7,6 +7,7 @@ scores, an interrupted one goes on from its last epoch.
 from __future__ import annotations
 
 import dataclasses
+import math
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -121,7 +122,7 @@ def run_job(job: TrainingJob, on_epoch: Callable[[EpochRecord], None] | None = N
         precision=job.precision,
         deadline=job.deadline,
         on_epoch=on_epoch,
-        stop=None if job.floor is None else _Hopeless(job.floor, job.scheme.epochs),
+        stop=None if job.floor is None else _Hopeless(job.floor, math.ceil(job.scheme.epochs)),
     )
     predictions = predict(result.model, manifest, images, splits=("val", *job.score), device=device)
     predictions = predictions.with_threshold(best_threshold(predictions.split("val")))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import inspect
 import json
 import math
 import time
@@ -17,7 +18,7 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
-from timm.optim import create_optimizer_v2
+from timm.optim import create_optimizer_v2, get_optimizer_class
 from timm.scheduler import CosineLRScheduler
 from timm.utils import ModelEmaV3
 from torch import nn
@@ -61,6 +62,20 @@ class TrainResult:
 
 StopRule = Callable[[tuple[EpochRecord, ...]], str | None]
 """Looks at the history after each epoch and returns a reason to stop, or None."""
+
+
+def make_optimizer(model: nn.Module, scheme: Scheme) -> torch.optim.Optimizer:
+    """Return timm's optimiser of the scheme; where torch has it as one kernel, that one."""
+    kind = get_optimizer_class(scheme.optimizer, bind_defaults=False)
+    fused = {"fused": True} if "fused" in inspect.signature(kind).parameters else {}
+    optimizer: torch.optim.Optimizer = create_optimizer_v2(
+        model,
+        opt=scheme.optimizer,
+        lr=scheme.learning_rate,
+        weight_decay=scheme.weight_decay,
+        **fused,
+    )
+    return optimizer
 
 
 def learning_rate_schedule(
@@ -132,15 +147,12 @@ def train(
         num_workers=0 if accelerator.device.type == "cpu" else min(8, available_cores()),
         generator=torch.Generator(),
     )
-    optimizer = create_optimizer_v2(
-        model,
-        opt=scheme.optimizer,
-        lr=scheme.learning_rate,
-        weight_decay=scheme.weight_decay,
-    )
+    optimizer = make_optimizer(model, scheme)
     model, optimizer, loader = accelerator.prepare(model, optimizer, loader)
     inner = accelerator.unwrap_model(model)
-    schedule = learning_rate_schedule(optimizer, scheme, scheme.epochs * len(loader))
+    steps = max(1, round(scheme.epochs * len(loader)))
+    epochs = math.ceil(steps / len(loader))
+    schedule = learning_rate_schedule(optimizer, scheme, steps)
     ema = None
     if scheme.ema_decay is not None:
         ema = ModelEmaV3(inner, decay=scheme.ema_decay, use_warmup=True)
@@ -154,11 +166,12 @@ def train(
         if ema is not None:
             judged.load_state_dict(state.modules["ema"])
         optimizer.load_state_dict(state.optimizer)
+        _lay_out_as_parameters(optimizer)
         history = [EpochRecord(**record) for record in state.progress["history"]]
         best = (state.progress["best"], state.modules["best"])
 
     stopped_because = stop(tuple(history)) if stop and history else None
-    for epoch in range(len(history), scheme.epochs):
+    for epoch in range(len(history), epochs):
         if stopped_because:
             break
         start = time.perf_counter()
@@ -169,8 +182,10 @@ def train(
         with record_routing(inner) as routings:
             for index, (images, labels, _) in enumerate(loader):
                 step = epoch * len(loader) + index
+                if step == steps:  # the last epoch may be a part of one
+                    break
                 schedule.step_update(step)
-                if epoch < round(scheme.small_share * scheme.epochs):
+                if step < scheme.small_share * steps:
                     images = _smaller(images)
                 with accelerator.autocast():
                     logits = model(normalise(images))
@@ -208,6 +223,14 @@ def train(
         stopped_because = stop(tuple(history)) if stop else None
     inner.load_state_dict(best[1])
     return TrainResult(inner.eval(), tuple(history), stopped_because)
+
+
+def _lay_out_as_parameters(optimizer: torch.optim.Optimizer) -> None:
+    """Give loaded moments their parameters' strides: fused kernels walk both as flat memory."""
+    for parameter, slots in optimizer.state.items():
+        for name, value in slots.items():
+            if isinstance(value, torch.Tensor) and value.shape == parameter.shape:
+                slots[name] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
 
 
 def forget_state(folder: ModelFolder) -> None:

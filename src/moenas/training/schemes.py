@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 
 from moenas.data.transforms import TRANSFORMS
 from moenas.errors import ConfigError
@@ -15,7 +16,7 @@ class Scheme:
 
     Attributes:
         name: Its name in `SCHEMES`.
-        epochs: Passes over the training images.
+        epochs: Passes over the training images; the last one may be a part: 0.5 is half of one.
         batch_size: Images per optimiser step.
         optimizer: Name in timm's optimiser registry.
         learning_rate: Peak learning rate.
@@ -27,7 +28,7 @@ class Scheme:
         ema_decay: Decay of the moving average of the weights, or None for none. It warms up, so
             that short trainings are averaged over fewer steps.
         augmentation: Name of the training transform.
-        small_share: Share of the epochs, the first ones, that see images of two thirds of the side:
+        small_share: Share of the steps, the first ones, that see images of two thirds of the side:
             they cost less than half and teach nearly as much (progressive learning,
             EfficientNetV2, Section 4.2). 0 for none.
         balance_weight: Weight of the load balancing loss (Switch Transformer, Eq. 4).
@@ -35,7 +36,7 @@ class Scheme:
     """
 
     name: str
-    epochs: int
+    epochs: float
     batch_size: int
     optimizer: str
     learning_rate: float
@@ -51,9 +52,10 @@ class Scheme:
     router_z_weight: float = 0.001
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "batch_size"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"The scheme's {name} must be at least 1.")
+        if not 0 < self.epochs < math.inf:
+            raise ConfigError(f"The scheme's epochs must be above 0, not {self.epochs}.")
+        if self.batch_size < 1:
+            raise ConfigError("The scheme's batch_size must be at least 1.")
         if not 0 <= self.small_share <= 1:
             raise ConfigError("The scheme's small_share must be within 0–1.")
         TRANSFORMS[self.augmentation]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from pathlib import Path
 
 import torch
@@ -28,7 +29,7 @@ class TrainConfig:
     Attributes:
         architecture: A base model's name, or an architecture's id with its expert counts.
         data: ``emoji``, a manifest, a CSV or a folder.
-        epochs: Passes over the training images.
+        epochs: Passes over the training images; the last one may be a part.
         image_size: Side of the images, pixels.
         parent: Run folder of a trained dense model to upcycle; None: start anew.
         pretrained: Start from timm's ImageNet weights, or from a local file of them.
@@ -42,7 +43,7 @@ class TrainConfig:
 
     architecture: str = "mobilevitv2_050"
     data: str = "emoji"
-    epochs: int = 100
+    epochs: float = 100
     image_size: int = 128
     parent: Path | None = None
     pretrained: bool | str = False
@@ -95,7 +96,7 @@ def train(config: TrainConfig, run: Path | str, resources: Resources | None = No
         )
         _choose_threads(architecture, config.image_size, resources.device)
         with progress() as bar:
-            task = bar.add_task("Epochs", total=config.epochs, note="")
+            task = bar.add_task("Epochs", total=math.ceil(config.epochs), note="")
 
             def show(record: EpochRecord) -> None:
                 note = f"loss {record.loss:.3f}, validation {record.accuracy_val:.1%}"
