@@ -14,7 +14,7 @@ from moenas.models.bases import get_base
 from moenas.models.builder import build_model
 from moenas.models.timm_base import TimmBase, find_ffns
 from moenas.models.timm_families import TIMM_FAMILIES, Family, timm_names
-from small_bases import SMALL
+from small_bases import SMALL, small_base
 
 PUBLISHED = {  # FFNs, million parameters with 2 classes: the table of docs/base-models.md
     "mobilevit_xxs": (9, 0.95),
@@ -117,6 +117,25 @@ def test_a_family_model_without_such_ffns_is_no_base(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr("moenas.models.timm_base.TIMM_FAMILIES", (other,))
     assert TimmBase.from_name("resnet10t") is None
     assert TimmBase.from_name("resnet18") is None
+
+
+def test_an_older_timm_that_reads_values_while_it_builds_is_counted_alike(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    create = timm.create_model
+
+    def older(name: str, **options: object) -> nn.Module:
+        torch.linspace(0, 1, 3)[1].item()
+        return create(name, **options)
+
+    new = small_base("small_vit")
+    monkeypatch.setattr(timm, "create_model", older)
+    state = torch.random.get_rng_state()
+    old = small_base("small_vit")
+    assert old.layers == new.layers
+    assert old.dense_parameters(3) == new.dense_parameters(3)
+    assert old.dense_macs(64, 3) == new.dense_macs(64, 3)
+    assert torch.equal(torch.random.get_rng_state(), state)
 
 
 # Weights

@@ -21,7 +21,9 @@ PAIRS = (
 
 
 def fold_batch_norms(model: nn.Module) -> nn.Module:
-    """Return a copy for inference in which every batch norm is part of its convolution.
+    """Return a copy for inference in which batch norms are part of the convolutions before them.
+
+    A batch norm that follows something else, as some of XCiT do, stays.
 
     The copy is in evaluation mode. Its output differs by rounding only (about 1e-6); it cannot be
     trained on or saved with `save_model`.

@@ -147,8 +147,13 @@ def find_ffns(model: nn.Module) -> dict[str, FFN]:
 
 
 def _without_storage(make: Callable[[int], nn.Module], num_classes: int) -> nn.Module:
-    with torch.device("meta"):
-        return make(num_classes)
+    """Build a model on the meta device; torch's generator is left alone."""
+    try:
+        with torch.device("meta"):
+            return make(num_classes)
+    except RuntimeError:  # older releases of timm read values while they build
+        with torch.random.fork_rng(devices=[]):
+            return make(num_classes).to("meta")
 
 
 def _parameters(model: nn.Module) -> int:
