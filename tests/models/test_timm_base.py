@@ -46,12 +46,11 @@ def test_counting_agrees_with_the_formulas_for_mobilevitv2() -> None:
     counted = TimmBase("mobilevitv2_050", Family("as timm has it", "mobilevitv2_050"))
     assert counted.layers == ours.layers
     assert counted.dense_parameters(7) == ours.dense_parameters(7)
-    for size in (64, 70):
-        tokens = ours.tokens(size)
-        assert counted.tokens(size) == tokens
-        dims = [layer.dim for layer in ours.layers]
-        more = sum(n * d * d - 4 * d * d - n * d for n, d in zip(tokens, dims, strict=True))
-        assert counted.dense_macs(size, 7) == ours.dense_macs(size, 7) + more
+    size, dims = 70, [layer.dim for layer in ours.layers]  # some maps are no whole patches
+    tokens = ours.tokens(size)
+    assert counted.tokens(size) == tokens
+    more = sum(n * d * d - 4 * d * d - n * d for n, d in zip(tokens, dims, strict=True))
+    assert counted.dense_macs(size, 7) == ours.dense_macs(size, 7) + more
 
 
 def test_counting_agrees_with_the_formula_for_vit() -> None:

@@ -1,4 +1,4 @@
-"""A search step on a base model of each family: parent, upcycling, a trained and scored trial."""
+"""A search step on a base model of each family: from a parent to a trained and scored trial."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ import pytest
 from moenas.config import from_dict, to_dict
 from moenas.errors import SearchError
 from moenas.models.architecture import Architecture
+from moenas.models.builder import build_model
 from moenas.models.cost import count_macs, count_parameters, layer_count
-from moenas.models.storage import load_model
+from moenas.models.storage import load_model, save_model
 from moenas.nas.jobs import SEARCH_SEED, JobMaker
 from moenas.nas.settings import SearchConfig
 from moenas.nas.space import SearchSpace
@@ -22,7 +23,7 @@ from small_bases import SMALL
 
 
 def config_for(base: str, tiny_config: SearchConfig) -> SearchConfig:
-    return dataclasses.replace(tiny_config, base=base, wider=None, max_parameters=20_000_000)
+    return dataclasses.replace(tiny_config, base=base, wider=None)
 
 
 @pytest.mark.parametrize("base", SMALL)
@@ -31,7 +32,9 @@ def test_a_search_step(base: str, scenes: Path, tiny_config: SearchConfig, tmp_p
     data = DataReference(str(scenes), str(cache_home() / "images"), config.image_size)
     run = RunFolder.create(tmp_path / "run", "search", to_dict(config))
     maker = JobMaker(config, run, data, device="cpu")
-    run_job(maker.parent(base, SEARCH_SEED))
+    parent = ModelFolder(Path(maker.parent(base, SEARCH_SEED).folder))
+    parent.path.mkdir(parents=True, exist_ok=True)
+    save_model(parent.checkpoint, build_model(base, seed=0), image_size=config.image_size)
     architecture = Architecture(base, (3,) + (1,) * (layer_count(base) - 2) + (2,))
     scores = run_job(maker.trial(1, architecture, 0.0)).scores["search"]
     assert scores.n == 72
