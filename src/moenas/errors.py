@@ -44,15 +44,18 @@ class MissingDependencyError(MoENASError):
         )
 
 
-def did_you_mean(name: str, known: Iterable[str]) -> str:
+def did_you_mean(name: str, known: Iterable[str], otherwise: str | None = None) -> str:
     """Return `` Did you mean 'x'?`` when a known name is close, else the list of known names.
 
     Args:
         name: What the user wrote.
         known: The valid names.
+        otherwise: Said instead of that list, where it would be too long.
     """
     names = sorted(known)
     close = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
     if close:
         return f"Did you mean '{close[0]}'?"
+    if otherwise is not None:
+        return otherwise
     return "Known: " + ", ".join(names) + "."

@@ -3,9 +3,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from moenas.models.activation import ACTIVATIONS
 from moenas.models.dispatch import dispatch
 
 F64 = torch.float64
+FUNCTIONS = {"silu": torch.nn.SiLU(), "gelu": torch.nn.GELU()}
 
 
 def case(tokens, dim, hidden, experts, seed, used=None):
@@ -23,10 +25,10 @@ def case(tokens, dim, hidden, experts, seed, used=None):
     return draw(tokens, dim), expert, counts, weights, gate
 
 
-def masked(x, expert, weights, gate):
+def masked(x, expert, weights, gate, activation="silu"):
     """Every expert on every token, then pick: slow, obvious."""
     w1, b1, w2, b2 = weights
-    hidden = torch.nn.functional.silu(torch.einsum("td,ehd->teh", x, w1) + b1)
+    hidden = FUNCTIONS[activation](torch.einsum("td,ehd->teh", x, w1) + b1)
     every = torch.einsum("teh,edh->ted", hidden, w2) + b2
     one_hot = torch.nn.functional.one_hot(expert.long(), w1.shape[0]).to(x.dtype)
     return torch.einsum("ted,te->td", every, one_hot) * gate[:, None]
@@ -38,30 +40,36 @@ def masked(x, expert, weights, gate):
     hidden=st.integers(1, 12),
     experts=st.integers(1, 8),
     used=st.integers(1, 8),
+    activation=st.sampled_from(ACTIVATIONS),
     seed=st.integers(0, 2**20),
 )
 @settings(max_examples=80, deadline=None)
 def test_output_and_all_gradients_equal_the_masked_reference(
-    tokens, dim, hidden, experts, used, seed
+    tokens, dim, hidden, experts, used, activation, seed
 ):
     x, expert, counts, weights, gate = case(tokens, dim, hidden, experts, seed, min(used, experts))
     inputs = (x, gate, *weights)
     upstream = torch.randn(tokens, dim, dtype=F64)
-    expected = masked(x, expert, weights, gate)
+    expected = masked(x, expert, weights, gate, activation)
     wanted = torch.autograd.grad(expected, inputs, upstream)
-    got = dispatch(x, expert, counts, *weights, gate_T=gate)
+
+    def ours():
+        return dispatch(x, expert, counts, *weights, gate_T=gate, activation=activation)
+
+    got = ours()
     torch.testing.assert_close(got, expected)
     for mine, theirs in zip(torch.autograd.grad(got, inputs, upstream), wanted, strict=True):
         torch.testing.assert_close(mine, theirs)
     with torch.no_grad():
-        torch.testing.assert_close(dispatch(x, expert, counts, *weights, gate_T=gate), expected)
+        torch.testing.assert_close(ours(), expected)
 
 
-def test_numerical_gradients():
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_numerical_gradients(activation):
     x, expert, counts, weights, gate = case(7, 3, 4, 3, seed=0)
 
     def f(x, gate, *weights):
-        return dispatch(x, expert, counts, *weights, gate_T=gate)
+        return dispatch(x, expert, counts, *weights, gate_T=gate, activation=activation)
 
     assert torch.autograd.gradcheck(f, (x, gate, *weights))
 
@@ -70,6 +78,12 @@ def test_negative_control_swapped_experts_are_noticed():
     x, expert, counts, weights, gate = case(30, 4, 8, 4, seed=1)
     swapped = [w[[1, 0, 2, 3]] for w in weights]
     got = dispatch(x, expert, counts, *swapped, gate_T=gate)
+    assert not torch.allclose(got, masked(x, expert, weights, gate), atol=1e-3)
+
+
+def test_negative_control_another_activation_is_noticed():
+    x, expert, counts, weights, gate = case(30, 4, 8, 4, seed=1)
+    got = dispatch(x, expert, counts, *weights, gate_T=gate, activation="gelu")
     assert not torch.allclose(got, masked(x, expert, weights, gate), atol=1e-3)
 
 

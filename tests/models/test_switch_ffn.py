@@ -7,9 +7,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from moenas.errors import ModelError
+from moenas.models.activation import ACTIVATIONS
 from moenas.models.ffn import FFN
 from moenas.models.routing import disabled_experts
 from moenas.models.switch_ffn import GATES, SwitchFFN
+
+FUNCTIONS = {"silu": torch.nn.SiLU(), "gelu": torch.nn.GELU()}
 
 
 def reference(ffn, x):
@@ -19,7 +22,7 @@ def reference(ffn, x):
     gate = p if ffn.gate == "probability" else p / p.detach()
     y = torch.zeros_like(x)
     for e in range(ffn.num_experts):
-        hidden = F.silu(F.linear(x, ffn.fc1.weight[e], ffn.fc1.bias[e]))
+        hidden = FUNCTIONS[ffn.activation](F.linear(x, ffn.fc1.weight[e], ffn.fc1.bias[e]))
         out = F.linear(hidden, ffn.fc2.weight[e], ffn.fc2.bias[e])
         y = y + (chosen == e).to(x.dtype).unsqueeze(-1) * out
     return y * gate.to(x.dtype).unsqueeze(-1)
@@ -31,12 +34,15 @@ def reference(ffn, x):
     hidden=st.integers(1, 12),
     experts=st.integers(2, 8),
     gate=st.sampled_from(GATES),
+    activation=st.sampled_from(ACTIVATIONS),
     seed=st.integers(0, 2**20),
 )
 @settings(max_examples=60, deadline=None)
-def test_output_and_all_gradients_equal_all_experts_masked(lead, dim, hidden, experts, gate, seed):
+def test_output_and_all_gradients_equal_all_experts_masked(
+    lead, dim, hidden, experts, gate, activation, seed
+):
     torch.manual_seed(seed)
-    ffn = SwitchFFN(dim, hidden, experts, gate).double()
+    ffn = SwitchFFN(dim, hidden, experts, gate, activation=activation).double()
     x = torch.randn(*lead, dim, dtype=torch.float64, requires_grad=True)
     upstream = torch.randn(*lead, dim, dtype=torch.float64)
     inputs = [x, *ffn.parameters()]
@@ -102,8 +108,62 @@ def test_no_token_and_one_token(gate, tokens):
     assert all(p.grad is not None and p.grad.isfinite().all() for p in ffn.parameters())
 
 
-def test_exact_gate_with_equal_experts_is_the_plain_ffn_and_its_gradient():
-    plain = FFN(torch.nn.Conv2d(10, 20, 1), torch.nn.Conv2d(20, 10, 1)).double()
+def conv_ffn(activation):
+    return FFN(torch.nn.Conv2d(10, 20, 1), torch.nn.Conv2d(20, 10, 1), activation)
+
+
+def linear_ffn(activation):
+    return FFN(torch.nn.Linear(10, 20), torch.nn.Linear(20, 10), activation)
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+@pytest.mark.parametrize("make", [conv_ffn, linear_ffn])
+def test_the_plain_ffn_is_two_layers_around_the_activation(make, activation):
+    ffn = make(activation)
+    x = torch.randn(4, 7, 10)
+    one, two = (layer.weight.flatten(1) for layer in (ffn.fc1, ffn.fc2))
+    hidden = FUNCTIONS[activation](F.linear(x, one, ffn.fc1.bias))
+    expected = F.linear(hidden, two, ffn.fc2.bias)
+    torch.testing.assert_close(ffn(x), expected)
+    with torch.no_grad():
+        torch.testing.assert_close(ffn(x), expected)
+    assert (ffn.dim, ffn.hidden) == (10, 20)
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+@pytest.mark.parametrize("make", [conv_ffn, linear_ffn])
+def test_activation_and_kind_of_layer_survive_every_conversion(make, activation):
+    plain = make(activation)
+    x = torch.randn(30, 10)
+    switch = SwitchFFN.from_ffn(plain, 3)
+    last = switch.without_expert(1).without_expert(0)
+    for part in (switch, switch.without_expert(0), switch.expert(2), last):
+        assert part.activation == activation
+        torch.testing.assert_close(part(x), plain(x))
+    for part in (switch.expert(2), last):
+        shapes = {name: value.shape for name, value in part.state_dict().items()}
+        assert shapes == {name: value.shape for name, value in plain.state_dict().items()}
+
+
+def test_maps_with_channels_first_are_tokens_in_another_order():
+    plain = FFN(torch.nn.Conv2d(10, 20, 1), torch.nn.Conv2d(20, 10, 1), "gelu", channels_first=True)
+    x = torch.randn(2, 10, 3, 5)
+    expected = plain.fc2(F.gelu(plain.fc1(x)))
+    switch = SwitchFFN.from_ffn(plain, 3)
+    last = switch.without_expert(1).without_expert(0)
+    for part in (plain, switch, switch.without_expert(0), switch.expert(2), last):
+        torch.testing.assert_close(part(x), expected)
+    other = SwitchFFN(10, 20, 4, channels_first=True)
+    got = other(x).movedim(1, -1)
+    torch.testing.assert_close(got, reference(other, x.movedim(1, -1)))
+    with pytest.raises(ModelError, match="channel axis has 9"):
+        switch(torch.randn(2, 9, 3, 10))
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+@pytest.mark.parametrize("make", [conv_ffn, linear_ffn])
+def test_exact_gate_with_equal_experts_is_the_plain_ffn_and_its_gradient(make, activation):
+    plain = make(activation).double()
     switch = SwitchFFN.from_ffn(plain, 5)
     x = torch.randn(64, 10, dtype=torch.float64)
     torch.testing.assert_close(switch(x), plain(x), atol=1e-12, rtol=1e-12)
@@ -219,6 +279,7 @@ def test_training_learns_to_use_both_experts():
     [
         (lambda: SwitchFFN(8, 16, 1), "at least 2 experts"),
         (lambda: SwitchFFN(8, 16, 2, gate="softmax"), "Unknown gate 'softmax'"),
+        (lambda: SwitchFFN(8, 16, 2, activation="relu"), "Unknown activation 'relu'"),
         (lambda: SwitchFFN(8, 16, 3).without_expert(3), "no expert 3"),
         (lambda: SwitchFFN(8, 16, 3).without_expert(-1), "no expert -1"),
         (lambda: SwitchFFN(8, 16, 3)(torch.randn(4, 7)), "width 8"),

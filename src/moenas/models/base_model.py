@@ -31,7 +31,8 @@ class FFNLayer:
 class BaseModel(abc.ABC):
     """A dense model with FFNs that can be converted.
 
-    To add a family, subclass it in a file of its own and list its ``from_name`` in `bases`.
+    A family of timm whose FFNs are plain is a line in `timm_families`. For any other model,
+    subclass this in a file of its own and list its ``from_name`` in `bases`.
     """
 
     def __init__(self, name: str, layers: tuple[FFNLayer, ...], pretrained: bool) -> None:
@@ -48,9 +49,10 @@ class BaseModel(abc.ABC):
 
     @abc.abstractmethod
     def create(self, num_classes: int) -> nn.Module:
-        """Return the dense model with token-major blocks, initialised at random.
+        """Return the dense model, initialised at random.
 
-        Its state dict has timm's names and shapes. Each module named by `layers` is an `FFN`.
+        Its state dict has timm's names and shapes where timm has the model. Each module named by
+        `layers` is an `FFN`.
         """
 
     @abc.abstractmethod

@@ -34,7 +34,8 @@ def build_model(
     A fresh model with experts computes what its dense model computes (gate ``"exact"``).
 
     Args:
-        base: Name of a base model, e.g. ``"mobilevitv2_050"`` (any width from 025 to 400).
+        base: Name of a base model, e.g. ``"mobilevitv2_050"`` (any width from 025 to 400) or timm's
+            name of a model of another family, e.g. ``"convnext_atto"``.
         experts: Experts of each layer, 1 to 8; None for the dense model.
         num_classes: Classes of the head.
         pretrained: True loads timm's published weights, a path a local file with timm's names; the

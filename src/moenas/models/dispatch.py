@@ -10,9 +10,10 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import FunctionCtx, once_differentiable
+
+from moenas.models.activation import Activation, activate, activate_backward
 
 
 def dispatch(
@@ -25,8 +26,9 @@ def dispatch(
     b2_ED: Tensor,
     gate_T: Tensor | None = None,
     unit_gate: bool = False,
+    activation: Activation = "silu",
 ) -> Tensor:
-    """Compute ``gate * (w2[e] SiLU(w1[e] x + b1[e]) + b2[e])`` with e each token's expert.
+    """Compute ``gate * (w2[e] act(w1[e] x + b1[e]) + b2[e])`` with e each token's expert.
 
     Args:
         x_TD: Tokens, contiguous.
@@ -39,6 +41,7 @@ def dispatch(
         gate_T: Factor of each token, None for 1.
         unit_gate: The gate's value is exactly 1 and only its gradient matters: the forward pass
             skips the product.
+        activation: The hidden layer's.
 
     Returns:
         ``[T, D]``; differentiable in the tokens, the weights and the gate.
@@ -52,9 +55,10 @@ def dispatch(
     if torch.is_grad_enabled() and any(t.requires_grad for t in differentiable):
         gate = gate_T if gate_T is not None else x_TD.new_ones(x_TD.shape[0])
         unit = unit_gate or gate_T is None
-        y: Tensor = _Experts.apply(x_TD, gate.to(dtype), order, counts, unit, *weights)
+        y: Tensor = _Experts.apply(x_TD, gate.to(dtype), order, counts, unit, activation, *weights)
         return y
-    _, _, y_TD = _experts(x_TD.index_select(0, order), counts, *weights, keep_hidden=False)
+    x_TD = x_TD.index_select(0, order)
+    _, _, y_TD = _experts(x_TD, counts, activation, *weights, keep_hidden=False)
     y_TD = torch.empty_like(y_TD).index_copy_(0, order, y_TD)
     if gate_T is not None and not unit_gate:
         y_TD.mul_(gate_T.to(dtype).unsqueeze(1))
@@ -70,6 +74,7 @@ def _compute_dtype(x: Tensor) -> torch.dtype:
 def _experts(
     x_TD: Tensor,
     counts: list[int],
+    activation: Activation,
     w1_EHD: Tensor,
     b1_EH: Tensor,
     w2_EDH: Tensor,
@@ -77,10 +82,10 @@ def _experts(
     *,
     keep_hidden: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Return (hidden before SiLU, hidden after it, output) of tokens sorted by expert."""
+    """Return (hidden before the activation, hidden after it, output) of tokens sorted by expert."""
     before_TH = x_TD.new_empty(x_TD.shape[0], w1_EHD.shape[1])
     _multiply(x_TD, counts, w1_EHD, b1_EH, before_TH)
-    after_TH = F.silu(before_TH, inplace=not keep_hidden)
+    after_TH = activate(before_TH, activation, inplace=not keep_hidden)
     y_TD = torch.empty_like(x_TD)
     _multiply(after_TH, counts, w2_EDH, b2_ED, y_TD)
     return before_TH, after_TH, y_TD
@@ -121,17 +126,21 @@ class _Experts(torch.autograd.Function):
         order: Tensor,
         counts: list[int],
         unit_gate: bool,
+        activation: Activation,
         w1_EHD: Tensor,
         b1_EH: Tensor,
         w2_EDH: Tensor,
         b2_ED: Tensor,
     ) -> Tensor:
         x_TD = x_TD.index_select(0, order)
-        before, after, y_TD = _experts(x_TD, counts, w1_EHD, b1_EH, w2_EDH, b2_ED, keep_hidden=True)
+        before, after, y_TD = _experts(
+            x_TD, counts, activation, w1_EHD, b1_EH, w2_EDH, b2_ED, keep_hidden=True
+        )
         result = torch.empty_like(y_TD).index_copy_(0, order, y_TD)
         if not unit_gate:
             result.mul_(gate_T.unsqueeze(1))
         ctx.counts, ctx.unit_gate = counts, unit_gate  # type: ignore[attr-defined]
+        ctx.activation = activation  # type: ignore[attr-defined]
         ctx.save_for_backward(x_TD, before, after, y_TD, gate_T, order, w1_EHD, w2_EDH)
         return result
 
@@ -148,7 +157,7 @@ class _Experts(torch.autograd.Function):
             grad_TD.mul_(gate_T.index_select(0, order).unsqueeze(1))
         grad_TH, grad_x = torch.empty_like(before), torch.empty_like(x_TD)
         grad_w2, grad_b2 = _multiply_backward(grad_TD, after, ctx.counts, w2_EDH, grad_TH)
-        grad_TH = torch.ops.aten.silu_backward(grad_TH, before)
+        grad_TH = activate_backward(grad_TH, before, ctx.activation)
         grad_w1, grad_b1 = _multiply_backward(grad_TH, x_TD, ctx.counts, w1_EHD, grad_x)
         grad_x = torch.empty_like(grad_x).index_copy_(0, order, grad_x)
-        return grad_x, grad_gate, None, None, None, grad_w1, grad_b1, grad_w2, grad_b2
+        return grad_x, grad_gate, None, None, None, None, grad_w1, grad_b1, grad_w2, grad_b2

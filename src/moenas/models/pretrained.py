@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from moenas.errors import CheckpointError, ModelError
 from moenas.models.base_model import BaseModel
 
-_HEAD = re.compile(r"head\.")
+_HEAD = re.compile(r"head(\.fc|_dist)?\.(weight|bias)")
+"""The classifier in the families that are converted; a norm in front of it is no part of it."""
 
 
 def load_pretrained(model: nn.Module, base: BaseModel, source: bool | str | Path) -> None:
@@ -39,9 +40,9 @@ def load_pretrained(model: nn.Module, base: BaseModel, source: bool | str | Path
     chosen = {
         name: tensor
         for name, tensor in tensors.items()
-        if not (_HEAD.match(name) and tensor.shape != wanted.get(name, tensor).shape)
+        if not (_HEAD.fullmatch(name) and tensor.shape != wanted.get(name, tensor).shape)
     }
-    missing = sorted(name for name in wanted if name not in chosen and not _HEAD.match(name))
+    missing = sorted(name for name in wanted if name not in chosen and not _HEAD.fullmatch(name))
     foreign = sorted(name for name in chosen if name not in wanted)
     wrong = sorted(n for n in chosen if n in wanted and chosen[n].shape != wanted[n].shape)
     for names, what in (

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn.utils import skip_init
 
 from moenas.errors import ModelError
+from moenas.models.activation import Activation, check_activation
 from moenas.models.dispatch import dispatch
 from moenas.models.ffn import FFN
 from moenas.models.routing import Router, Routing
@@ -36,7 +37,7 @@ class ExpertLinear(nn.Module):
 
 
 class SwitchFFN(nn.Module):
-    """Top-1 mixture of ``num_experts`` FFNs on tokens ``[..., dim]``.
+    """Top-1 mixture of ``num_experts`` FFNs on tokens ``[..., dim]``, or on maps.
 
     The gate says what the chosen expert's output is multiplied with:
 
@@ -49,10 +50,14 @@ class SwitchFFN(nn.Module):
         hidden: Width of an expert's hidden layer.
         num_experts: Number of experts, at least 2 (one expert is the plain `FFN`).
         gate: See above.
+        activation: The experts' hidden activation.
+        convolutions: Whether a single expert, taken out, has 1x1 convolutions or linear layers:
+            what the base model's FFN has.
+        channels_first: The input is a map ``[B, dim, H, W]`` instead of tokens ``[..., dim]``.
         generator: Draws the weights; None uses torch's global generator.
 
     Raises:
-        ModelError: Fewer than 2 experts or an unknown gate.
+        ModelError: Fewer than 2 experts, an unknown gate or activation.
     """
 
     def __init__(
@@ -62,6 +67,9 @@ class SwitchFFN(nn.Module):
         num_experts: int,
         gate: Gate = "exact",
         *,
+        activation: Activation = "silu",
+        convolutions: bool = True,
+        channels_first: bool = False,
         generator: torch.Generator | None = None,
     ) -> None:
         super().__init__()
@@ -71,7 +79,11 @@ class SwitchFFN(nn.Module):
             )
         if gate not in GATES:
             raise ModelError(f"Unknown gate '{gate}': use 'exact' or 'probability'.")
+        check_activation(activation)
         self.gate: Gate = gate
+        self.activation: Activation = activation
+        self.convolutions = convolutions
+        self.channels_first = channels_first
         self.router = Router(dim, num_experts, generator)
         self.fc1 = ExpertLinear(num_experts, dim, hidden, generator)
         self.fc2 = ExpertLinear(num_experts, hidden, dim, generator)
@@ -96,12 +108,21 @@ class SwitchFFN(nn.Module):
             noise: Standard deviation of Gaussian noise on each expert's weights, relative to the
                 weights' own.
         """
-        result = cls(ffn.dim, ffn.hidden, num_experts, gate, generator=generator)
+        result = cls(
+            ffn.dim,
+            ffn.hidden,
+            num_experts,
+            gate,
+            activation=ffn.activation,
+            convolutions=isinstance(ffn.fc1, nn.Conv2d),
+            channels_first=ffn.channels_first,
+            generator=generator,
+        )
         pairs = ((result.fc1, ffn.fc1), (result.fc2, ffn.fc2))
         with torch.no_grad():
-            for layer, conv in pairs:
-                layer.weight.copy_(conv.weight.flatten(1).expand_as(layer.weight))
-                layer.bias.copy_(conv.bias.expand_as(layer.bias))  # type: ignore[union-attr]
+            for layer, plain in pairs:
+                layer.weight.copy_(plain.weight.flatten(1).expand_as(layer.weight))
+                layer.bias.copy_(plain.bias.expand_as(layer.bias))  # type: ignore[union-attr]
                 if noise:
                     draw = torch.randn(layer.weight.shape, generator=generator)
                     layer.weight.add_(draw * noise * layer.weight.std().cpu())
@@ -125,13 +146,16 @@ class SwitchFFN(nn.Module):
     def expert(self, index: int) -> FFN:
         """Return a copy of one expert as a plain FFN."""
         weight = self.fc1.weight
-        conv = functools.partial(skip_init, nn.Conv2d, kernel_size=1)  # spares the generator
-        ffn = FFN(conv(self.dim, self.hidden), conv(self.hidden, self.dim))
+        make = functools.partial(skip_init, nn.Linear)  # spares the generator
+        if self.convolutions:
+            make = functools.partial(skip_init, nn.Conv2d, kernel_size=1)
+        layers = make(self.dim, self.hidden), make(self.hidden, self.dim)
+        ffn = FFN(*layers, self.activation, self.channels_first)
         ffn.to(weight.device, weight.dtype)
         with torch.no_grad():
-            for pointwise, layer in ((ffn.fc1, self.fc1), (ffn.fc2, self.fc2)):
-                pointwise.weight.copy_(layer.weight[index, :, :, None, None])
-                pointwise.bias.copy_(layer.bias[index])  # type: ignore[union-attr]
+            for plain, layer in ((ffn.fc1, self.fc1), (ffn.fc2, self.fc2)):
+                plain.weight.copy_(layer.weight[index].view_as(plain.weight))
+                plain.bias.copy_(layer.bias[index])  # type: ignore[union-attr]
         return ffn.to(memory_format=torch.channels_last).train(self.training)
 
     def without_expert(self, index: int) -> SwitchFFN | FFN:
@@ -149,7 +173,16 @@ class SwitchFFN(nn.Module):
         if len(keep) == 1:  # its probability is 1, so both gates agree
             return self.expert(keep[0])
         spare = torch.Generator()  # its draws are overwritten below
-        result = SwitchFFN(self.dim, self.hidden, len(keep), self.gate, generator=spare)
+        result = SwitchFFN(
+            self.dim,
+            self.hidden,
+            len(keep),
+            self.gate,
+            activation=self.activation,
+            convolutions=self.convolutions,
+            channels_first=self.channels_first,
+            generator=spare,
+        )
         result.to(self.router.weight.device, self.router.weight.dtype)
         with torch.no_grad():
             for new, old in zip(result.parameters(), self.parameters(), strict=True):
@@ -162,12 +195,14 @@ class SwitchFFN(nn.Module):
         """Map tokens ``[..., dim]`` to ``[..., dim]``; any number of tokens, also none.
 
         Raises:
-            ModelError: The last axis is not ``dim``.
+            ModelError: The last axis (channels first: the second) is not ``dim``.
         """
+        if self.channels_first:
+            x = x.movedim(1, -1)  # costs nothing in channels_last memory
         if x.shape[-1] != self.dim:
             raise ModelError(
-                f"This Switch FFN takes tokens of width {self.dim}; the input's last axis has "
-                f"{x.shape[-1]}."
+                f"This Switch FFN takes tokens of width {self.dim}; the input's "
+                f"{'channel' if self.channels_first else 'last'} axis has {x.shape[-1]}."
             )
         x_TD = x.reshape(-1, self.dim)
         routing: Routing = self.router(x_TD)
@@ -181,8 +216,10 @@ class SwitchFFN(nn.Module):
             self.fc2.bias,
             gate_T=self._gate(routing),
             unit_gate=self.gate == "exact",
+            activation=self.activation,
         )
-        return y_TD.view(x.shape)
+        y = y_TD.view(x.shape)
+        return y.movedim(-1, 1) if self.channels_first else y
 
     def _gate(self, routing: Routing) -> Tensor | None:
         if self.gate == "probability":
@@ -193,4 +230,7 @@ class SwitchFFN(nn.Module):
 
     def extra_repr(self) -> str:
         """Show the sizes in ``print(model)``."""
-        return f"{self.dim}, {self.hidden}, experts={self.num_experts}, gate={self.gate!r}"
+        return (
+            f"{self.dim}, {self.hidden}, experts={self.num_experts}, gate={self.gate!r}, "
+            f"activation={self.activation!r}, channels_first={self.channels_first}"
+        )

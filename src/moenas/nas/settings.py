@@ -10,6 +10,8 @@ from moenas.errors import ConfigError
 from moenas.nas.objectives import OBJECTIVES, PAPER_OBJECTIVES
 from moenas.training.schemes import SCHEMES, Scheme
 
+DEFAULT_WIDER = "mobilevitv2_075"
+
 
 @dataclasses.dataclass(frozen=True)
 class SearchConfig:
@@ -18,7 +20,8 @@ class SearchConfig:
     Attributes:
         data: ``emoji`` (drawn scenes, made here) or the path of a manifest.
         base: timm name of the base model.
-        wider: Dense model of about the finalists' size that they must beat, or None.
+        wider: Dense model of about the finalists' size that they must beat, or None. The default is
+            the next width of the default base; with a base of another family it becomes None.
         pretrained: Start dense models from timm's ImageNet weights.
         image_size: Side of the images, pixels.
         trials: Architectures to train, the base model included.
@@ -51,7 +54,7 @@ class SearchConfig:
 
     data: str = "emoji"
     base: str = "mobilevitv2_050"
-    wider: str | None = "mobilevitv2_075"
+    wider: str | None = DEFAULT_WIDER
     pretrained: bool = False
     image_size: int = 128
     trials: int = 127
@@ -76,6 +79,8 @@ class SearchConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        if self.wider == DEFAULT_WIDER and not self.base.startswith("mobilevitv2_"):
+            object.__setattr__(self, "wider", None)  # "wider" means: of the base's own family
         for name in ("parent_epochs", "trial_epochs", "finalist_epochs"):
             if not 0 < getattr(self, name) < math.inf:
                 raise ConfigError(f"{name} must be above 0, not {getattr(self, name)}.")

@@ -83,6 +83,8 @@ def search(
     search_space(config)  # settings that cannot work are refused before anything is written
     if config.wider is not None:
         layer_count(config.wider)
+    else:
+        logger.info("No wider dense model is compared with; name one of about the finalists' size.")
     folder = RunFolder.create(run, "search", to_dict(config))
     with folder.locked(), resources.executor() as executor:
         return _Search(config, folder, resources, clock, executor).run()

@@ -1,0 +1,65 @@
+"""A search step on a base model of each family: from a parent to a trained and scored trial."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+
+from moenas.config import from_dict, to_dict
+from moenas.errors import SearchError
+from moenas.models.architecture import Architecture
+from moenas.models.builder import build_model
+from moenas.models.cost import count_macs, count_parameters, layer_count
+from moenas.models.storage import load_model, save_model
+from moenas.nas.jobs import SEARCH_SEED, JobMaker
+from moenas.nas.settings import SearchConfig
+from moenas.nas.space import SearchSpace
+from moenas.runs import ModelFolder, RunFolder, cache_home
+from moenas.training.job import DataReference, run_job
+from moenas.workflows.search import search
+from small_bases import SMALL
+
+
+def config_for(base: str, tiny_config: SearchConfig) -> SearchConfig:
+    return dataclasses.replace(tiny_config, base=base, wider=None)
+
+
+@pytest.mark.parametrize("base", SMALL)
+def test_a_search_step(base: str, scenes: Path, tiny_config: SearchConfig, tmp_path: Path) -> None:
+    config = config_for(base, tiny_config)
+    data = DataReference(str(scenes), str(cache_home() / "images"), config.image_size)
+    run = RunFolder.create(tmp_path / "run", "search", to_dict(config))
+    maker = JobMaker(config, run, data, device="cpu")
+    parent = ModelFolder(Path(maker.parent(base, SEARCH_SEED).folder))
+    parent.path.mkdir(parents=True, exist_ok=True)
+    save_model(parent.checkpoint, build_model(base, seed=0), image_size=config.image_size)
+    architecture = Architecture(base, (3,) + (1,) * (layer_count(base) - 2) + (2,))
+    scores = run_job(maker.trial(1, architecture, 0.0)).scores["search"]
+    assert scores.n == 72
+    assert scores.parameters == count_parameters(base, architecture.experts)
+    assert scores.macs == count_macs(base, architecture.experts, config.image_size)
+    model, card = load_model(ModelFolder(run.trial(1).path).checkpoint)
+    assert card.architecture == architecture.id
+    assert sum(p.numel() for p in model.parameters()) == scores.parameters
+
+
+def test_the_default_wider_model_is_for_the_default_family() -> None:
+    assert SearchConfig().wider == "mobilevitv2_075"
+    assert SearchConfig(base="mobilevitv2_100").wider == "mobilevitv2_075"
+    other = SearchConfig(base="convnext_atto")
+    assert other.wider is None
+    assert from_dict(SearchConfig, to_dict(other)) == other
+    assert SearchConfig(base="convnext_atto", wider="convnext_femto").wider == "convnext_femto"
+
+
+def test_a_base_above_the_size_limit_is_explained(tmp_path: Path) -> None:
+    with pytest.raises(SearchError, match=r"5,524,802 parameters.*Raise the limit"):
+        search(SearchConfig(base="vit_tiny_patch16_224"), tmp_path / "run")
+
+
+def test_sizes_of_the_space_are_those_of_the_models() -> None:
+    space = SearchSpace("small_vit", 3)
+    vectors = [(1, 1, 1), (8, 1, 2), (8, 8, 8)]
+    assert space.parameters(vectors).tolist() == [count_parameters("small_vit", v) for v in vectors]
