@@ -88,6 +88,11 @@ class Router(nn.Module):
         return logits.index_copy(1, kept, F.linear(x_TD, weight_ED.index_select(0, kept)))
 
 
+def is_watched(router: nn.Module) -> bool:
+    """Whether somebody looks at what the router returns, or has replaced it: it must be called."""
+    return type(router) is not Router or bool(router._forward_hooks or router._forward_pre_hooks)
+
+
 def balance_loss(routing: Routing) -> Tensor:
     """Load-balancing loss: 1 at a uniform load, up to E when one expert takes all (scalar).
 
