@@ -19,7 +19,12 @@ def fold_batch_norms(model: nn.Module) -> nn.Module:
     Args:
         model: A model of ours; it is not changed. Its running statistics become constants.
     """
-    folded = copy.deepcopy(model).eval()
+    with torch.inference_mode(False):  # tensors made in that mode count no versions (see kernels)
+        return _fold(copy.deepcopy(model).eval())
+
+
+@torch.no_grad()
+def _fold(folded: nn.Module) -> nn.Module:
     for module in folded.modules():
         conv, norm = getattr(module, "conv", None), getattr(module, "bn", None)
         if isinstance(conv, nn.Conv2d) and isinstance(norm, BatchNormAct2d):

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import functools
 import math
 from collections.abc import Iterator
 from typing import Any
@@ -32,13 +31,16 @@ class Routing:
     logits: Tensor
     expert: Tensor
     counts: Tensor
+    _probabilities: Tensor | None = dataclasses.field(default=None, init=False, repr=False)
 
-    @functools.cached_property
+    @property
     def probabilities(self) -> Tensor:
-        """Softmax of the logits ``[T, E]``."""
-        return self.logits.softmax(dim=-1)
+        """Softmax of the logits ``[T, E]``, computed once."""
+        if self._probabilities is None:  # functools' cached_property cannot be compiled by torch
+            self._probabilities = self.logits.softmax(dim=-1)
+        return self._probabilities
 
-    @functools.cached_property
+    @property
     def probability(self) -> Tensor:
         """Probability of the chosen expert ``[T]``."""
         return self.probabilities.gather(1, self.expert.long().unsqueeze(1)).squeeze(1)

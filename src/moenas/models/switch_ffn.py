@@ -7,7 +7,7 @@ Three parts: `routing` decides, `dispatch` carries, the experts are stacked FFN 
 from __future__ import annotations
 
 import functools
-from typing import Literal
+from typing import Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +18,7 @@ from moenas.models.activation import Activation, check_activation
 from moenas.models.dispatch import dispatch, is_eager, needs_derivative
 from moenas.models.ffn import FFN
 from moenas.models.kernels import ops
+from moenas.models.kernels.layer import Weights
 from moenas.models.routing import Router, Routing, is_watched
 
 Gate = Literal["exact", "probability"]
@@ -81,6 +82,8 @@ class SwitchFFN(nn.Module):
         if gate not in GATES:
             raise ModelError(f"Unknown gate '{gate}': use 'exact' or 'probability'.")
         check_activation(activation)
+        self.dim = dim
+        self.hidden = hidden
         self.gate: Gate = gate
         self.activation: Activation = activation
         self.convolutions = convolutions
@@ -133,16 +136,6 @@ class SwitchFFN(nn.Module):
     def num_experts(self) -> int:
         """Number of experts."""
         return self.router.num_experts
-
-    @property
-    def dim(self) -> int:
-        """Width of a token."""
-        return self.router.weight.shape[1]
-
-    @property
-    def hidden(self) -> int:
-        """Width of an expert's hidden layer."""
-        return self.fc1.weight.shape[1]
 
     def expert(self, index: int) -> FFN:
         """Return a copy of one expert as a plain FFN, of the router's type (see `precision`)."""
@@ -215,21 +208,33 @@ class SwitchFFN(nn.Module):
         """
         if torch.is_grad_enabled() and needs_derivative(x, *self.parameters()):
             return None
-        elsewhere = x.device.type != "cpu" or torch.is_autocast_enabled("cpu")
-        if elsewhere or is_watched(self.router):
+        if x.device.type != "cpu" or torch.is_autocast_enabled("cpu"):
             return None
-        weights = (self.fc1.weight, self.fc1.bias, self.fc2.weight, self.fc2.bias)
-        scale, router = self.gate == "probability", self.router
+        router, weights = self._parts()
+        if is_watched(router):
+            return None
+        scale = self.gate == "probability"
         if not is_eager(x):
-            disabled = sorted(router.disabled)
-            y: Tensor = ops.switch_ffn(x, router.weight, *weights, disabled, self.activation, scale)
+            off = sorted(router.disabled)
+            y: Tensor = ops.switch_ffn(x, router.weight, *weights, off, self.activation, scale)
             return y
-        kernel = ops.usable_kernel(x, self.fc1.weight, self.fc2.weight)
+        kernel = ops.usable_kernel(x, weights[0], weights[2])
         if kernel is None:
             return None
         return ops.switch_ffn_now(
             kernel, x, router.weight, weights, self.activation, scale, router.disabled
         )
+
+    def _parts(self) -> tuple[Router, Weights]:
+        """The router and the experts' tensors."""
+        table = self._modules  # `self.fc1.weight` takes two slow look-ups, eight for all of them
+        first, second = (cast(ExpertLinear, table[name])._parameters for name in ("fc1", "fc2"))
+        router = cast(Router, table["router"])
+        try:
+            weights = first["weight"], first["bias"], second["weight"], second["bias"]
+        except KeyError:  # parametrised or pruned by torch's own tools
+            weights = self.fc1.weight, self.fc1.bias, self.fc2.weight, self.fc2.bias
+        return router, cast(Weights, weights)
 
     def _route_and_dispatch(self, x: Tensor) -> Tensor:
         x_TD = x.reshape(-1, self.dim)

@@ -26,7 +26,7 @@ from moenas.runs import cache_home, write_text
 FOLDER = Path(__file__).parent
 SOURCES = ("simd.h", "gemm.h", "parallel.h", "tokens.h", "switch_ffn.cpp", "self_test.cpp")
 COMPILERS = ("c++", "g++", "clang++")
-FLAGS = ("-std=c++17", "-O3", "-fPIC", "-shared", "-fvisibility=hidden", "-pthread", "-Wno-psabi")
+FLAGS = ("-std=c++17", "-O2", "-fPIC", "-shared", "-fvisibility=hidden", "-pthread", "-Wno-psabi")
 NATIVE = ("-march=native", "-mcpu=native", "")  # the last resort: what every CPU of its kind has
 TIMEOUT = 180
 """Seconds that a compiler, or another process that builds, may take."""
@@ -92,9 +92,14 @@ def library() -> tuple[Path, Compiler]:
     return path, compiler
 
 
-def _run(*command: str, timeout: float = TIMEOUT) -> subprocess.CompletedProcess[str]:
+def _run(*command: str, timeout: float | None = None) -> subprocess.CompletedProcess[str]:
     return subprocess.run(  # noqa: S603 - no shell, the user's own compiler
-        command, capture_output=True, text=True, errors="replace", timeout=timeout, check=False
+        command,
+        capture_output=True,
+        text=True,
+        errors="replace",
+        timeout=timeout or TIMEOUT,
+        check=False,
     )
 
 

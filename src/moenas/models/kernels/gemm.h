@@ -70,7 +70,7 @@ void block(Size depth, Left a, const typename Format::Word* b, Size b_row, float
     for (int i = 0; i < ROWS; ++i) {
       const float s = TRANSPOSED ? a.data[k * a.row + i] : a.data[i * a.row + k];
 #pragma GCC unroll 2
-      for (int j = 0; j < VECTORS; ++j) acc[i][j] += row[j] * s;
+      for (int j = 0; j < VECTORS; ++j) acc[i][j] = multiply_add(row[j], fill(s), acc[i][j]);
     }
   }
   for (int i = 0; i < ROWS; ++i)

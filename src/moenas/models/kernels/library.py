@@ -10,6 +10,7 @@ import ctypes
 import functools
 import os
 from ctypes import byref, c_uint8
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -33,12 +34,14 @@ class Kernel:
     """A loaded library.
 
     Attributes:
+        path: The library.
         description: Compiler and vector width, for people.
     """
 
     def __init__(self, path: os.PathLike[str], compiler: str) -> None:
         lib = open_library(path)
         self._lib = lib
+        self.path = Path(path)
         self.description = f"{compiler}, {lib.moenas_lanes() * 32}-bit vectors"
 
     def pack(self, weight: Tensor) -> Tensor:

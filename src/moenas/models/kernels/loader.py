@@ -38,3 +38,8 @@ def kernel_status() -> str:
         return f"torch path ({SWITCH}=0)"
     found, text = _load()
     return f"compiled ({text})" if found else f"torch path ({text})"
+
+
+def forget() -> None:
+    """Look again on the next use, as a new process does."""
+    _load.cache_clear()

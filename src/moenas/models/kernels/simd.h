@@ -1,8 +1,14 @@
 // Vectors of floats by GCC's and Clang's vector extensions: the same source for AVX-512, AVX2, SSE2
-// and Arm. No intrinsics, no -ffast-math (which would break `exp` below).
+// and Arm. No -ffast-math, which would break `exp` below.
 #pragma once
 
 #include <cstdint>
+
+#if defined(__AVX512F__)
+#include <immintrin.h>
+#elif defined(__aarch64__)
+#include <arm_neon.h>
+#endif
 
 namespace moenas {
 
@@ -25,6 +31,20 @@ inline Vec load(const float* p) { return *reinterpret_cast<const VecInMemory*>(p
 inline IntVec load(const int32_t* p) { return *reinterpret_cast<const IntVecInMemory*>(p); }
 inline void store(float* p, Vec v) { *reinterpret_cast<VecInMemory*>(p) = v; }
 inline Vec fill(float a) { return a - Vec{}; }  // exact, also for -0
+
+// a b + c, rounded once where the CPU can. Said explicitly: left to itself, GCC splits some chains
+// of multiply-adds and not others, and a row's bits would depend on the rows beside it.
+inline Vec multiply_add(Vec a, Vec b, Vec c) {
+#if defined(__AVX512F__)
+  return _mm512_fmadd_ps(a, b, c);
+#elif defined(__FMA__) && defined(__AVX__)
+  return __builtin_ia32_vfmaddps256(a, b, c);  // <immintrin.h> takes seconds to read
+#elif defined(__aarch64__)
+  return vfmaq_f32(c, a, b);
+#else
+  return a * b + c;
+#endif
+}
 
 inline float sum(Vec v) {
   float result = 0;
