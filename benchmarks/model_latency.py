@@ -17,7 +17,6 @@ from pathlib import Path
 
 import timm
 import torch
-from switch_ffn import SETTINGS, Work, distinct_, inference, quartiles, training, with_kernel
 from torch import nn
 
 from moenas.models.builder import build_model
@@ -27,6 +26,7 @@ from moenas.models.precision import bfloat16_experts
 from moenas.models.switch_ffn import SwitchFFN
 from moenas.runtime import keep_freed_memory
 from moenas.timing import interleaved
+from switch_ffn import SETTINGS, Work, distinct_, inference, quartiles, training, with_kernel
 
 BASE = "mobilevitv2_050"
 GOALS = {"batch 1, 256 px, inference": 1.05, "batch 32, 128 px, inference": 0.9}

@@ -38,9 +38,12 @@ SETTINGS = {"batch 32, 128 px": (32, 128), "batch 1, 256 px": (1, 256)}
 REDUCTION = {64: 8, 96: 16, 128: 32}
 """Width of a token -> pixels of the image per position of the map."""
 GOALS = {
-    "batch 32, 128 px": {"timm": dict.fromkeys(REDUCTION, 0.8), "dense": dict.fromkeys(REDUCTION, 1.3)},
+    "batch 32, 128 px": {
+        "timm": dict.fromkeys(REDUCTION, 0.8),
+        "dense": dict.fromkeys(REDUCTION, 1.3),
+    },
     "batch 1, 256 px": {"timm": {64: 1.05, 96: 1.05, 128: 1.6}},
-}  # fmt: skip
+}
 
 Work = Callable[[], object]
 
@@ -88,7 +91,7 @@ def distinct_(switch: SwitchFFN) -> SwitchFFN:
 class Grouped(SwitchFFN):
     """torch's grouped_mm."""
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
+    def forward(self, x: torch.Tensor) -> torch.Tensor:  # noqa: D102
         x_TD = x.reshape(-1, self.dim)
         routing = self.router(x_TD)
         weights = (self.fc1.weight, self.fc1.bias, self.fc2.weight, self.fc2.bias)
@@ -102,7 +105,7 @@ class Grouped(SwitchFFN):
 class Masked(SwitchFFN):
     """Every expert on every token."""
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
+    def forward(self, x: torch.Tensor) -> torch.Tensor:  # noqa: D102
         p, chosen = self.router(x.reshape(-1, self.dim)).probabilities.max(-1)
         y = torch.zeros_like(x)
         for e in range(self.num_experts):
@@ -120,7 +123,7 @@ def transformers_layer(dim: int) -> nn.Module | None:
     from transformers.models.switch_transformers import modeling_switch_transformers as theirs
 
     class First(theirs.SwitchTransformersSparseMLP):
-        def forward(self, x: torch.Tensor) -> torch.Tensor:
+        def forward(self, x: torch.Tensor) -> torch.Tensor:  # noqa: D102
             y = super().forward(x.flatten(1, 2))
             return (y[0] if isinstance(y, tuple) else y).view(x.shape)
 

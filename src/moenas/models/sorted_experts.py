@@ -154,7 +154,7 @@ class SortedExperts(torch.autograd.Function):
     """All experts as one node of the graph; products write straight into slices."""
 
     @staticmethod
-    def forward(  # noqa: D102
+    def forward(
         ctx: FunctionCtx,
         x_TD: Tensor,
         expert_T: Tensor,
@@ -163,6 +163,7 @@ class SortedExperts(torch.autograd.Function):
         activation: Activation,
         *weights: Tensor,
     ) -> Tensor:
+        """Compute the output ``[T, D]``; see `moenas.models.dispatch.dispatch`."""
         w1, b1, w2, b2 = weights
         gate = None if unit_gate else gate_T
         y_TD, kept = forward(x_TD, expert_T, gate, (w1, b1, w2, b2), activation)
@@ -174,9 +175,8 @@ class SortedExperts(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(  # noqa: D102
-        ctx: Any, grad_TD: Tensor
-    ) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, grad_TD: Tensor) -> tuple[Tensor | None, ...]:
+        """Return the gradients in the tokens, the gate and the weights."""
         x, before, after, order, gate_T, w1, w2, b2 = ctx.saved_tensors
         kept = Kept(x, before, after, order, ctx.counts)
         gate = None if ctx.unit_gate else gate_T
