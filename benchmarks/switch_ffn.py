@@ -123,7 +123,7 @@ def transformers_layer(dim: int) -> nn.Module | None:
     from transformers.models.switch_transformers import modeling_switch_transformers as theirs
 
     class First(theirs.SwitchTransformersSparseMLP):
-        def forward(self, x: torch.Tensor) -> torch.Tensor:  # noqa: D102
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
             y = super().forward(x.flatten(1, 2))
             return (y[0] if isinstance(y, tuple) else y).view(x.shape)
 
