@@ -274,6 +274,7 @@ def doctor_command(json: Json = False) -> None:
         ("device", f"{machine.device}, {machine.cores} cores"),
         ("memory free", f"{found.memory_bytes / 1e9:.1f} GB"),
         ("disk free", f"{found.disk_bytes / 1e9:.1f} GB"),
+        ("Switch FFN kernel", found.switch_ffn),
         *found.versions.items(),
         *((f"extra '{n}'", "installed" if ok else "missing") for n, ok in found.extras.items()),
     ]

@@ -31,7 +31,12 @@ def fold_batch_norms(model: nn.Module) -> nn.Module:
     Args:
         model: A model of ours; it is not changed. Its running statistics become constants.
     """
-    folded = copy.deepcopy(model).eval()
+    with torch.inference_mode(False):  # tensors made in that mode count no versions (see kernels)
+        return _fold_all(copy.deepcopy(model).eval())
+
+
+@torch.no_grad()
+def _fold_all(folded: nn.Module) -> nn.Module:
     for module in list(folded.modules()):
         for conv_name, norm_name in PAIRS:
             conv, norm = getattr(module, conv_name, None), getattr(module, norm_name, None)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import functools
 import math
 from collections.abc import Iterator
 from typing import Any
@@ -32,13 +31,16 @@ class Routing:
     logits: Tensor
     expert: Tensor
     counts: Tensor
+    _probabilities: Tensor | None = dataclasses.field(default=None, init=False, repr=False)
 
-    @functools.cached_property
+    @property
     def probabilities(self) -> Tensor:
-        """Softmax of the logits ``[T, E]``."""
-        return self.logits.softmax(dim=-1)
+        """Softmax of the logits ``[T, E]``, computed once."""
+        if self._probabilities is None:  # functools' cached_property cannot be compiled by torch
+            self._probabilities = self.logits.softmax(dim=-1)
+        return self._probabilities
 
-    @functools.cached_property
+    @property
     def probability(self) -> Tensor:
         """Probability of the chosen expert ``[T]``."""
         return self.probabilities.gather(1, self.expert.long().unsqueeze(1)).squeeze(1)
@@ -86,6 +88,11 @@ class Router(nn.Module):
         kept = torch.tensor(keep, device=x_TD.device)
         logits = x_TD.new_full((x_TD.shape[0], self.num_experts), -math.inf)
         return logits.index_copy(1, kept, F.linear(x_TD, weight_ED.index_select(0, kept)))
+
+
+def is_watched(router: nn.Module) -> bool:
+    """Whether somebody looks at what the router returns, or has replaced it: it must be called."""
+    return type(router) is not Router or bool(router._forward_hooks or router._forward_pre_hooks)
 
 
 def balance_loss(routing: Routing) -> Tensor:

@@ -7,7 +7,7 @@ Three parts: `routing` decides, `dispatch` carries, the experts are stacked FFN 
 from __future__ import annotations
 
 import functools
-from typing import Literal
+from typing import Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -15,9 +15,11 @@ from torch.nn.utils import skip_init
 
 from moenas.errors import ModelError
 from moenas.models.activation import Activation, check_activation
-from moenas.models.dispatch import dispatch
+from moenas.models.dispatch import dispatch, is_eager, needs_derivative
 from moenas.models.ffn import FFN
-from moenas.models.routing import Router, Routing
+from moenas.models.kernels import ops
+from moenas.models.kernels.layer import Weights
+from moenas.models.routing import Router, Routing, is_watched
 
 Gate = Literal["exact", "probability"]
 GATES: tuple[Gate, ...] = ("exact", "probability")
@@ -80,6 +82,8 @@ class SwitchFFN(nn.Module):
         if gate not in GATES:
             raise ModelError(f"Unknown gate '{gate}': use 'exact' or 'probability'.")
         check_activation(activation)
+        self.dim = dim
+        self.hidden = hidden
         self.gate: Gate = gate
         self.activation: Activation = activation
         self.convolutions = convolutions
@@ -133,19 +137,9 @@ class SwitchFFN(nn.Module):
         """Number of experts."""
         return self.router.num_experts
 
-    @property
-    def dim(self) -> int:
-        """Width of a token."""
-        return self.router.weight.shape[1]
-
-    @property
-    def hidden(self) -> int:
-        """Width of an expert's hidden layer."""
-        return self.fc1.weight.shape[1]
-
     def expert(self, index: int) -> FFN:
-        """Return a copy of one expert as a plain FFN."""
-        weight = self.fc1.weight
+        """Return a copy of one expert as a plain FFN, of the router's type (see `precision`)."""
+        weight = self.router.weight
         make = functools.partial(skip_init, nn.Linear)  # spares the generator
         if self.convolutions:
             make = functools.partial(skip_init, nn.Conv2d, kernel_size=1)
@@ -183,10 +177,8 @@ class SwitchFFN(nn.Module):
             channels_first=self.channels_first,
             generator=spare,
         )
-        result.to(self.router.weight.device, self.router.weight.dtype)
-        with torch.no_grad():
-            for new, old in zip(result.parameters(), self.parameters(), strict=True):
-                new.copy_(old[keep])
+        for new, old in zip(result.parameters(), self.parameters(), strict=True):
+            new.data = old.detach()[keep]  # of the old one's type and device
         renumbered = (keep.index(e) for e in self.router.disabled if e != index)
         result.router.disabled = frozenset(renumbered)
         return result.train(self.training)
@@ -204,6 +196,47 @@ class SwitchFFN(nn.Module):
                 f"This Switch FFN takes tokens of width {self.dim}; the input's "
                 f"{'channel' if self.channels_first else 'last'} axis has {x.shape[-1]}."
             )
+        y = self._infer(x)
+        if y is None:
+            y = self._route_and_dispatch(x)
+        return y.movedim(-1, 1) if self.channels_first else y
+
+    def _infer(self, x: Tensor) -> Tensor | None:
+        """Route and compute in one pass where that is possible; None where it is not.
+
+        Possible without derivatives, on the CPU, in x's own type, while nobody watches the router.
+        """
+        if torch.is_grad_enabled() and needs_derivative(x, *self.parameters()):
+            return None
+        if x.device.type != "cpu" or torch.is_autocast_enabled("cpu"):
+            return None
+        router, weights = self._parts()
+        if is_watched(router):
+            return None
+        scale = self.gate == "probability"
+        if not is_eager(x):
+            off = sorted(router.disabled)
+            y: Tensor = ops.switch_ffn(x, router.weight, *weights, off, self.activation, scale)
+            return y
+        kernel = ops.usable_kernel(x, weights[0], weights[2])
+        if kernel is None:
+            return None
+        return ops.switch_ffn_now(
+            kernel, x, router.weight, weights, self.activation, scale, router.disabled
+        )
+
+    def _parts(self) -> tuple[Router, Weights]:
+        """The router and the experts' tensors."""
+        table = self._modules  # `self.fc1.weight` takes two slow look-ups, eight for all of them
+        first, second = (cast(ExpertLinear, table[name])._parameters for name in ("fc1", "fc2"))
+        router = cast(Router, table["router"])
+        try:
+            weights = first["weight"], first["bias"], second["weight"], second["bias"]
+        except KeyError:  # parametrised or pruned by torch's own tools
+            weights = self.fc1.weight, self.fc1.bias, self.fc2.weight, self.fc2.bias
+        return router, cast(Weights, weights)
+
+    def _route_and_dispatch(self, x: Tensor) -> Tensor:
         x_TD = x.reshape(-1, self.dim)
         routing: Routing = self.router(x_TD)
         y_TD = dispatch(
@@ -218,8 +251,7 @@ class SwitchFFN(nn.Module):
             unit_gate=self.gate == "exact",
             activation=self.activation,
         )
-        y = y_TD.view(x.shape)
-        return y.movedim(-1, 1) if self.channels_first else y
+        return y_TD.view(x.shape)
 
     def _gate(self, routing: Routing) -> Tensor | None:
         if self.gate == "probability":

@@ -9,6 +9,7 @@ import shutil
 
 import psutil
 
+from moenas.models.kernels.loader import kernel_status
 from moenas.runs import cache_home
 from moenas.runtime import Machine, pick_device
 
@@ -29,6 +30,7 @@ class Diagnosis:
         memory_bytes: Memory that is free.
         disk_bytes: Disk that is free where data sets are cached.
         versions: Of moenas and the libraries that results depend on.
+        switch_ffn: Which path Switch FFNs take on the CPU: the compiled kernel, or torch and why.
         extras: Optional features: installed or not.
         problems: What to mend, each with how.
     """
@@ -37,6 +39,7 @@ class Diagnosis:
     memory_bytes: int
     disk_bytes: int
     versions: dict[str, str]
+    switch_ffn: str
     extras: dict[str, bool]
     problems: tuple[str, ...]
 
@@ -64,6 +67,7 @@ def doctor() -> Diagnosis:
         memory_bytes=memory,
         disk_bytes=free,
         versions=library_versions(),
+        switch_ffn=kernel_status(),
         extras=extras,
         problems=tuple(problems),
     )

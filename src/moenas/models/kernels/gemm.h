@@ -1,0 +1,145 @@
+// Small matrix products: c = a b + bias, or c += a b, with b in panels of a few vectors' width.
+//
+// A block of `ROWS` x `VECTORS` vectors of c stays in registers while its row blocks of a are
+// broadcast against one panel of b (the "outer product" kernel of GotoBLAS; Goto and van de Geijn,
+// 2008). Each number of c is one chain of fused multiply-adds over the depth, whatever the block:
+// a token's result does not depend on the tokens beside it, nor on the number of threads.
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <utility>
+
+#include "simd.h"
+
+namespace moenas {
+
+using Size = std::ptrdiff_t;
+
+constexpr int kPanel = 2 * kLanes;                   // columns of a panel
+constexpr int kRows = kRegisters == 32 ? 12 : 6;     // rows of a full block: 24 or 12 registers
+
+inline Size round_up(Size n, Size multiple) { return (n + multiple - 1) / multiple * multiple; }
+
+// How numbers of a panel are stored. A row of a panel is `kWords<VECTORS>` words.
+struct Float32 {
+  using Word = float;
+  template <int VECTORS>
+  static void read(const Word* b, Vec (&row)[VECTORS]) {
+    for (int j = 0; j < VECTORS; ++j) row[j] = load(b + j * kLanes);
+  }
+  static constexpr int kWordsPerRow = kPanel;
+};
+
+// bfloat16 is the upper half of a float. Word j holds column j (low half) and column j + kLanes
+// (high half), so that one load, one shift and one mask widen a whole row.
+struct BFloat16 {
+  using Word = int32_t;
+  static void read(const Word* b, Vec (&row)[2]) {
+    const IntVec both = load(b);
+    row[0] = reinterpret_cast<Vec>(both << 16);
+    row[1] = reinterpret_cast<Vec>(both & IntVec(IntVec{} - 65536));
+  }
+  static constexpr int kWordsPerRow = kLanes;
+};
+
+// An operand in memory: element (i, k) of a is data[i * row + k], or data[k * row + i] TRANSPOSED.
+struct Left {
+  const float* data;
+  Size row;
+};
+
+// Row k of panel j is at data[j * panel + k * row].
+template <class Format>
+struct Panels {
+  const typename Format::Word* data;
+  Size row, panel;
+};
+
+template <class Format, bool TRANSPOSED, int ROWS, int VECTORS>
+void block(Size depth, Left a, const typename Format::Word* b, Size b_row, float* c, Size c_row,
+           const float* bias) {
+  Vec acc[ROWS][VECTORS];
+  for (int i = 0; i < ROWS; ++i)
+    for (int j = 0; j < VECTORS; ++j)
+      acc[i][j] = load((bias ? bias : c + i * c_row) + j * kLanes);
+  for (Size k = 0; k < depth; ++k) {
+    Vec row[VECTORS];
+    Format::read(b + k * b_row, row);
+#pragma GCC unroll 24
+    for (int i = 0; i < ROWS; ++i) {
+      const float s = TRANSPOSED ? a.data[k * a.row + i] : a.data[i * a.row + k];
+#pragma GCC unroll 2
+      for (int j = 0; j < VECTORS; ++j) acc[i][j] = multiply_add(row[j], fill(s), acc[i][j]);
+    }
+  }
+  for (int i = 0; i < ROWS; ++i)
+    for (int j = 0; j < VECTORS; ++j) store(c + i * c_row + j * kLanes, acc[i][j]);
+}
+
+template <class Format, bool TRANSPOSED, int VECTORS, int... ROWS>
+constexpr auto blocks(std::integer_sequence<int, ROWS...>) {
+  return std::array{&block<Format, TRANSPOSED, ROWS + 1, VECTORS>...};
+}
+
+// c [rows, columns] = a b + bias, or c += a b where bias is null. Columns are a multiple of the
+// panel's. Rows are cut into blocks of nearly equal height: a block of one row waits for latency.
+template <class Format, bool TRANSPOSED = false, int VECTORS = 2>
+void multiply(Size rows, Size columns, Size depth, Left a, Panels<Format> b, float* c, Size c_row,
+              const float* bias) {
+  constexpr int kMost = VECTORS == 2 ? kRows : 2 * kRows;
+  static constexpr auto kBlocks =
+      blocks<Format, TRANSPOSED, VECTORS>(std::make_integer_sequence<int, kMost>());
+  const Size count = (rows + kMost - 1) / kMost;
+  for (Size j = 0; j * VECTORS * kLanes < columns; ++j) {
+    const Size column = j * VECTORS * kLanes;
+    for (Size i = 0; i < count; ++i) {
+      const Size first = rows * i / count, height = rows * (i + 1) / count - first;
+      const Left from{a.data + first * (TRANSPOSED ? 1 : a.row), a.row};
+      kBlocks[height - 1](depth, from, b.data + j * b.panel, b.row, c + first * c_row + column,
+                          c_row, bias ? bias + column : nullptr);
+    }
+  }
+}
+
+// The panels of a whole packed matrix of `depth` rows.
+template <class Format>
+Panels<Format> packed(const void* data, Size depth) {
+  return {static_cast<const typename Format::Word*>(data), Format::kWordsPerRow,
+          depth * Format::kWordsPerRow};
+}
+
+// Where a packed matrix of `depth` rows keeps (row, column), counted in its own elements.
+template <class Format>
+Size packed_index(Size depth, Size row, Size column) {
+  const Size lane = column % kPanel, start = (column / kPanel * depth + row) * kPanel;
+  if (Format::kWordsPerRow == kPanel) return start + lane;
+  return start + lane % kLanes * 2 + lane / kLanes;  // little endian: the low half comes first
+}
+
+// Pack a weight [columns, depth] (torch's [out, in]); columns beyond it become zeros.
+template <class Format, class Element>
+void pack_transposed(const Element* weight, Size columns, Size depth, Element* out) {
+  for (Size column = 0; column < round_up(columns, kPanel); ++column) {
+    Element* to = out + packed_index<Format>(depth, 0, column);
+    const Element* from = weight + column * depth;
+    for (Size k = 0; k < depth; ++k) to[k * kPanel] = column < columns ? from[k] : Element(0);
+  }
+}
+
+// Pack a matrix [depth, columns] as it lies.
+inline void pack_rows(const float* matrix, Size columns, Size depth, float* out) {
+  for (Size first = 0; first < columns; first += kPanel)
+    for (Size k = 0; k < depth; ++k, out += kPanel) {
+      const float* from = matrix + k * columns + first;
+      if (first + kPanel <= columns) {
+        store(out, load(from));
+        store(out + kLanes, load(from + kLanes));
+      } else {
+        for (Size lane = 0; lane < kPanel; ++lane)
+          out[lane] = first + lane < columns ? from[lane] : 0.f;
+      }
+    }
+}
+
+}  // namespace moenas

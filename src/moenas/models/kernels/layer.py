@@ -1,0 +1,87 @@
+"""The experts of a layer as the kernel reads them, kept as long as their weights stay as they are.
+
+Packing costs as much as a few tokens' work for each expert, so inference does it once. A packed
+layer belongs to the tensor object of its first weight and is valid for the memory and the version
+of all four: replacing, loading, moving or changing weights in place makes a new one. The kernel
+itself compares a few numbers of every expert with their packed copies on each call, which finds
+writes that torch does not count (through ``.data`` or NumPy); who changes single numbers that way
+must call `forget`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, MutableMapping
+
+from torch import Tensor
+from torch.utils.weak import WeakIdKeyDictionary
+
+from moenas.models.activation import Activation
+from moenas.models.kernels.abi import Experts
+
+Weights = tuple[Tensor, Tensor, Tensor, Tensor]
+"""First layers ``[E, H, D]`` and biases ``[E, H]``, second layers ``[E, D, H]`` and ``[E, D]``."""
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Layer:
+    """Packed experts.
+
+    Attributes:
+        experts: Number of experts E.
+        dim: Width of a token D.
+        hidden: Width of the hidden layer H.
+        structure: What C is given.
+        memory: The tensors that it points to. The given weights are among them, so that their
+            addresses are not given to others.
+        activation: The hidden layer's.
+        key: Versions and addresses of the given weights; None if torch does not count versions.
+    """
+
+    experts: int
+    dim: int
+    hidden: int
+    structure: Experts
+    memory: tuple[Tensor, ...]
+    activation: Activation
+    key: tuple[object, ...] | None
+
+
+Pack = Callable[[Weights, Activation], Layer]
+
+_layers: MutableMapping[Tensor, Layer] = WeakIdKeyDictionary()
+
+
+def key_of(weights: Weights) -> tuple[object, ...] | None:
+    """Return what changes when weights do; None for those made in inference mode."""
+    w1, b1, w2, b2 = weights
+    try:
+        versions = (w1._version, b1._version, w2._version, b2._version)
+    except RuntimeError:
+        return None
+    return *versions, w1.data_ptr(), b1.data_ptr(), w2.data_ptr(), b2.data_ptr(), w1.dtype
+
+
+def cached_layer(pack: Pack, weights: Weights, activation: Activation) -> Layer:
+    """Return ``pack(weights, activation)``, from the cache where it is still valid."""
+    key = key_of(weights)
+    if key is None:
+        return pack(weights, activation)
+    layer = _layers.get(weights[0])
+    if layer is None or layer.key != key or layer.activation != activation:
+        layer = pack(weights, activation)
+        _layers[weights[0]] = layer
+    return layer
+
+
+def forget(weight: Tensor | None = None) -> None:
+    """Drop the packed layer with this first weight, or all."""
+    if weight is None:
+        _layers.clear()
+    else:
+        _layers.pop(weight, None)
+
+
+def is_kept(weight: Tensor) -> bool:
+    """Whether a packed layer with this first weight is kept (it may be out of date)."""
+    return weight in _layers

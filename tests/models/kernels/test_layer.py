@@ -1,0 +1,154 @@
+"""A packed layer never outlives its weights."""
+
+import copy
+import pickle
+
+import pytest
+import torch
+
+from moenas.models.folding import fold_batch_norms
+from moenas.models.kernels.layer import forget, is_kept
+from moenas.models.precision import bfloat16_experts
+from moenas.models.routing import disabled_experts, record_routing
+from moenas.models.switch_ffn import SwitchFFN
+
+pytestmark = pytest.mark.usefixtures("kernel")
+
+
+def infer(ffn, x):
+    with torch.inference_mode():
+        return ffn(x)
+
+
+def truth(ffn, x):
+    """The torch path: float64 has no kernel."""
+    wide = copy.deepcopy(ffn).double()
+    with torch.no_grad():
+        return wide(x.double()).float()
+
+
+@pytest.fixture
+def ffn():
+    torch.manual_seed(0)
+    ffn = SwitchFFN(16, 24, 4).eval()
+    infer(ffn, torch.randn(3, 16))
+    assert is_kept(ffn.fc1.weight)
+    return ffn
+
+
+def optimizer_step(ffn):
+    ffn(torch.randn(20, 16)).square().sum().backward()
+    torch.optim.AdamW(ffn.parameters(), lr=0.1).step()
+
+
+def write_numpy(ffn):
+    ffn.fc2.weight.detach().numpy()[1] += 1
+
+
+CHANGES = {
+    "an optimizer's step": optimizer_step,
+    "in place": lambda f: torch.no_grad()(f.fc1.weight.mul_)(2),
+    "one number in place": lambda f: torch.no_grad()(f.fc1.weight[2, 3, 4].fill_)(9.0),
+    "biases": lambda f: torch.no_grad()(f.fc1.bias.add_)(1),
+    "second layer": lambda f: torch.no_grad()(f.fc2.weight[0].zero_)(),
+    "through .data": lambda f: f.fc1.weight.data.mul_(2),
+    "one expert through .data": lambda f: f.fc2.weight.data[3].mul_(2),
+    "through NumPy": write_numpy,
+    "new .data": lambda f: setattr(f.fc1.weight, "data", torch.randn(4, 24, 16)),
+    "load_state_dict": lambda f: f.load_state_dict(SwitchFFN(16, 24, 4).state_dict()),
+    "a new parameter": lambda f: setattr(f.fc1, "weight", torch.nn.Parameter(-f.fc1.weight)),
+    "there and back in another type": lambda f: f.to(torch.bfloat16).to(torch.float32),
+    "the router": lambda f: torch.no_grad()(f.router.weight.neg_)(),
+    "the router through .data": lambda f: f.router.weight.data.neg_(),
+    "another activation": lambda f: setattr(f, "activation", "gelu"),
+    "another gate": lambda f: setattr(f, "gate", "probability"),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_change_is_seen_at_once(ffn, change):
+    x = torch.randn(200, 16)
+    before = infer(ffn, x)
+    CHANGES[change](ffn)
+    after = infer(ffn, x)
+    torch.testing.assert_close(after, truth(ffn, x), atol=1e-4, rtol=1e-4)
+    assert not torch.equal(after, before)
+
+
+def test_copies_and_pickles_do_not_carry_it(ffn):
+    size = len(pickle.dumps(SwitchFFN(16, 24, 4)))
+    assert abs(len(pickle.dumps(ffn)) - size) < 200
+    for other in (copy.deepcopy(ffn), pickle.loads(pickle.dumps(ffn))):
+        assert not is_kept(other.fc1.weight)
+        x = torch.randn(9, 16)
+        assert torch.equal(infer(other, x), infer(ffn, x))
+
+
+def test_it_goes_with_its_weight_and_can_be_dropped(ffn):
+    from moenas.models.kernels import layer
+
+    kept = len(layer._layers)
+    forget(ffn.fc1.weight)
+    assert not is_kept(ffn.fc1.weight)
+    infer(ffn, torch.randn(3, 16))
+    assert len(layer._layers) == kept
+    del ffn.fc1
+    assert len(layer._layers) == kept - 1
+
+
+def test_weights_made_in_inference_mode_are_packed_anew_each_time():
+    with torch.inference_mode():
+        ffn, x = SwitchFFN(16, 24, 4).eval(), torch.randn(30, 16)
+        ffn(x)
+        ffn.fc1.weight[1, 2, 3] += 5
+        torch.testing.assert_close(ffn(x), truth(ffn, x), atol=1e-5, rtol=1e-5)
+
+
+def test_a_folded_copy_made_in_inference_mode_has_ordinary_weights(dense):
+    with torch.inference_mode():
+        folded = fold_batch_norms(dense)
+    assert not any(parameter.is_inference() for parameter in folded.parameters())
+
+
+@pytest.mark.parametrize("gate", ["exact", "probability"])
+def test_disabling_equals_removing_bit_for_bit(gate):
+    ffn, x = SwitchFFN(16, 24, 5, gate).eval(), torch.randn(300, 16)
+    smaller = ffn.without_expert(2)
+    with disabled_experts(ffn, {"": {2}}):
+        masked = infer(ffn, x)
+    assert torch.equal(infer(smaller, x), masked)
+    assert not torch.equal(infer(ffn, x), masked)
+
+
+def test_recorded_routing_is_the_routing_that_was_used():
+    ffn, x = SwitchFFN(16, 24, 4).eval(), torch.randn(500, 16)
+    with record_routing(ffn) as records, torch.inference_mode():
+        y = ffn(x)
+    expert = records[""].expert
+    for e in range(4):
+        alone = ffn.expert(e)(x[expert == e])
+        torch.testing.assert_close(y[expert == e], alone, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(infer(ffn, x), y, atol=1e-5, rtol=1e-5)
+
+
+def test_bfloat16_experts_halve_the_weights_and_change_little():
+    ffn, x = SwitchFFN(64, 128, 4, "probability"), torch.randn(300, 64)
+    half = bfloat16_experts(ffn)
+    assert half.fc1.weight.dtype == torch.bfloat16
+    assert half.router.weight.dtype == half.fc1.bias.dtype == torch.float32
+    assert ffn.fc1.weight.dtype == torch.float32
+    assert not half.training
+    got = infer(half, x)
+    assert got.dtype == torch.float32
+    torch.testing.assert_close(got, truth(half, x), atol=1e-5, rtol=1e-4)
+    assert 0 < (got - infer(ffn, x)).norm() / got.norm() < 0.01
+    smaller = half.without_expert(1)
+    assert smaller.fc1.weight.dtype == torch.bfloat16
+    assert smaller.without_expert(0).without_expert(0)(x).dtype == torch.float32
+
+
+def test_bfloat16_experts_on_the_torch_path_agree(monkeypatch):
+    half, x = bfloat16_experts(SwitchFFN(64, 128, 4)), torch.randn(100, 64)
+    fast = infer(half, x)
+    monkeypatch.setenv("MOENAS_KERNEL", "0")
+    torch.testing.assert_close(infer(half, x), fast, atol=1e-5, rtol=1e-4)
