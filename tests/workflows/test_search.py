@@ -336,6 +336,8 @@ def arguments(config: SearchConfig, run: Path) -> list[str]:
 
 def stop_when(command: list[str], seen: Callable[[], object], how: signal.Signals) -> Any:
     """Run a command as a foreground job; end it and its workers once something is seen."""
+    # A test run in the background may ignore interrupts, and what it starts would ignore them too.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     with subprocess.Popen(
         command, stderr=subprocess.PIPE, text=True, start_new_session=True
     ) as process:
