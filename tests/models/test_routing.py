@@ -44,6 +44,17 @@ def test_losses_equal_the_papers_formulas(tokens, experts, seed):
     assert z_loss(routing(logits)).item() == pytest.approx(z.item(), rel=1e-5, abs=1e-6)
 
 
+@pytest.mark.parametrize("scale", [0.01, 1.0, 1e4])
+def test_z_loss_and_its_gradient_are_those_of_log_sum_exp(scale):
+    logits = (torch.randn(40, 5, dtype=torch.float64) * scale).requires_grad_()
+    expected = logits.logsumexp(-1).square().mean()
+    (wanted,) = torch.autograd.grad(expected, logits)
+    loss = z_loss(routing(logits))
+    (got,) = torch.autograd.grad(loss, logits)
+    torch.testing.assert_close(loss, expected)
+    torch.testing.assert_close(got, wanted)
+
+
 def test_balance_loss_pushes_load_away_from_the_busy_expert():
     logits = torch.zeros(10, 2)
     logits[:8, 0] = 1.0
