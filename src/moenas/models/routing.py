@@ -113,7 +113,7 @@ def z_loss(routing: Routing) -> Tensor:
     """
     if routing.logits.shape[0] == 0:
         return routing.logits.sum()
-    # log p = logit - log-sum-exp: the chosen expert, with p >= 1/E, tells the sum without a new one.
+    # log p = logit - log-sum-exp: the chosen expert (p >= 1/E) tells the sum without a new one.
     chosen = routing.logits.gather(1, routing.expert.long().unsqueeze(1)).squeeze(1)
     return (chosen - routing.probability.log()).square().mean()
 
