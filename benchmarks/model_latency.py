@@ -12,8 +12,6 @@ from __future__ import annotations
 import argparse
 import copy
 import json
-import time
-from pathlib import Path
 
 import timm
 import torch
@@ -21,12 +19,10 @@ from torch import nn
 
 from moenas.models.builder import build_model
 from moenas.models.convert import ffn_layers
-from moenas.models.kernels.loader import kernel_status
 from moenas.models.precision import bfloat16_experts
 from moenas.models.switch_ffn import SwitchFFN
-from moenas.runtime import keep_freed_memory
 from moenas.timing import interleaved
-from switch_ffn import SETTINGS, Work, distinct_, inference, quartiles, training, with_kernel
+from switch_ffn import SETTINGS, Work, distinct_, inference, quartiles, start, training, with_kernel
 
 BASE = "mobilevitv2_050"
 GOALS = {"batch 1, 256 px, inference": 1.05, "batch 32, 128 px, inference": 0.9}
@@ -67,15 +63,7 @@ def training_work(x: torch.Tensor) -> dict[str, Work]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="few repetitions")
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--json", type=Path, help="write the results there")
-    arguments = parser.parse_args()
-    torch.manual_seed(0)
-    torch.set_num_threads(arguments.threads)
-    keep_freed_memory()
-    print("Switch FFN:", kernel_status())
-    clock = time.process_time if arguments.threads == 1 else time.perf_counter
+    arguments, clock = start(parser)
     results = []
     for kind, make in (("inference", inference_work), ("training", training_work)):
         for setting, (batch, pixels) in SETTINGS.items():

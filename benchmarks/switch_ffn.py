@@ -215,18 +215,24 @@ def plot(file: Path, rounds: int, clock: Callable[[], float]) -> None:
     figure.savefig(file, metadata={"Date": None})
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+def start(parser: argparse.ArgumentParser) -> tuple[argparse.Namespace, Callable[[], float]]:
+    """Read the command line, prepare torch, and return the clock for so many threads."""
     parser.add_argument("--quick", action="store_true", help="few repetitions")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--json", type=Path, help="write the results there")
-    parser.add_argument("--plot", type=Path, help="only draw cost by experts and tokens, as SVG")
     arguments = parser.parse_args()
     torch.manual_seed(0)
     torch.set_num_threads(arguments.threads)
     keep_freed_memory()
     print("Switch FFN:", kernel_status())
     clock = time.process_time if arguments.threads == 1 else time.perf_counter
+    return arguments, clock
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--plot", type=Path, help="only draw cost by experts and tokens, as SVG")
+    arguments, clock = start(parser)
     rounds = 7 if arguments.quick else 25
     if arguments.plot:
         plot(arguments.plot, rounds, clock)

@@ -18,8 +18,8 @@ from moenas.models.activation import Activation, check_activation
 from moenas.models.dispatch import dispatch, is_eager, needs_derivative
 from moenas.models.ffn import FFN
 from moenas.models.kernels import ops
-from moenas.models.kernels.layer import Weights
 from moenas.models.routing import Router, Routing, is_watched
+from moenas.models.sorted_experts import Weights
 
 Gate = Literal["exact", "probability"]
 GATES: tuple[Gate, ...] = ("exact", "probability")

@@ -39,8 +39,8 @@ SETTINGS = SearchConfig(
     augmentation="none",
     small_share=1.0,
 )
-"""The demo's search. Parents learn on small images, what descends from them on whole ones. No image
-is seen twice: over the same number of steps, three passes over fewer images teach far less."""
+"""The demo's search. Parents learn on small images, what descends from them on whole ones. No
+parent sees an image twice: over as many steps, three passes over fewer images taught less."""
 
 
 def demo(run: Path | str = Path("runs/demo"), resources: Resources | None = None) -> SearchResult:

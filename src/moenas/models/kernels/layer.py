@@ -18,9 +18,7 @@ from torch.utils.weak import WeakIdKeyDictionary
 
 from moenas.models.activation import Activation
 from moenas.models.kernels.abi import Experts
-
-Weights = tuple[Tensor, Tensor, Tensor, Tensor]
-"""First layers ``[E, H, D]`` and biases ``[E, H]``, second layers ``[E, D, H]`` and ``[E, D]``."""
+from moenas.models.sorted_experts import Weights
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

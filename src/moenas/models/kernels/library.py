@@ -18,7 +18,8 @@ from torch import Tensor
 from moenas.errors import ModelError
 from moenas.models.activation import ACTIVATIONS, Activation
 from moenas.models.kernels.abi import NO_ROUTES, Experts, Gradients, Routes, layout, open_library
-from moenas.models.kernels.layer import Layer, Weights, key_of
+from moenas.models.kernels.layer import Layer, key_of
+from moenas.models.sorted_experts import Weights
 
 MAX_EXPERTS = 255
 MAX_TOKENS = 2**31 - 1

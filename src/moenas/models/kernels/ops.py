@@ -8,6 +8,7 @@ token, H width of the hidden layer.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any, cast
 
 import torch
@@ -17,7 +18,7 @@ from torch.utils.flop_counter import register_flop_formula
 
 from moenas.models import sorted_experts
 from moenas.models.activation import Activation
-from moenas.models.kernels.layer import Weights, cached_layer, forget
+from moenas.models.kernels.layer import Layer, cached_layer, forget
 from moenas.models.kernels.library import (
     DTYPES,
     MAX_EXPERTS,
@@ -26,6 +27,7 @@ from moenas.models.kernels.library import (
     OutOfDateError,
 )
 from moenas.models.kernels.loader import kernel
+from moenas.models.sorted_experts import Weights
 
 _Six = tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]
 
@@ -54,14 +56,12 @@ def switch_ffn_now(
     disabled: frozenset[int],
 ) -> Tensor:
     """Compute `switch_ffn` with the kernel, without an operator's overhead; see there."""
-    layer = cached_layer(found.layer, weights, activation)
     router_ED = router_ED.detach().float()
-    try:
+
+    def compute(layer: Layer) -> Tensor:
         return found.switch_ffn(x, router_ED, layer, scale=scale, disabled=disabled)
-    except OutOfDateError:
-        forget(weights[0])
-        layer = cached_layer(found.layer, weights, activation)
-        return found.switch_ffn(x, router_ED, layer, scale=scale, disabled=disabled)
+
+    return _with_packed(found, weights, activation, compute)
 
 
 def experts_now(
@@ -73,13 +73,22 @@ def experts_now(
     activation: Activation,
 ) -> Tensor:
     """Compute `experts` with the kernel, without an operator's overhead or a derivative."""
-    layer = cached_layer(found.layer, weights, activation)
-    try:
+
+    def compute(layer: Layer) -> Tensor:
         return found.experts(x_TD, expert_T, gate_T, layer, keep=False)[0]
+
+    return _with_packed(found, weights, activation, compute)
+
+
+def _with_packed(
+    found: Kernel, weights: Weights, activation: Activation, compute: Callable[[Layer], Tensor]
+) -> Tensor:
+    """Compute with the kept packed weights, or with new ones where those are out of date."""
+    try:
+        return compute(cached_layer(found.layer, weights, activation))
     except OutOfDateError:
         forget(weights[0])
-        layer = cached_layer(found.layer, weights, activation)
-        return found.experts(x_TD, expert_T, gate_T, layer, keep=False)[0]
+        return compute(cached_layer(found.layer, weights, activation))
 
 
 # ----------------------------------------------------------------------------- inference, in one
