@@ -19,9 +19,9 @@ PLAIN = SearchConfig(
 
 def test_the_price_by_hand() -> None:
     cost = estimate(PLAIN, COUNTS, SPEED, workers=1)
-    parent = 5 * 1000 * 0.01 + (5 * 100 + 100 + 200) * 0.001
-    trial = 2 * 1000 * 0.01 + (2 * 100 + 100 + 200) * 0.001
-    final = 3 * 1000 * 0.01 + (3 * 100 + 100 + 500) * 0.001
+    parent = 5 * 1000 * 0.01 + (5 * 100 + 200) * 0.001
+    trial = 2 * 1000 * 0.01 + (2 * 100 + 200) * 0.001
+    final = 3 * 1000 * 0.01 + (3 * 100 + 500) * 0.001
     assert cost.seconds_a_trial == pytest.approx(trial)
     assert cost.seconds == pytest.approx(3 * parent + 10 * trial + 2 * final)
     assert cost.trials == 10
@@ -38,8 +38,8 @@ def test_a_wider_model_costs_its_multiply_adds_and_finalists_cost_seeds() -> Non
     wide = dataclasses.replace(PLAIN, wider="mobilevitv2_075", finalists=3)
     base, more = (estimate(c, COUNTS, SPEED, workers=1) for c in (PLAIN, wide))
     scale = count_macs("mobilevitv2_075", None, 128) / count_macs("mobilevitv2_050", None, 128)
-    parent = 5 * 10 + 0.8
-    final = 3 * 10 + 0.9
+    parent = 5 * 10 + 0.7
+    final = 3 * 10 + 0.8
     added = 2 * (parent + final) * scale + 3 * 2 * final
     assert more.seconds - base.seconds == pytest.approx(added, rel=0.02)
     assert more.trainings == base.trainings + 2 + 2 + 6

@@ -15,6 +15,7 @@ from torch import nn
 from moenas.data.dataset import ImageDataset
 from moenas.data.transforms import train_transform
 from moenas.errors import ConfigError, MoENASError
+from moenas.evaluation.predict import probabilities
 from moenas.models.builder import build_model
 from moenas.models.convert import upcycle
 from moenas.runs import ModelFolder
@@ -135,13 +136,17 @@ def test_the_best_epoch_is_kept(run: Any, monkeypatch: pytest.MonkeyPatch) -> No
     quality = iter([0.6, 0.9, 0.7])
     seen: list[dict[str, torch.Tensor]] = []
 
-    def judge(model: nn.Module, *_: object) -> float:
+    def predict(model: nn.Module, *arguments: Any, **options: Any) -> Any:
         seen.append(weights(model))
-        return next(quality)
+        predicted.append(probabilities(model, *arguments, **options))
+        return predicted[-1]
 
-    monkeypatch.setattr(loop, "_balanced_accuracy", judge)
+    predicted: list[Any] = []
+    monkeypatch.setattr(loop, "probabilities", predict)
+    monkeypatch.setattr(loop, "_balanced_accuracy", lambda *_: next(quality))
     result = run()
     kept = weights(result.model)
+    assert (result.validation == predicted[1]).all()
     assert all(torch.equal(kept[name], seen[1][name]) for name in kept)
     assert any(not torch.equal(kept[name], seen[2][name]) for name in kept)
 

@@ -74,7 +74,7 @@ def test_each_stage_trained_what_it_should(tiny_run: Path, tiny_config: SearchCo
     names = {
         stage: {p.name for p in (tiny_run / stage).iterdir()} for stage in ("parents", "trials")
     }
-    base, wider = tiny_config.base, tiny_config.wider
+    base, wider = tiny_config.base, tiny_config.wider_base
     assert names["parents"] == {
         f"{base}-s0",
         *(f"{name}-s{seed}" for name in (base, wider) for seed in (1, 2)),

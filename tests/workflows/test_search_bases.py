@@ -45,13 +45,18 @@ def test_a_search_step(base: str, scenes: Path, tiny_config: SearchConfig, tmp_p
     assert sum(p.numel() for p in model.parameters()) == scores.parameters
 
 
-def test_the_default_wider_model_is_for_the_default_family() -> None:
-    assert SearchConfig().wider == "mobilevitv2_075"
-    assert SearchConfig(base="mobilevitv2_100").wider == "mobilevitv2_075"
-    other = SearchConfig(base="convnext_atto")
-    assert other.wider is None
+def test_the_default_wider_model_is_the_bases_own_next_width() -> None:
+    assert SearchConfig().wider_base == "mobilevitv2_075"
+    assert SearchConfig(base="mobilevitv2_100").wider_base == "mobilevitv2_125"
+    assert SearchConfig(base="mobilevitv2_400").wider_base is None
+    other = dataclasses.replace(SearchConfig(), base="convnext_atto")
+    assert other.wider_base is None
     assert from_dict(SearchConfig, to_dict(other)) == other
-    assert SearchConfig(base="convnext_atto", wider="convnext_femto").wider == "convnext_femto"
+
+
+@pytest.mark.parametrize("named", ["convnext_femto", "mobilevitv2_075", None])
+def test_a_wider_model_that_is_named_stays(named: str | None) -> None:
+    assert SearchConfig(base="convnext_atto", wider=named).wider_base == named
 
 
 def test_a_base_above_the_size_limit_is_explained(tmp_path: Path) -> None:

@@ -76,7 +76,24 @@ def predict(
     if splits is not None:
         wanted &= manifest.frame["split"].isin(splits).to_numpy()
     rows = np.flatnonzero(wanted)
+    probability = probabilities(model, images.images, rows, device=device)
+    return tabulate(manifest, rows, probability, threshold)
+
+
+def tabulate(
+    manifest: Manifest,
+    rows: npt.NDArray[np.integer],
+    probability: npt.NDArray[np.float64],
+    threshold: float = 0.5,
+) -> Predictions:
+    """Return the table of what was predicted for some rows of a manifest.
+
+    Args:
+        manifest: Describes the images.
+        rows: [n] Which of them.
+        probability: [n] Of a person, 0–1.
+        threshold: From which probability on a person is seen.
+    """
     columns = [name for name in COLUMNS if name in manifest.frame]
     frame = manifest.frame.iloc[rows][columns].reset_index(drop=True)
-    probability = probabilities(model, images.images, rows, device=device)
     return Predictions(frame.assign(probability=probability), threshold)

@@ -47,6 +47,11 @@ class BaseModel(abc.ABC):
         self.layers = layers
         self.pretrained = pretrained
 
+    @property
+    def wider(self) -> str | None:
+        """Name of the next wider model of the same kind, or None where there is none to name."""
+        return None
+
     @abc.abstractmethod
     def create(self, num_classes: int) -> nn.Module:
         """Return the dense model, initialised at random.

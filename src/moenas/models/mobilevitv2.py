@@ -56,6 +56,12 @@ class MobileViTV2(BaseModel):
         match = NAME.fullmatch(name)
         return cls(int(match[1])) if match and int(match[1]) in WIDTHS else None
 
+    @property
+    def wider(self) -> str | None:
+        """A quarter of the full width more, the step between timm's widths."""
+        percent = round(100 * self.width) + 25
+        return f"mobilevitv2_{percent:03d}" if percent in WIDTHS else None
+
     def create(self, num_classes: int) -> nn.Module:
         """Return the dense model with token-major blocks, initialised as timm does."""
         if self.pretrained:  # timm's own entry also carries its preprocessing configuration

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 import tempfile
 import time
 from pathlib import Path
@@ -104,14 +103,15 @@ def estimate(config: SearchConfig, counts: dict[str, int], speed: Speed, workers
         return count_macs(base, ones, config.image_size)
 
     def job(epochs: float, scale: float, *splits: str) -> float:
+        scheme = config.training(epochs, tuning=False)
         scored = sum(counts[split] for split in splits)
         seen = epochs * counts["train"] * speed.training
-        judged = ((math.ceil(epochs) + 1) * counts["val"] + scored) * speed.evaluation
-        return scale * (seen + judged)
+        judged = scheme.epochs_begun(counts["train"]) * counts["val"] + scored
+        return scale * (seen + judged * speed.evaluation)
 
     bases = {config.base: 1.0}
-    if config.wider is not None:
-        bases[config.wider] = cost(config.wider) / cost(config.base)
+    if config.wider_base is not None:
+        bases[config.wider_base] = cost(config.wider_base) / cost(config.base)
     seeds, trial = config.seeds, job(config.trial_epochs, 1.0, "search")
     parents = [job(config.parent_epochs, scale, "search") * seeds for scale in bases.values()]
     parents.append(job(config.parent_epochs, 1.0, "search"))  # the search's own

@@ -7,10 +7,12 @@ import math
 from typing import Literal
 
 from moenas.errors import ConfigError
+from moenas.models.bases import get_base
 from moenas.nas.objectives import OBJECTIVES, PAPER_OBJECTIVES
 from moenas.training.schemes import SCHEMES, Scheme
 
-DEFAULT_WIDER = "mobilevitv2_075"
+NEXT_WIDTH = "next"
+"""As ``wider``: the model that the base itself names as its next width."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,8 +22,8 @@ class SearchConfig:
     Attributes:
         data: ``emoji`` (drawn scenes, made here) or the path of a manifest.
         base: timm name of the base model.
-        wider: Dense model of about the finalists' size that they must beat, or None. The default is
-            the next width of the default base; with a base of another family it becomes None.
+        wider: Dense model of about the finalists' size that they must beat, or None. ``next`` is
+            the base's own next width (mobilevitv2_075 for 050), None where it has none.
         pretrained: Start dense models from timm's ImageNet weights.
         image_size: Side of the images, pixels.
         trials: Architectures to train, the base model included.
@@ -54,7 +56,7 @@ class SearchConfig:
 
     data: str = "emoji"
     base: str = "mobilevitv2_050"
-    wider: str | None = DEFAULT_WIDER
+    wider: str | None = NEXT_WIDTH
     pretrained: bool = False
     image_size: int = 128
     trials: int = 127
@@ -79,8 +81,6 @@ class SearchConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.wider == DEFAULT_WIDER and not self.base.startswith("mobilevitv2_"):
-            object.__setattr__(self, "wider", None)  # "wider" means: of the base's own family
         for name in ("parent_epochs", "trial_epochs", "finalist_epochs"):
             if not 0 < getattr(self, name) < math.inf:
                 raise ConfigError(f"{name} must be above 0, not {getattr(self, name)}.")
@@ -100,6 +100,11 @@ class SearchConfig:
             OBJECTIVES[name]
         self.training(1, tuning=False)  # refuses what is wrong with the recipe
         self.training(1, tuning=True)
+
+    @property
+    def wider_base(self) -> str | None:
+        """Name of the wider dense model, found where ``wider`` is ``next``."""
+        return get_base(self.base).wider if self.wider == NEXT_WIDTH else self.wider
 
     def training(self, epochs: float, *, tuning: bool) -> Scheme:
         """Return the scheme of a training of so many epochs; ``tuning``: it has a parent."""

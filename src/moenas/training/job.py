@@ -7,7 +7,6 @@ scores, an interrupted one goes on from its last epoch.
 from __future__ import annotations
 
 import dataclasses
-import math
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -21,7 +20,7 @@ from moenas.data.dataset import ImageDataset
 from moenas.data.manifest import Manifest
 from moenas.data.transforms import train_transform
 from moenas.errors import ModelError
-from moenas.evaluation.predict import predict
+from moenas.evaluation.predict import probabilities, tabulate
 from moenas.evaluation.scores import Scores, best_threshold, score
 from moenas.models.architecture import Architecture
 from moenas.models.builder import build_model
@@ -111,10 +110,13 @@ def run_job(job: TrainingJob, on_epoch: Callable[[EpochRecord], None] | None = N
     model = _initial_model(job, architecture)
     split, labels = manifest.frame["split"].to_numpy(), manifest.frame["label"].to_numpy()
     transform = train_transform(job.scheme.augmentation, job.data.image_size)
+    data = ImageDataset(images, labels, transform, rows=np.flatnonzero(split == "train"))
+    validation = ImageDataset(images, labels, rows=np.flatnonzero(split == "val"))
+    epochs = job.scheme.epochs_begun(len(data))
     result = train(
         model,
-        ImageDataset(images, labels, transform, rows=np.flatnonzero(split == "train")),
-        ImageDataset(images, labels, rows=np.flatnonzero(split == "val")),
+        data,
+        validation,
         job.scheme,
         folder=folder,
         seed=job.seed,
@@ -122,9 +124,15 @@ def run_job(job: TrainingJob, on_epoch: Callable[[EpochRecord], None] | None = N
         precision=job.precision,
         deadline=job.deadline,
         on_epoch=on_epoch,
-        stop=None if job.floor is None else _Hopeless(job.floor, math.ceil(job.scheme.epochs)),
+        stop=None if job.floor is None else _Hopeless(job.floor, epochs),
     )
-    predictions = predict(result.model, manifest, images, splits=("val", *job.score), device=device)
+    scored = np.flatnonzero(np.isin(split, job.score) & images.readable)
+    probability = probabilities(result.model, images.images, scored, device=device)
+    predictions = tabulate(
+        manifest,
+        np.concatenate([validation.rows, scored]),
+        np.concatenate([result.validation, probability]),
+    )
     predictions = predictions.with_threshold(best_threshold(predictions.split("val")))
     save_model(
         folder.checkpoint,

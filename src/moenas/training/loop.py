@@ -15,6 +15,8 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
@@ -53,11 +55,28 @@ class EpochRecord:
 
 @dataclasses.dataclass(frozen=True)
 class TrainResult:
-    """What `train` returns: the model with its best weights, its history, why it ended."""
+    """What `train` returns.
+
+    Attributes:
+        model: With the weights of its best epoch.
+        validation: [len(validation)] its probability of a person for each validation image.
+        history: One record an epoch.
+        stopped_because: Why it ended early, or None.
+    """
 
     model: nn.Module
+    validation: npt.NDArray[np.float64]
     history: tuple[EpochRecord, ...]
     stopped_because: str | None
+
+
+@dataclasses.dataclass(frozen=True)
+class _Best:
+    """The best epoch so far: balanced accuracy on validation, weights, probabilities there."""
+
+    accuracy: float
+    weights: dict[str, torch.Tensor]
+    probability: npt.NDArray[np.float64]
 
 
 StopRule = Callable[[tuple[EpochRecord, ...]], str | None]
@@ -150,8 +169,7 @@ def train(
     optimizer = make_optimizer(model, scheme)
     model, optimizer, loader = accelerator.prepare(model, optimizer, loader)
     inner = accelerator.unwrap_model(model)
-    steps = max(1, round(scheme.epochs * len(loader)))
-    epochs = math.ceil(steps / len(loader))
+    steps, epochs = scheme.steps(len(data)), scheme.epochs_begun(len(data))
     schedule = learning_rate_schedule(optimizer, scheme, steps)
     ema = None
     if scheme.ema_decay is not None:
@@ -159,7 +177,7 @@ def train(
     judged = inner if ema is None else ema.module
 
     history: list[EpochRecord] = []
-    best: tuple[float, dict[str, torch.Tensor]] = (-math.inf, {})
+    best = _Best(-math.inf, {}, np.empty(0))
     state = load_state(folder.state)
     if state is not None:
         inner.load_state_dict(state.modules["model"])
@@ -168,7 +186,8 @@ def train(
         optimizer.load_state_dict(state.optimizer)
         _lay_out_as_parameters(optimizer)
         history = [EpochRecord(**record) for record in state.progress["history"]]
-        best = (state.progress["best"], state.modules["best"])
+        seen = state.modules["validation"]["probability"].numpy()
+        best = _Best(state.progress["best"], state.modules["best"], seen)
 
     stopped_because = stop(tuple(history)) if stop and history else None
     for epoch in range(len(history), epochs):
@@ -206,23 +225,26 @@ def train(
                 f"The loss became {mean_loss} in epoch {epoch + 1} of '{folder.path}': "
                 "lower the learning rate or check the images."
             )
+        probability = probabilities(
+            judged, validation.images, validation.rows, device=accelerator.device
+        )
         record = EpochRecord(
             epoch=epoch + 1,
             loss=round(mean_loss, 6),
-            accuracy_val=_balanced_accuracy(judged, validation, accelerator.device),
+            accuracy_val=_balanced_accuracy(probability, validation.labels[validation.rows]),
             learning_rate=float(optimizer.param_groups[0]["lr"]),
             seconds=round(time.perf_counter() - start, 3),
         )
         history.append(record)
-        if record.accuracy_val >= best[0]:
-            best = (record.accuracy_val, copy.deepcopy(judged.state_dict()))
+        if record.accuracy_val >= best.accuracy:
+            best = _Best(record.accuracy_val, copy.deepcopy(judged.state_dict()), probability)
         if accelerator.is_main_process:
             _save(folder, inner, judged, optimizer, history, best)
         if on_epoch:
             on_epoch(record)
         stopped_because = stop(tuple(history)) if stop else None
-    inner.load_state_dict(best[1])
-    return TrainResult(inner.eval(), tuple(history), stopped_because)
+    inner.load_state_dict(best.weights)
+    return TrainResult(inner.eval(), best.probability, tuple(history), stopped_because)
 
 
 def _lay_out_as_parameters(optimizer: torch.optim.Optimizer) -> None:
@@ -251,19 +273,24 @@ def _save(
     judged: nn.Module,
     optimizer: torch.optim.Optimizer,
     history: list[EpochRecord],
-    best: tuple[float, dict[str, torch.Tensor]],
+    best: _Best,
 ) -> None:
     records = [dataclasses.asdict(record) for record in history]
-    modules = {"model": inner.state_dict(), "best": best[1]}
+    modules = {
+        "model": inner.state_dict(),
+        "best": best.weights,
+        "validation": {"probability": torch.from_numpy(best.probability)},
+    }
     if judged is not inner:
         modules["ema"] = judged.state_dict()
-    progress = {"history": records, "best": best[0]}
+    progress = {"history": records, "best": best.accuracy}
     save_state(folder.state, TrainingState(modules, optimizer.state_dict(), progress))
     write_text(folder.history, "".join(json.dumps(record) + "\n" for record in records))
 
 
-def _balanced_accuracy(model: nn.Module, data: ImageDataset, device: torch.device) -> float:
+def _balanced_accuracy(
+    probability: npt.NDArray[np.float64], labels: npt.NDArray[np.integer]
+) -> float:
     """Balanced accuracy at 0.5; what picks the epoch (the threshold is set later)."""
-    person = probabilities(model, data.images, data.rows, device=device) >= 0.5
-    labels = data.labels[data.rows] == 1
-    return float((person[labels].mean() + (~person[~labels]).mean()) / 2)
+    person = probability >= 0.5
+    return float((person[labels == 1].mean() + (~person[labels == 0]).mean()) / 2)

@@ -62,6 +62,17 @@ class Scheme:
         if not self.learning_rate > 0:
             raise ConfigError("The scheme's learning_rate must be above 0.")
 
+    def steps(self, images: int) -> int:
+        """Optimiser steps of a training on so many images; the rest of a batch is left out."""
+        return max(1, round(self.epochs * self._batches(images)))
+
+    def epochs_begun(self, images: int) -> int:
+        """Epochs that those steps begin: the last one may be a part."""
+        return math.ceil(self.steps(images) / self._batches(images))
+
+    def _batches(self, images: int) -> int:
+        return images // min(self.batch_size, images)
+
 
 SCHEMES: Registry[Scheme] = Registry("training scheme")
 

@@ -81,8 +81,8 @@ def search(
     resources = resources or Resources()
     clock = Clock(None if resources.time_limit is None else 60 * resources.time_limit)
     search_space(config)  # settings that cannot work are refused before anything is written
-    if config.wider is not None:
-        layer_count(config.wider)
+    if config.wider_base is not None:
+        layer_count(config.wider_base)
     else:
         logger.info("No wider dense model is compared with; name one of about the finalists' size.")
     folder = RunFolder.create(run, "search", to_dict(config))
@@ -158,8 +158,8 @@ class _Search:
         seeds = range(SEARCH_SEED + 1, SEARCH_SEED + 1 + config.seeds)
         jobs = [maker.parent(config.base, SEARCH_SEED)]
         jobs += [maker.parent(config.base, seed) for seed in seeds]
-        if config.wider is not None:
-            jobs += [maker.parent(config.wider, seed) for seed in seeds]
+        if config.wider_base is not None:
+            jobs += [maker.parent(config.wider_base, seed) for seed in seeds]
         return run_jobs(self.executor, jobs, "Dense parents")[0].scores["search"]
 
     def _study(
@@ -212,8 +212,8 @@ class _Search:
         seeds = range(SEARCH_SEED + 1, SEARCH_SEED + 1 + config.seeds)
         one = [self._took(maker.parent(config.base, seed)) for seed in seeds]
         total = sum(one) * (1 + config.finalists)
-        if config.wider is not None:
-            total += sum(self._took(maker.parent(config.wider, seed)) for seed in seeds)
+        if config.wider_base is not None:
+            total += sum(self._took(maker.parent(config.wider_base, seed)) for seed in seeds)
         return 1.2 * share * total / self.executor.workers
 
     def _took(self, job: TrainingJob) -> float:
@@ -228,8 +228,8 @@ class _Search:
         entrants: list[tuple[str, str, str | None, Architecture]] = [
             (config.base, "base", None, maker.dense(config.base))
         ]
-        if config.wider is not None:
-            entrants.append((config.wider, "wider", None, maker.dense(config.wider)))
+        if config.wider_base is not None:
+            entrants.append((config.wider_base, "wider", None, maker.dense(config.wider_base)))
         entrants += [(f.name, "finalist", f.size_class, f.architecture) for f in finalists]
         jobs = {
             name: [maker.finalist(architecture, seed) for seed in seeds]
@@ -296,7 +296,7 @@ class _Search:
                 "machine": to_dict(Machine.here(pick_device(self.resources.device))),
                 "versions": library_versions(),
                 "base": config.base,
-                "wider": config.wider,
+                "wider": config.wider_base,
                 "image_size": config.image_size,
                 "seconds": {**seconds, "total": round(sum(seconds.values()), 1)},
                 "data": data_record(data),
