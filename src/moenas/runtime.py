@@ -72,7 +72,7 @@ def keep_freed_memory() -> None:
     mmap_threshold, trim_threshold, top_pad = -3, -1, -2  # malloc.h
     libc.mallopt(mmap_threshold, 1 << 30)
     libc.mallopt(trim_threshold, (1 << 31) - 1)
-    libc.mallopt(top_pad, 1 << 28)
+    libc.mallopt(top_pad, 1 << 26)
 
 
 def fastest_threads(work: Callable[[], object], candidates: tuple[int, ...] | None = None) -> int:

@@ -15,13 +15,13 @@ from moenas.workflows.settings import Resources
 
 SCENES = EmojiConfig(
     size=96,
-    train_scenes=5000,
-    val_scenes=300,
+    train_scenes=4200,
+    val_scenes=400,
     search_scenes=70,
     report_scenes=140,
     openmoji_share=0.8,
     clutter=0.05,
-    scale_low=0.6,
+    scale_low=0.85,
     scale_high=1.0,
 )
 """The demo's images: as hard as a model can learn in minutes on a laptop."""
@@ -30,8 +30,8 @@ SETTINGS = SearchConfig(
     image_size=96,
     trials=24,
     parent_epochs=1,
-    trial_epochs=0.08,
-    finalist_epochs=0.18,
+    trial_epochs=0.09,
+    finalist_epochs=0.16,
     batch_size=32,
     learning_rate=3e-3,
     weight_decay=4.0,

@@ -31,7 +31,7 @@ from moenas.errors import ConfigError
 from moenas.runs import write_bytes, write_json, write_text
 from moenas.runtime import generator
 
-VERSION = 6
+VERSION = 7
 """Raised whenever the same settings give other pixels."""
 
 COLUMNS = 10
@@ -39,9 +39,10 @@ COLUMNS = 10
 
 _ROWS = 10
 
-TRAIN_TONES = (0.13, 0.15, 0.15, 0.14, 0.11, 0.09, 0.07, 0.06, 0.05, 0.05)
-"""Share of each tone in train and val: 2.1 light (1-5) persons to a dark one (6-10). COCO has 7.5
-(Zhao, Wang and Russakovsky, 2021); that leaves too few dark persons for minutes of training."""
+TRAIN_TONES = (0.12, 0.12, 0.12, 0.11, 0.10, 0.10, 0.09, 0.08, 0.08, 0.08)
+"""Share of each tone in train and val: 1.3 light (1-5) persons to a dark one (6-10). COCO has 7.5
+(Zhao, Wang and Russakovsky, 2021). In minutes of training, rare tones are learned from some seeds
+and not from others: with 2.1 to one the fairness of the same model moved by 50 points."""
 
 TRAIN_LIGHTS = {"well_lit": 0.82, "dimly_lit": 0.09, "underexposed": 0.04, "overexposed": 0.05}
 """Share of each light in train and val."""
