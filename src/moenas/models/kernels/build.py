@@ -24,7 +24,10 @@ from moenas.errors import MoENASError
 from moenas.runs import cache_home, write_text
 
 FOLDER = Path(__file__).parent
-SOURCES = ("simd.h", "gemm.h", "parallel.h", "tokens.h", "switch_ffn.cpp", "self_test.cpp")
+SOURCES = (
+    *("simd.h", "gemm.h", "parallel.h", "tokens.h", "experts.h"),
+    *("routing.h", "forward.h", "backward.h", "switch_ffn.cpp", "self_test.cpp"),
+)
 COMPILERS = ("c++", "g++", "clang++")
 FLAGS = ("-std=c++17", "-O2", "-fPIC", "-shared", "-fvisibility=hidden", "-pthread", "-Wno-psabi")
 NATIVE = ("-march=native", "-mcpu=native", "")  # the last resort: what every CPU of its kind has
