@@ -103,7 +103,11 @@ def _fairness(base: dict[str, Any], finalists: list[dict[str, Any]]) -> list[str
     ]
     if unfair:
         names = _list(unfair)
-        sentence += f" The same holds for {names}." if real else f" It shows in {names}, though."
+        sentence += (
+            f" The same holds for {names}."
+            if real
+            else f" A difference between groups does show in {names}."
+        )
     return [sentence]
 
 
