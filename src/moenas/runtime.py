@@ -75,6 +75,12 @@ def keep_freed_memory() -> None:
     libc.mallopt(top_pad, 1 << 26)
 
 
+def return_freed_memory() -> None:
+    """Have glibc give freed buffers back now: the next training needs others (Linux only)."""
+    if platform.libc_ver()[0] == "glibc":
+        ctypes.CDLL(None).malloc_trim(0)
+
+
 def fastest_threads(work: Callable[[], object], candidates: tuple[int, ...] | None = None) -> int:
     """Set and return the number of torch threads at which ``work`` runs fastest.
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import platform
 import signal
 import subprocess
 import sys
@@ -48,6 +49,14 @@ def test_it_is_registered_and_keeps_the_contract() -> None:
 def test_results_come_back(executor: LocalExecutor) -> None:
     futures = [executor.submit(work.add, n, 1) for n in range(6)]
     assert [future.result(60) for future in futures] == [1, 2, 3, 4, 5, 6]
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc keeps what is freed")
+def test_a_worker_gives_back_what_its_work_has_freed() -> None:
+    with LocalExecutor(1) as alone:
+        before = alone.submit(work.memory).result(60)
+        alone.submit(work.allocate_and_free, 400).result(60)
+        assert alone.submit(work.memory).result(60) < before + 100e6
 
 
 def test_an_exception_comes_back_as_it_is(executor: LocalExecutor) -> None:

@@ -7,6 +7,7 @@ import signal
 import time
 from pathlib import Path
 
+import psutil
 import torch
 
 
@@ -48,3 +49,12 @@ def wait_for(path: str, note: str) -> str:
             raise TimeoutError(path)
         time.sleep(0.02)
     return "waited"
+
+
+def allocate_and_free(megabytes: int) -> None:
+    kept = [bytearray(100_000) for _ in range(10 * megabytes)]
+    kept.clear()
+
+
+def memory() -> int:
+    return int(psutil.Process().memory_info().rss)

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 import torch
 
 from moenas.execution.executor import EXECUTORS, WorkerDiedError
-from moenas.runtime import keep_freed_memory
+from moenas.runtime import keep_freed_memory, return_freed_memory
 
 R = TypeVar("R")
 
@@ -73,7 +73,7 @@ class LocalExecutor:
         try:
             for _ in range(self._retries + 1):
                 try:
-                    return self._process(rank).submit(function, *arguments).result()
+                    return self._process(rank).submit(_work, function, arguments).result()
                 except BrokenProcessPool:
                     self._processes.pop(rank).shutdown()
         finally:
@@ -113,6 +113,14 @@ def _prepare_worker(rank: int, threads: int, stop: Any, parent: int) -> None:
     torch.set_num_threads(threads)
     if torch.cuda.is_available():
         torch.cuda.set_device(rank % torch.cuda.device_count())
+
+
+def _work(function: Callable[..., R], arguments: tuple[Any, ...]) -> R:
+    """Run in a worker; what was freed there must not add to what the next work needs."""
+    try:
+        return function(*arguments)
+    finally:
+        return_freed_memory()
 
 
 def _end_with_parent(stop: Any, parent: int) -> None:
