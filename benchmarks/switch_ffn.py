@@ -31,7 +31,7 @@ from torch import nn
 
 from moenas.models.ffn import FFN
 from moenas.models.grouped_experts import grouped_experts
-from moenas.models.kernels.loader import kernel_status
+from moenas.models.kernels.loader import kernel, kernel_status
 from moenas.models.precision import bfloat16_experts
 from moenas.models.switch_ffn import SwitchFFN
 from moenas.runtime import keep_freed_memory
@@ -163,6 +163,9 @@ def candidates(batch: int, pixels: int, dim: int, mode: Callable, experts: int) 
         work[name] = mode(other, tokens)
     if (theirs := transformers_layer(dim)) is not None:
         work["transformers"] = mode(theirs, tokens)
+    os.environ["MOENAS_KERNEL"] = "1"
+    if kernel() is None:  # torch would run under its name
+        work = {name: call for name, call in work.items() if not name.startswith("kernel")}
     return work
 
 
@@ -217,7 +220,9 @@ def plot(file: Path, rounds: int, clock: Callable[[], float]) -> None:
     matplotlib.use("svg")
     from matplotlib import pyplot as plt
 
-    names = ("kernel", "kernel, bfloat16", "torch path", "dense")
+    names = ["kernel", "kernel, bfloat16", "torch path", "dense"]
+    if kernel() is None:
+        names = names[2:]
     figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.6), sharey=True)
     counts = (2, 4, 8)
     for axes, xs, cases in (
