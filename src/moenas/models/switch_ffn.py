@@ -59,7 +59,7 @@ class SwitchFFN(nn.Module):
         generator: Draws the weights; None uses torch's global generator.
 
     Raises:
-        ModelError: Fewer than 2 experts, an unknown gate or activation.
+        ModelError: Fewer than 2 or more than 255 experts, an unknown gate or activation.
     """
 
     def __init__(
@@ -78,6 +78,10 @@ class SwitchFFN(nn.Module):
         if num_experts < 2:
             raise ModelError(
                 f"A Switch FFN needs at least 2 experts, not {num_experts}; use FFN for one."
+            )
+        if num_experts > 255:
+            raise ModelError(
+                f"A Switch FFN has at most 255 experts, not {num_experts}: indices are bytes."
             )
         if gate not in GATES:
             raise ModelError(f"Unknown gate '{gate}': use 'exact' or 'probability'.")

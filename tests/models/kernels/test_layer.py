@@ -6,6 +6,7 @@ import pickle
 import pytest
 import torch
 
+from moenas.errors import ModelError
 from moenas.models.folding import fold_batch_norms
 from moenas.models.kernels.layer import forget, is_kept
 from moenas.models.precision import bfloat16_experts
@@ -152,3 +153,54 @@ def test_bfloat16_experts_on_the_torch_path_agree(monkeypatch):
     fast = infer(half, x)
     monkeypatch.setenv("MOENAS_KERNEL", "0")
     torch.testing.assert_close(infer(half, x), fast, atol=1e-5, rtol=1e-4)
+
+
+def test_a_fused_optimiser_which_counts_no_versions_drops_what_is_kept(ffn):
+    optimizer = torch.optim.AdamW(ffn.parameters(), lr=0.1, fused=True)
+    optimizer_step(ffn)
+    infer(ffn, torch.randn(3, 16))
+    assert is_kept(ffn.fc1.weight)
+    optimizer.step()
+    assert not is_kept(ffn.fc1.weight)
+
+
+def test_a_slice_of_the_same_memory_is_another_layer(ffn):
+    ffn.fc1.weight.data = ffn.fc1.weight.data[:, :12]
+    ffn.fc1.bias.data = ffn.fc1.bias.data[:, :12].contiguous()
+    ffn.fc2.weight.data = ffn.fc2.weight.data[:, :, :12]
+    x = torch.randn(30, 16)
+    torch.testing.assert_close(infer(ffn, x), truth(ffn, x), atol=1e-5, rtol=1e-5)
+
+
+def test_a_weight_whose_copy_was_packed_is_not_kept(ffn):
+    ffn.fc1.weight.data = ffn.fc1.weight.data.transpose(1, 2).contiguous().transpose(1, 2)
+    x = torch.randn(30, 16)
+    infer(ffn, x)
+    ffn.fc1.weight.data.mul_(2)
+    torch.testing.assert_close(infer(ffn, x), truth(ffn, x), atol=1e-5, rtol=1e-5)
+
+
+def test_zeros_and_signs_that_are_only_noted(ffn):
+    zeros = torch._efficientzerotensor((5, 16))
+    with torch.no_grad():
+        torch.testing.assert_close(ffn(zeros), ffn(torch.zeros(5, 16)), atol=1e-5, rtol=1e-5)
+        flipped = torch.randn(40, 16, dtype=torch.complex64).conj().imag
+        assert flipped.is_neg()
+        torch.testing.assert_close(ffn(flipped), truth(ffn, flipped), atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_the_default_type_of_tensors_does_not_matter(ffn):
+    x = torch.randn(2, 2, 5, 4, 16)[:, :, ::2, ::3]
+    expected = truth(ffn, x)
+    torch.set_default_dtype(torch.float64)
+    try:
+        got = infer(ffn, x)
+    finally:
+        torch.set_default_dtype(torch.float32)
+    torch.testing.assert_close(got, expected, atol=1e-5, rtol=1e-5)
+
+
+def test_indices_are_bytes():
+    with pytest.raises(ModelError, match="at most 255"):
+        SwitchFFN(8, 8, 256)

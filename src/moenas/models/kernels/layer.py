@@ -4,8 +4,9 @@ Packing costs as much as a few tokens' work for each expert, so inference does i
 layer belongs to the tensor object of its first weight and is valid for the memory and the version
 of all four: replacing, loading, moving or changing weights in place makes a new one. The kernel
 itself compares a few numbers of every expert with their packed copies on each call, which finds
-writes that torch does not count (through ``.data`` or NumPy); who changes single numbers that way
-must call `forget`.
+most writes that torch does not count (through ``.data`` or NumPy); who changes less than a whole
+matrix that way must call `forget`. Fused optimisers don't count theirs either, so every optimiser's
+step drops what is kept.
 """
 
 from __future__ import annotations
@@ -13,7 +14,9 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, MutableMapping
 
+import torch
 from torch import Tensor
+from torch.optim.optimizer import register_optimizer_step_post_hook
 from torch.utils.weak import WeakIdKeyDictionary
 
 from moenas.models.activation import Activation
@@ -33,7 +36,7 @@ class Layer:
         memory: The tensors that it points to. The given weights are among them, so that their
             addresses are not given to others.
         activation: The hidden layer's.
-        key: Versions and addresses of the given weights; None if torch does not count versions.
+        key: Versions, addresses and shapes of the given weights; None where these cannot tell.
     """
 
     experts: int
@@ -51,13 +54,18 @@ _layers: MutableMapping[Tensor, Layer] = WeakIdKeyDictionary()
 
 
 def key_of(weights: Weights) -> tuple[object, ...] | None:
-    """Return what changes when weights do; None for those made in inference mode."""
+    """Return what changes when weights do; None where that cannot be told."""
     w1, b1, w2, b2 = weights
     try:
         versions = (w1._version, b1._version, w2._version, b2._version)
     except RuntimeError:
         return None
-    return *versions, w1.data_ptr(), b1.data_ptr(), w2.data_ptr(), b2.data_ptr(), w1.dtype
+    if not (w1.is_contiguous() and w2.is_contiguous()):
+        return None  # the kernel would compare with a copy, which no write reaches
+    if b1.dtype != torch.float32 or b2.dtype != torch.float32:
+        return None  # likewise
+    layouts = tuple((w.data_ptr(), w.shape, w.dtype) for w in weights)
+    return *versions, *layouts
 
 
 def cached_layer(pack: Pack, weights: Weights, activation: Activation) -> Layer:
@@ -83,3 +91,6 @@ def forget(weight: Tensor | None = None) -> None:
 def is_kept(weight: Tensor) -> bool:
     """Whether a packed layer with this first weight is kept (it may be out of date)."""
     return weight in _layers
+
+
+register_optimizer_step_post_hook(lambda *_: forget())

@@ -137,7 +137,7 @@ class Kernel:
         T = x_TD.shape[0]
         _check_tokens(x_TD, expert_T, gate_T)
         before = x_TD.new_empty(T, layer.hidden) if keep else None
-        y = torch.empty(x_TD.shape, dtype=torch.float32)
+        y = torch.empty(x_TD.shape, dtype=torch.float32, device="cpu")
         expert_T = expert_T.contiguous()
         gate_T = None if gate_T is None else gate_T.detach().contiguous()
         self._forward(x_TD, y, layer, NO_ROUTES, expert_T, gate_T, False, before)
@@ -207,7 +207,7 @@ class Kernel:
         _require(x.shape[-1] == layer.dim, "the tokens' width")
         source, target = layout(x), layout(y)
         if source is None or target is None:
-            rows = x.contiguous(), torch.empty(y.shape)
+            rows = x.contiguous(), torch.empty(y.shape, dtype=torch.float32, device="cpu")
             self._forward(*rows, layer, routes, expert, gate, scale, before)
             y.copy_(rows[1])
             return

@@ -14,6 +14,7 @@ from typing import Any, cast
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.nn import Parameter
 from torch.utils.flop_counter import register_flop_formula
 
 from moenas.models import sorted_experts
@@ -35,7 +36,8 @@ _Six = tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]
 def usable_kernel(x: Tensor, w1_EHD: Tensor, w2_EDH: Tensor) -> Kernel | None:
     """Return the kernel if it can compute this: float32 tokens on the CPU, weights of `DTYPES`."""
     fits = (
-        x.device.type == "cpu"
+        all(_is_plain(t) for t in (x, w1_EHD, w2_EDH))
+        and x.device.type == "cpu"
         and x.dtype == torch.float32
         and w1_EHD.dtype in DTYPES
         and w1_EHD.dtype == w2_EDH.dtype
@@ -44,6 +46,14 @@ def usable_kernel(x: Tensor, w1_EHD: Tensor, w2_EDH: Tensor) -> Kernel | None:
         and x.numel() <= MAX_TOKENS * x.shape[-1]
     )
     return kernel() if fits else None
+
+
+def _is_plain(tensor: Tensor) -> bool:
+    """Whether its memory holds its numbers: no subclass, no zero or sign that is only noted."""
+    kind = type(tensor)
+    if kind is not Tensor and kind is not Parameter:
+        return False
+    return not (tensor._is_zerotensor() or tensor.is_neg())
 
 
 def switch_ffn_now(
