@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import dataclasses
+import functools
 import hashlib
 import os
 import platform
@@ -66,9 +67,9 @@ def keep_freed_memory() -> None:
     each of them is mapped and page-faulted anew, which takes a third of the time of a small model.
     Call it once at the start of a process that trains.
     """
-    if platform.libc_ver()[0] != "glibc":
+    libc = _glibc()
+    if libc is None:
         return
-    libc = ctypes.CDLL(None)
     mmap_threshold, trim_threshold, top_pad = -3, -1, -2  # malloc.h
     libc.mallopt(mmap_threshold, 1 << 30)
     libc.mallopt(trim_threshold, (1 << 31) - 1)
@@ -77,8 +78,15 @@ def keep_freed_memory() -> None:
 
 def return_freed_memory() -> None:
     """Have glibc give freed buffers back now: the next training needs others (Linux only)."""
-    if platform.libc_ver()[0] == "glibc":
-        ctypes.CDLL(None).malloc_trim(0)
+    libc = _glibc()
+    if libc is not None:
+        libc.malloc_trim(0)
+
+
+@functools.cache
+def _glibc() -> ctypes.CDLL | None:
+    """This process's C library where it is glibc: to find out reads the interpreter's file."""
+    return ctypes.CDLL(None) if platform.libc_ver()[0] == "glibc" else None
 
 
 def fastest_threads(work: Callable[[], object], candidates: tuple[int, ...] | None = None) -> int:

@@ -10,8 +10,10 @@ from typing import Any
 import pytest
 import torch
 
+from moenas.data.cache import cached_images
 from moenas.data.manifest import Manifest
 from moenas.errors import CheckpointError, DataError, ModelError
+from moenas.evaluation.predict import predict
 from moenas.evaluation.scores import best_threshold, score
 from moenas.models.storage import load_model
 from moenas.predictions import Predictions
@@ -70,6 +72,26 @@ def test_what_a_job_leaves(parent: Path) -> None:
     assert told == score(predictions, split="search", parameters=told.parameters, macs=told.macs)
     assert result.seconds > 0
     assert result.stopped_because is None
+
+
+def test_predictions_are_in_the_manifests_order(
+    job: TrainingJob, scenes: Path, tmp_path: Path
+) -> None:
+    given = Manifest.load(scenes)
+    mixed = Manifest(given.frame.sample(frac=1, random_state=0), given.root)
+    path = tmp_path / "mixed.parquet"
+    mixed.save(path)
+    data = dataclasses.replace(job.data, manifest=str(path))
+    run_job(dataclasses.replace(job, data=data, scheme=dataclasses.replace(job.scheme, epochs=1)))
+    folder = ModelFolder(Path(job.folder))
+    stored = Predictions.load(folder.predictions).frame
+    model, card = load_model(folder.checkpoint)
+    images = cached_images(mixed, 32, cache_home() / "images", progress=False)
+    fresh = predict(model, mixed, images, splits=("val", "search"), threshold=card.threshold).frame
+    assert fresh["image_id"].tolist() == stored["image_id"].tolist()
+    assert fresh["probability"].to_numpy() == pytest.approx(
+        stored["probability"].to_numpy(), abs=1e-5
+    )
 
 
 def test_a_finished_job_is_not_trained_again(

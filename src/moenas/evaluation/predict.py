@@ -86,14 +86,15 @@ def tabulate(
     probability: npt.NDArray[np.float64],
     threshold: float = 0.5,
 ) -> Predictions:
-    """Return the table of what was predicted for some rows of a manifest.
+    """Return the table of what was predicted for some rows of a manifest, in the manifest's order.
 
     Args:
         manifest: Describes the images.
-        rows: [n] Which of them.
-        probability: [n] Of a person, 0–1.
+        rows: [n] Which of them, in any order.
+        probability: [n] Of a person, 0–1; entry i is row ``rows[i]``'s.
         threshold: From which probability on a person is seen.
     """
     columns = [name for name in COLUMNS if name in manifest.frame]
-    frame = manifest.frame.iloc[rows][columns].reset_index(drop=True)
-    return Predictions(frame.assign(probability=probability), threshold)
+    order = np.argsort(rows)
+    frame = manifest.frame.iloc[rows[order]][columns].reset_index(drop=True)
+    return Predictions(frame.assign(probability=probability[order]), threshold)

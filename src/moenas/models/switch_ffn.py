@@ -18,6 +18,7 @@ from moenas.models.activation import Activation, check_activation
 from moenas.models.dispatch import dispatch, is_eager, needs_derivative
 from moenas.models.ffn import FFN
 from moenas.models.kernels import ops
+from moenas.models.kernels.library import MAX_EXPERTS
 from moenas.models.routing import Router, Routing, is_watched
 from moenas.models.sorted_experts import Weights
 
@@ -79,9 +80,10 @@ class SwitchFFN(nn.Module):
             raise ModelError(
                 f"A Switch FFN needs at least 2 experts, not {num_experts}; use FFN for one."
             )
-        if num_experts > 255:
+        if num_experts > MAX_EXPERTS:
             raise ModelError(
-                f"A Switch FFN has at most 255 experts, not {num_experts}: indices are bytes."
+                f"A Switch FFN has at most {MAX_EXPERTS} experts, not {num_experts}: indices are "
+                "bytes."
             )
         if gate not in GATES:
             raise ModelError(f"Unknown gate '{gate}': use 'exact' or 'probability'.")

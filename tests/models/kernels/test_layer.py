@@ -189,7 +189,6 @@ def test_zeros_and_signs_that_are_only_noted(ffn):
         torch.testing.assert_close(ffn(flipped), truth(ffn, flipped), atol=1e-5, rtol=1e-5)
 
 
-@pytest.mark.filterwarnings("ignore")
 def test_the_default_type_of_tensors_does_not_matter(ffn):
     x = torch.randn(2, 2, 5, 4, 16)[:, :, ::2, ::3]
     expected = truth(ffn, x)
@@ -198,6 +197,14 @@ def test_the_default_type_of_tensors_does_not_matter(ffn):
         got = infer(ffn, x)
     finally:
         torch.set_default_dtype(torch.float32)
+    torch.testing.assert_close(got, expected, atol=1e-5, rtol=1e-5)
+
+
+def test_the_default_device_does_not_matter(ffn):
+    x = torch.randn(6, 16)
+    expected = truth(ffn, x)
+    with torch.no_grad(), record_routing(ffn), torch.device("meta"):
+        got = ffn(x)
     torch.testing.assert_close(got, expected, atol=1e-5, rtol=1e-5)
 
 
