@@ -140,7 +140,7 @@ def _multiply_backward_weight(
     grad: Tensor, x: Tensor, counts: list[int], weight: Tensor
 ) -> tuple[Tensor, Tensor]:
     """Return the gradients of `_multiply` in weight and bias; zeros for experts without tokens."""
-    grad_weight, grad_bias = torch.zeros_like(weight), weight.new_zeros(weight.shape[:2])
+    grad_weight, grad_bias = weight.new_zeros(weight.shape), weight.new_zeros(weight.shape[:2])
     rows = (torch.split(grad, counts), torch.split(x, counts))
     sums = (grad_weight.unbind(0), grad_bias.unbind(0))
     for count, ge, xe, gw, gb in zip(counts, *rows, *sums, strict=True):

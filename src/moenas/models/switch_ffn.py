@@ -38,6 +38,10 @@ class ExpertLinear(nn.Module):
         self.weight = nn.Parameter(weight.uniform_(-bound, bound, generator=generator))
         self.bias = nn.Parameter(bias.uniform_(-bound, bound, generator=generator))
 
+    def forward(self) -> tuple[Tensor, Tensor]:
+        """Return weight and bias; a call runs the hooks by which torch's tools replace them."""
+        return self.weight, self.bias
+
 
 class SwitchFFN(nn.Module):
     """Top-1 mixture of ``num_experts`` FFNs on tokens ``[..., dim]``, or on maps.
@@ -239,20 +243,18 @@ class SwitchFFN(nn.Module):
         try:
             weights = first["weight"], first["bias"], second["weight"], second["bias"]
         except KeyError:  # parametrised or pruned by torch's own tools
-            weights = self.fc1.weight, self.fc1.bias, self.fc2.weight, self.fc2.bias
+            weights = *self.fc1(), *self.fc2()
         return router, cast(Weights, weights)
 
     def _route_and_dispatch(self, x: Tensor) -> Tensor:
         x_TD = x.reshape(-1, self.dim)
-        routing: Routing = self.router(x_TD)
+        router, weights = self._parts()
+        routing: Routing = router(x_TD)
         y_TD = dispatch(
             x_TD,
             routing.expert,
             routing.counts,
-            self.fc1.weight,
-            self.fc1.bias,
-            self.fc2.weight,
-            self.fc2.bias,
+            *weights,
             gate_T=self._gate(routing),
             unit_gate=self.gate == "exact",
             activation=self.activation,

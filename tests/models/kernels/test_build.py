@@ -1,5 +1,6 @@
 """Building, finding and loading the library, and what happens where that fails."""
 
+import contextlib
 import logging
 import os
 import shutil
@@ -7,10 +8,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import psutil
 import pytest
 import torch
 
 from moenas.models.kernels import build, loader
+from moenas.models.kernels.self_test import self_test
 from moenas.models.switch_ffn import SwitchFFN
 from moenas.workflows.doctor import doctor
 
@@ -29,7 +32,7 @@ def cached(fresh, kernel):
     """The session's library, copied to an empty cache of this test."""
     source = kernel.path
     (fresh / "kernels").mkdir()
-    for file in (source, source.with_suffix(".sha256")):
+    for file in (source, source.with_suffix(".json")):
         shutil.copy(file, fresh / "kernels" / file.name)
     return fresh / "kernels" / source.name
 
@@ -79,11 +82,64 @@ def test_without_a_compiler_torch_serves(fresh, monkeypatch):
     assert SwitchFFN(8, 16, 3)(torch.randn(4, 8)).shape == (4, 8)
 
 
-def test_a_slow_compiler_is_given_up(fresh, monkeypatch):
-    monkeypatch.setattr(build, "TIMEOUT", 0.3)
-    monkeypatch.setenv("CXX", str(fake_compiler(fresh, "exec sleep 5")))
+def test_a_built_library_serves_without_a_compiler(cached, monkeypatch):
+    monkeypatch.setenv("PATH", str(cached.parent))
+    assert loader.kernel() is not None
+
+
+def test_a_library_of_another_user_is_not_loaded(cached, monkeypatch):
+    monkeypatch.setattr(os, "getuid", lambda: 4321)
+    monkeypatch.setattr(build, "OWNERS", frozenset())
+    assert loader.kernel() is None
+    assert "belongs to another user; set MOENAS_CACHE" in loader.kernel_status()
+
+
+def test_a_user_without_a_home_takes_torch(fresh, monkeypatch):
+    def homeless():
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("MOENAS_CACHE")
+    monkeypatch.setattr(Path, "home", homeless)
+    assert loader.kernel() is None
+    assert "home directory" in loader.kernel_status()
+
+
+def test_cxx_may_hold_several_words(fresh, monkeypatch, kernel):
+    log = fresh / "log"
+    wrapper = fake_compiler(fresh, f'echo "$1" > {log}; exec "$@"')
+    compiler = build.find_compiler().command[0]
+    monkeypatch.setenv("CXX", f"'{wrapper}' {compiler} -O1")
+    assert loader.kernel() is not None
+    assert log.read_text().strip() == compiler
+    monkeypatch.setenv("CXX", "c++ '")
+    with pytest.raises(build.BuildError, match="no shell could read"):
+        build.library()
+
+
+def test_a_wrong_result_fails_the_self_test(kernel, monkeypatch):
+    self_test(kernel)
+    right = kernel.experts_backward
+    for place in range(6):
+
+        def wrong(*args, place=place):
+            found = list(right(*args))
+            found[place] = found[place] + 0.01
+            return found
+
+        monkeypatch.setattr(kernel, "experts_backward", wrong)
+        with pytest.raises(AssertionError):
+            self_test(kernel)
+
+
+def test_a_slow_compiler_is_given_up_with_its_children(fresh, monkeypatch):
+    monkeypatch.setattr(build, "TIMEOUT", 0.5)
+    body = f"sleep 60 & echo $! > {fresh / 'child'}; wait"
+    monkeypatch.setenv("CXX", str(fake_compiler(fresh, body)))
     with pytest.raises(build.BuildError, match="took more than"):
         build.library()
+    child = int((fresh / "child").read_text())
+    with contextlib.suppress(psutil.NoSuchProcess):
+        psutil.Process(child).wait(timeout=10)
 
 
 def test_the_kernel_can_be_switched_off(monkeypatch):
@@ -112,12 +168,13 @@ def test_a_cache_that_cannot_be_written_means_torch(fresh, monkeypatch):
 
 
 def test_another_cpu_source_or_compiler_has_another_library(monkeypatch):
-    one = build.Compiler("/usr/bin/c++", "1.0")
-    names = {build._fingerprint(one), build._fingerprint(build.Compiler("/usr/bin/c++", "1.1"))}
+    names = {build._fingerprint()}
+    monkeypatch.setenv("CXX", "another-c++")
+    names.add(build._fingerprint())
     monkeypatch.setattr(build, "_processor", lambda: "another")
-    names.add(build._fingerprint(one))
+    names.add(build._fingerprint())
     monkeypatch.setattr(build, "FLAGS", ("-O0",))
-    names.add(build._fingerprint(one))
+    names.add(build._fingerprint())
     assert len(names) == 4
 
 
@@ -136,7 +193,7 @@ def test_two_processes_build_at_once(fresh, kernel):
     paths = {process.communicate(timeout=120)[0].strip() for process in processes}
     assert [process.returncode for process in processes] == [0, 0]
     (path,) = map(Path, paths)
-    assert build._is_whole(path)
+    assert build._version_of_whole(path)
     assert path.with_suffix(".log").read_text() == "built\n"
     assert not list(path.parent.glob(".build-*"))
 

@@ -5,6 +5,8 @@ import pickle
 
 import pytest
 import torch
+import torch.nn.utils.prune
+from torch.autograd import forward_ad
 
 from moenas.errors import ModelError
 from moenas.models.folding import fold_batch_norms
@@ -211,3 +213,39 @@ def test_the_default_device_does_not_matter(ffn):
 def test_indices_are_bytes():
     with pytest.raises(ModelError, match="at most 255"):
         SwitchFFN(8, 8, 256)
+
+
+def test_weights_that_another_thread_is_writing(ffn, monkeypatch):
+    """Hogwild: what was packed a moment ago differs already; no call may fail for it."""
+    from moenas.models.kernels.library import Kernel
+
+    pack = Kernel.layer
+
+    def written_meanwhile(self, weights, *args, **kwargs):
+        layer = pack(self, weights, *args, **kwargs)
+        weights[0].data.add_(1)
+        return layer
+
+    monkeypatch.setattr(Kernel, "layer", written_meanwhile)
+    ffn.fc1.weight.data.add_(1)
+    assert infer(ffn, torch.randn(5, 16)).isfinite().all()
+
+
+def test_weights_pruned_by_torch_are_used_as_pruned(ffn):
+    torch.nn.utils.prune.random_unstructured(ffn.fc1, "weight", 0.5)
+    x = torch.randn(40, 16)
+    for _ in range(2):  # the mask is applied anew in each pass
+        ffn(x).square().sum().backward()
+        torch.optim.SGD(ffn.parameters(), lr=0.1).step()
+    got = infer(ffn, x)
+    torch.nn.utils.prune.remove(ffn.fc1, "weight")
+    torch.testing.assert_close(got, truth(ffn, x), atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.filterwarnings("ignore:.torch.jit.script.:FutureWarning")  # torch's own use of it
+@pytest.mark.parametrize("grad", [True, False])
+def test_forward_mode_derivatives_are_refused_not_lost(ffn, grad):
+    with forward_ad.dual_level(), torch.set_grad_enabled(grad):
+        x = forward_ad.make_dual(torch.randn(3, 16), torch.randn(3, 16))
+        with pytest.raises(NotImplementedError, match="forward"):
+            ffn(x)

@@ -1,18 +1,23 @@
 """Build the kernel once for this machine and find it again.
 
-The library's name holds a hash of the sources, the flags, the compiler and the CPU, so that a
-change of any of them builds anew. Beside it lies its own hash: a library that was cut short is not
-loaded but built again. A fresh build must pass its own test in a process of its own, which finds
-wrong code and instructions that the CPU lacks before they can do harm here.
+The library's name holds a hash of the sources, the flags, ``$CXX`` and the CPU, so that a change of
+any of them builds anew; once built it serves without a compiler too. Beside it lies its own hash: a
+library that was cut short is not loaded but built again. A fresh build must pass `self_test` in a
+process of its own, which finds wrong code and instructions that the CPU lacks before they can do
+harm here.
 """
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
+import json
 import os
 import platform
+import shlex
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -26,15 +31,17 @@ from moenas.runs import cache_home, write_text
 FOLDER = Path(__file__).parent
 SOURCES = (
     *("simd.h", "gemm.h", "parallel.h", "tokens.h", "experts.h"),
-    *("routing.h", "forward.h", "backward.h", "switch_ffn.cpp", "self_test.cpp"),
+    *("routing.h", "forward.h", "backward.h", "switch_ffn.cpp"),
 )
 COMPILERS = ("c++", "g++", "clang++")
 FLAGS = ("-std=c++17", "-O2", "-fPIC", "-shared", "-fvisibility=hidden", "-pthread", "-Wno-psabi")
 NATIVE = ("-march=native", "-mcpu=native", "")  # the last resort: what every CPU of its kind has
+OWNERS = frozenset({0})
+"""Whose libraries are loaded, besides this user's own: root's."""
 TIMEOUT = 180
 """Seconds that a compiler, or another process that builds, may take."""
 
-_SELF_TEST = "import ctypes, sys; sys.exit(ctypes.CDLL(sys.argv[1]).moenas_self_test())"
+_SELF_TEST = "moenas.models.kernels.self_test"
 
 
 class BuildError(MoENASError):
@@ -45,72 +52,94 @@ class BuildError(MoENASError):
 class Compiler:
     """A C++ compiler: its command and the first line of its ``--version``."""
 
-    command: str
+    command: tuple[str, ...]
     version: str
 
 
 def find_compiler() -> Compiler:
-    """Return ``$CXX``, or the first of c++, g++ and clang++ that answers.
+    """Return ``$CXX`` (words as in a shell), or the first of c++, g++ and clang++ that answers.
 
     Raises:
         BuildError: There is none.
     """
-    chosen = os.environ.get("CXX")
-    for name in (chosen,) if chosen else COMPILERS:
-        command = shutil.which(name)
-        if command is None:
+    chosen = _chosen_compiler()
+    for name, *options in (chosen,) if chosen else ([name] for name in COMPILERS):
+        path = shutil.which(name)
+        if path is None:
             continue
+        command = (path, *options)
         try:
-            answer = _run(command, "--version", timeout=20)
+            answer = _run(*command, "--version", timeout=20)
         except (OSError, subprocess.SubprocessError):
             continue
         if answer.returncode == 0 and answer.stdout:
             return Compiler(command, answer.stdout.splitlines()[0].strip())
     if chosen:
-        raise BuildError(f"the C++ compiler that CXX names, '{chosen}', does not run")
+        raise BuildError(f"the C++ compiler that CXX names, '{' '.join(chosen)}', does not run")
     raise BuildError("no C++ compiler was found; install g++ or clang")
 
 
-def library() -> tuple[Path, Compiler]:
-    """Return the library for this machine, built if need be.
+def _chosen_compiler() -> list[str]:
+    text = os.environ.get("CXX", "")
+    try:
+        return shlex.split(text)
+    except ValueError as error:
+        raise BuildError(f"CXX is '{text}', which no shell could read: {error}") from error
+
+
+def library() -> tuple[Path, str]:
+    """Return the library for this machine, built if need be, and its compiler's version.
 
     Raises:
         BuildError: It cannot be built or kept; the message is one line.
     """
     if os.name != "posix":
         raise BuildError("the kernel is built on Linux and macOS only")
-    compiler = find_compiler()
-    path = cache_home() / "kernels" / f"switch_ffn-{_fingerprint(compiler)}.so"
-    if _is_whole(path):
-        return path, compiler
+    folder = Path()
     try:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        folder = cache_home() / "kernels"
+        path = folder / f"switch_ffn-{_fingerprint()}.so"
+        if version := _version_of_whole(path):
+            return path, version
+        compiler = find_compiler()
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         with filelock.FileLock(path.with_suffix(".lock"), timeout=TIMEOUT):
-            if not _is_whole(path):  # another process may have built it meanwhile
-                _build(compiler, path)
-    except (OSError, filelock.Timeout, MoENASError) as error:
+            if version := _version_of_whole(path):  # another process may have built it meanwhile
+                return path, version
+            _build(compiler, path)
+    except (OSError, RuntimeError, filelock.Timeout, MoENASError) as error:
         if isinstance(error, BuildError):
             raise
-        raise BuildError(f"'{path.parent}' cannot hold it: {error}") from error
-    return path, compiler
+        raise BuildError(f"'{folder}' cannot hold it: {error}") from error
+    return path, compiler.version
 
 
 def _run(*command: str, timeout: float | None = None) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(  # noqa: S603 - no shell, the user's own compiler
+    """Run the user's own compiler or its product; what takes too long ends with its children."""
+    with subprocess.Popen(  # noqa: S603 - no shell
         command,
-        capture_output=True,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         text=True,
         errors="replace",
-        timeout=timeout or TIMEOUT,
-        check=False,
-    )
+        start_new_session=True,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+    ) as process:
+        try:
+            out, err = process.communicate(timeout=timeout or TIMEOUT)
+        except BaseException:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            raise
+    return subprocess.CompletedProcess(command, process.returncode, out, err)
 
 
-def _fingerprint(compiler: Compiler) -> str:
+def _fingerprint() -> str:
     digest = hashlib.sha256()
     for name in SOURCES:
         digest.update((FOLDER / name).read_bytes())
-    digest.update(repr((FLAGS, NATIVE, compiler, _processor())).encode())
+    digest.update(repr((FLAGS, NATIVE, os.environ.get("CXX"), _processor())).encode())
     return digest.hexdigest()[:20]
 
 
@@ -125,16 +154,28 @@ def _processor() -> str:
     return "\n".join((platform.platform(), platform.machine(), platform.processor(), *found))
 
 
-def _digest_file(path: Path) -> Path:
-    return path.with_suffix(".sha256")
+def _note_file(path: Path) -> Path:
+    return path.with_suffix(".json")
 
 
-def _is_whole(path: Path) -> bool:
+def _version_of_whole(path: Path) -> str | None:
+    """Return the compiler's version of a library that is there and whole, else None.
+
+    Raises:
+        BuildError: It belongs to somebody else, whose code it would run.
+    """
     try:
-        stored = _digest_file(path).read_text()
-        return hashlib.sha256(path.read_bytes()).hexdigest() == stored
-    except (OSError, UnicodeDecodeError):
-        return False
+        note = json.loads(_note_file(path).read_text())
+        whole = hashlib.sha256(path.read_bytes()).hexdigest() == note["sha256"]
+        owners = {path.stat().st_uid, path.parent.stat().st_uid}
+        version = str(note["compiler"])
+    except (OSError, ValueError, TypeError, KeyError):
+        return None
+    if whole and not owners <= OWNERS | {os.getuid()}:
+        raise BuildError(
+            f"'{path}' belongs to another user; set MOENAS_CACHE to a folder of your own"
+        )
+    return version if whole else None
 
 
 def _build(compiler: Compiler, path: Path) -> None:
@@ -145,19 +186,23 @@ def _build(compiler: Compiler, path: Path) -> None:
         for native in NATIVE:
             flags = (*FLAGS, native) if native else FLAGS
             try:
-                result = _run(compiler.command, *flags, *sources, "-o", str(made), "-ldl")
+                result = _run(*compiler.command, *flags, *sources, "-o", str(made), "-ldl")
                 if result.returncode == 0 and made.exists():
-                    test = _run(sys.executable, "-c", _SELF_TEST, str(made))
+                    test = _run(sys.executable, "-m", _SELF_TEST, str(made))
                     if test.returncode == 0:
-                        _digest_file(path).unlink(missing_ok=True)
-                        made.replace(path)
-                        digest = hashlib.sha256(path.read_bytes()).hexdigest()
-                        write_text(_digest_file(path), digest)
+                        _keep(made, path, compiler)
                         return
                     reason = f"what it builds fails its own test (status {test.returncode})"
                 else:
                     lines = result.stderr.strip().splitlines() or [f"status {result.returncode}"]
                     reason = next((line for line in lines if "error" in line), lines[0])
             except subprocess.TimeoutExpired:
-                raise BuildError(f"'{compiler.command}' took more than {TIMEOUT} s") from None
-    raise BuildError(f"'{compiler.command}' failed: {reason[:200]}")
+                raise BuildError(f"'{compiler.command[0]}' took more than {TIMEOUT} s") from None
+    raise BuildError(f"'{compiler.command[0]}' failed: {reason[:200]}")
+
+
+def _keep(made: Path, path: Path, compiler: Compiler) -> None:
+    _note_file(path).unlink(missing_ok=True)
+    made.replace(path)
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    write_text(_note_file(path), json.dumps({"sha256": digest, "compiler": compiler.version}))

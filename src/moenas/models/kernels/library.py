@@ -58,8 +58,14 @@ class Kernel:
         self._lib.moenas_pack(weight.data_ptr(), *weight.shape, half, packed.data_ptr(), threads)
         return packed
 
-    def layer(self, weights: Weights, activation: Activation) -> Layer:
+    def layer(self, weights: Weights, activation: Activation, watched: bool = True) -> Layer:
         """Pack a layer's experts: weights of one of `DTYPES`; sums are float32 always.
+
+        Args:
+            weights: The experts.
+            activation: The hidden layer's.
+            watched: Each call looks whether the weights still are what was packed. Not for a layer
+                of one call, whose weights another thread may be writing (Hogwild).
 
         Raises:
             ModelError: Shapes or types do not fit.
@@ -73,7 +79,8 @@ class Kernel:
         given = [t.detach().contiguous() for t in weights]
         biases = [b.float() for b in (given[1], given[3])]
         packed = [self.pack(given[0]), self.pack(given[2])]
-        pointers = [t.data_ptr() for t in (*packed, *biases, given[0], given[2])]
+        pointers = [t.data_ptr() for t in (*packed, *biases)]
+        pointers += [given[0].data_ptr(), given[2].data_ptr()] if watched else [None, None]
         half = w1.dtype == torch.bfloat16
         structure = Experts(E, D, H, ACTIVATIONS.index(activation), half, *pointers)
         memory = (*packed, *biases, *given, *(t.detach() for t in weights))

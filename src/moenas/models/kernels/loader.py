@@ -17,8 +17,7 @@ SWITCH = "MOENAS_KERNEL"
 def _load() -> tuple[Kernel | None, str]:
     """Return the kernel, or None and why there is none. The first call may build it."""
     try:
-        path, compiler = library()
-        kernel = Kernel(path, compiler.version)
+        kernel = Kernel(*library())
     except (BuildError, OSError) as error:
         logger.warning("Switch FFNs run on torch alone, which is slower: %s.", error)
         return None, str(error)

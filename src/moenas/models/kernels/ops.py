@@ -14,6 +14,7 @@ from typing import Any, cast
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.autograd import forward_ad
 from torch.nn import Parameter
 from torch.utils.flop_counter import register_flop_formula
 
@@ -36,7 +37,8 @@ _Six = tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]
 def usable_kernel(x: Tensor, w1_EHD: Tensor, w2_EDH: Tensor) -> Kernel | None:
     """Return the kernel if it can compute this: float32 tokens on the CPU, weights of `DTYPES`."""
     fits = (
-        all(_is_plain(t) for t in (x, w1_EHD, w2_EDH))
+        forward_ad._current_level < 0  # tangents would be lost
+        and all(_is_plain(t) for t in (x, w1_EHD, w2_EDH))
         and x.device.type == "cpu"
         and x.dtype == torch.float32
         and w1_EHD.dtype in DTYPES
@@ -98,7 +100,7 @@ def _with_packed(
         return compute(cached_layer(found.layer, weights, activation))
     except OutOfDateError:
         forget(weights[0])
-        return compute(cached_layer(found.layer, weights, activation))
+        return compute(found.layer(weights, activation, watched=False))
 
 
 # ----------------------------------------------------------------------------- inference, in one
@@ -189,7 +191,7 @@ def experts(
     """
     name, gate = cast(Activation, activation), None if unit_gate else gate_T
     if found := _training_kernel(x_TD, w1_EHD, w2_EDH, gate_T):
-        layer = found.layer((w1_EHD, b1_EH, w2_EDH, b2_ED), name)
+        layer = found.layer((w1_EHD, b1_EH, w2_EDH, b2_ED), name, watched=False)
         y, before = found.experts(x_TD, expert_T, gate, layer, keep=True)
         assert before is not None
         return y, before

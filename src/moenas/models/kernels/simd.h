@@ -109,7 +109,9 @@ struct Gelu {
 
   static Vec value_and_slope(Vec x, Vec& slope) {
     const Vec phi = probability(x);
-    slope = phi + x * 0.39894228040143268f * exp(x * x * -0.5f);
+    Vec near = x > fill(14.f) ? fill(14.f) : x;  // the density is 0 beyond, and `exp` is not quite
+    near = near < fill(-14.f) ? fill(-14.f) : near;
+    slope = phi + near * 0.39894228040143268f * exp(near * near * -0.5f);
     return x * phi;
   }
 };
