@@ -1,7 +1,7 @@
 """What a Switch FFN of eight experts costs beside the dense FFN that it replaces.
 
 Peers: timm's FFN (1x1 convolutions, channels first), the best dense FFN (matrix products on
-tokens), transformers' Switch layer where that is installed, torch's grouped_mm, and all experts
+tokens; also in bfloat16), transformers' Switch layer where that is installed, torch's grouped_mm, and all experts
 with a mask. All run in turns, the clock counts CPU seconds (wall seconds with more threads), ratios
 are medians over the turns with their quartiles. Experts are distinct; timings include the router.
 
@@ -92,6 +92,17 @@ def distinct_(switch: SwitchFFN) -> SwitchFFN:
     return switch
 
 
+class Rounded(nn.Module):
+    """A dense FFN in bfloat16, between float32 neighbours like the others."""
+
+    def __init__(self, ffn: FFN) -> None:
+        super().__init__()
+        self.ffn = copy.deepcopy(ffn).bfloat16()
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:  # noqa: D102
+        return self.ffn(x.bfloat16()).float()
+
+
 class Grouped(SwitchFFN):
     """torch's grouped_mm."""
 
@@ -155,6 +166,7 @@ def candidates(batch: int, pixels: int, dim: int, mode: Callable, experts: int) 
     maps.load_state_dict(switch.state_dict())
     work["kernel, channels first"] = with_kernel(True, mode(maps, channels_first))
     if mode is inference:
+        work["dense, bfloat16"] = mode(Rounded(dense), tokens)
         work["kernel, bfloat16"] = with_kernel(True, mode(bfloat16_experts(switch), tokens))
     for name, kind in (("grouped_mm", Grouped), ("masked", Masked)):
         other = kind(dim, 2 * dim, experts)

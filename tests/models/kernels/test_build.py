@@ -74,6 +74,17 @@ def test_a_broken_compiler_means_torch_and_one_line(fresh, monkeypatch, caplog, 
     assert not list((fresh / "kernels").glob("*.so"))
 
 
+def test_a_build_for_any_cpu_says_that_it_is_slower(fresh, monkeypatch, kernel):
+    compiler = build.find_compiler().command[0]
+    body = (
+        f'case "$*" in *native*) echo "error: no such CPU" >&2; exit 1;; esac; exec {compiler} "$@"'
+    )
+    monkeypatch.setenv("CXX", str(fake_compiler(fresh, body)))
+    for _ in range(2):  # built, and found again
+        loader.forget()
+        assert "not for this CPU in particular (error: no such CPU)" in loader.kernel_status()
+
+
 def test_without_a_compiler_torch_serves(fresh, monkeypatch):
     monkeypatch.delenv("CXX", raising=False)
     monkeypatch.setenv("PATH", str(fresh))

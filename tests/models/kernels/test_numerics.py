@@ -87,6 +87,13 @@ def test_activations_hold_over_the_whole_range(kernel, activation):
     expected = function(values.double()).float()
     torch.testing.assert_close(got[:, 0], expected, atol=1e-7, rtol=2e-6)
 
+    x = values[:, None].requires_grad_()
+    y, _ = ops.experts(x, expert, torch.ones(len(values)), *one, activation, True)
+    (slope,) = torch.autograd.grad(y.sum(), x)
+    wide = values.detach().double().requires_grad_()
+    (expected,) = torch.autograd.grad(function(wide).sum(), wide)
+    torch.testing.assert_close(slope[:, 0], expected.float(), atol=3e-7, rtol=2e-5)
+
 
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 def test_nan_and_infinity_stay_with_their_token(kernel, activation):

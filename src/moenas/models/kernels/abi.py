@@ -49,7 +49,7 @@ def open_library(path: os.PathLike[str]) -> ctypes.CDLL:
         OSError: It cannot be loaded.
     """
     lib = ctypes.CDLL(os.fspath(path))
-    lib.moenas_packed_bytes.argtypes = (c_int64, c_int64, c_int64, c_int)
+    lib.moenas_packed_bytes.argtypes = (c_int64, c_int64, c_int)
     lib.moenas_packed_bytes.restype = c_int64
     lib.moenas_pack.argtypes = (c_void_p, c_int64, c_int64, c_int64, c_int, c_void_p, c_int)
     lib.moenas_pack.restype = None

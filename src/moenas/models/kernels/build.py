@@ -30,7 +30,7 @@ from moenas.runs import cache_home, write_text
 
 FOLDER = Path(__file__).parent
 SOURCES = (
-    *("simd.h", "gemm.h", "parallel.h", "tokens.h", "experts.h"),
+    *("simd.h", "gemm.h", "parallel.h", "tokens.h", "experts.h", "amx.h"),
     *("routing.h", "forward.h", "backward.h", "switch_ffn.cpp"),
 )
 COMPILERS = ("c++", "g++", "clang++")
@@ -106,12 +106,11 @@ def library() -> tuple[Path, str]:
         with filelock.FileLock(path.with_suffix(".lock"), timeout=TIMEOUT):
             if version := _version_of_whole(path):  # another process may have built it meanwhile
                 return path, version
-            _build(compiler, path)
+            return path, _build(compiler, path)
     except (OSError, RuntimeError, filelock.Timeout, MoENASError) as error:
         if isinstance(error, BuildError):
             raise
         raise BuildError(f"'{folder}' cannot hold it: {error}") from error
-    return path, compiler.version
 
 
 def _run(*command: str, timeout: float | None = None) -> subprocess.CompletedProcess[str]:
@@ -178,31 +177,41 @@ def _version_of_whole(path: Path) -> str | None:
     return version if whole else None
 
 
-def _build(compiler: Compiler, path: Path) -> None:
-    sources = [str(FOLDER / name) for name in SOURCES if name.endswith(".cpp")]
-    reason = ""
+def _build(compiler: Compiler, path: Path) -> str:
+    """Build, test and keep the library; return what `_version_of_whole` will."""
+    reasons: list[str] = []
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=".build-") as folder:
         made = Path(folder) / path.name
         for native in NATIVE:
-            flags = (*FLAGS, native) if native else FLAGS
             try:
-                result = _run(*compiler.command, *flags, *sources, "-o", str(made), "-ldl")
-                if result.returncode == 0 and made.exists():
-                    test = _run(sys.executable, "-m", _SELF_TEST, str(made))
-                    if test.returncode == 0:
-                        _keep(made, path, compiler)
-                        return
-                    reason = f"what it builds fails its own test (status {test.returncode})"
-                else:
-                    lines = result.stderr.strip().splitlines() or [f"status {result.returncode}"]
-                    reason = next((line for line in lines if "error" in line), lines[0])
+                reason = _try(compiler, (*FLAGS, native) if native else FLAGS, made)
             except subprocess.TimeoutExpired:
                 raise BuildError(f"'{compiler.command[0]}' took more than {TIMEOUT} s") from None
-    raise BuildError(f"'{compiler.command[0]}' failed: {reason[:200]}")
+            if reason is None:
+                version = compiler.version
+                if not native:  # slower than it could be
+                    version += f", not for this CPU in particular ({reasons[0]})"
+                _keep(made, path, version)
+                return version
+            reasons.append(reason[:200])
+    raise BuildError(f"'{compiler.command[0]}' failed: {reasons[-1]}")
 
 
-def _keep(made: Path, path: Path, compiler: Compiler) -> None:
+def _try(compiler: Compiler, flags: tuple[str, ...], made: Path) -> str | None:
+    """Compile and test; return why it failed, in one line."""
+    sources = [str(FOLDER / name) for name in SOURCES if name.endswith(".cpp")]
+    result = _run(*compiler.command, *flags, *sources, "-o", str(made), "-ldl")
+    if result.returncode or not made.exists():
+        lines = result.stderr.strip().splitlines() or [f"status {result.returncode}"]
+        return next((line for line in lines if "error" in line), lines[0])
+    test = _run(sys.executable, "-m", _SELF_TEST, str(made))
+    return (
+        f"what it builds fails its own test, status {test.returncode}" if test.returncode else None
+    )
+
+
+def _keep(made: Path, path: Path, version: str) -> None:
     _note_file(path).unlink(missing_ok=True)
     made.replace(path)
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    write_text(_note_file(path), json.dumps({"sha256": digest, "compiler": compiler.version}))
+    write_text(_note_file(path), json.dumps({"sha256": digest, "compiler": version}))

@@ -26,13 +26,15 @@ inline int useful_threads(Size tokens, const Experts& experts, int threads) {
 }
 
 // Compares a few numbers of each expert's matrix [columns, depth] with their packed copies.
-template <class Format, class Element>
+template <class Format>
 bool matches(const void* weight, const void* packed, Size experts, Size columns, Size depth) {
   constexpr Size kSamples = 4;
   if (!weight) return true;
+  using Element = typename Format::Element;
   const auto* given = static_cast<const Element*>(weight);
   const auto* copy = static_cast<const Element*>(packed);
-  const Size size = columns * depth, packed_size = round_up(columns, kPanel) * depth;
+  const Size size = columns * depth;
+  const Size packed_size = packed_words<Format>(columns, depth) * Format::kDepth;
   for (Size e = 0; e < experts; ++e, given += size, copy += packed_size)
     for (Size s = 0; s < kSamples; ++s) {
       const Size at = (s * 2654435761 + e * 40503) % size;  // anywhere
@@ -43,11 +45,12 @@ bool matches(const void* weight, const void* packed, Size experts, Size columns,
 
 inline bool up_to_date(const Experts& m) {
   const Size e = m.count, d = m.dim, h = m.hidden;
-  if (m.bfloat16)
-    return matches<BFloat16, uint16_t>(m.unpacked_w1, m.w1, e, h, d) &&
-           matches<BFloat16, uint16_t>(m.unpacked_w2, m.w2, e, d, h);
-  return matches<Float32, uint32_t>(m.unpacked_w1, m.w1, e, h, d) &&
-         matches<Float32, uint32_t>(m.unpacked_w2, m.w2, e, d, h);
+  const auto both = [&](auto format) {
+    using Format = decltype(format);
+    return matches<Format>(m.unpacked_w1, m.w1, e, h, d) &&
+           matches<Format>(m.unpacked_w2, m.w2, e, d, h);
+  };
+  return m.bfloat16 ? both(BFloat16{}) : both(Float32{});
 }
 
 }  // namespace moenas

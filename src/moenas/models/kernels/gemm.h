@@ -6,6 +6,7 @@
 // a token's result does not depend on the tokens beside it, nor on the number of threads.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <cstddef>
 #include <utility>
@@ -21,26 +22,31 @@ constexpr int kRows = kRegisters == 32 ? 12 : 6;     // rows of a full block: 24
 
 inline Size round_up(Size n, Size multiple) { return (n + multiple - 1) / multiple * multiple; }
 
-// How numbers of a panel are stored. A row of a panel is `kWords<VECTORS>` words.
+// How a panel stores its numbers: a row of `kPanel` words holds `kDepth` rows of the matrix.
 struct Float32 {
   using Word = float;
+  using Element = uint32_t;
+  static constexpr int kDepth = 1;
   template <int VECTORS>
-  static void read(const Word* b, Vec (&row)[VECTORS]) {
-    for (int j = 0; j < VECTORS; ++j) row[j] = load(b + j * kLanes);
+  static void read(const Word* b, Vec (&rows)[1][VECTORS]) {
+    for (int j = 0; j < VECTORS; ++j) rows[0][j] = load(b + j * kLanes);
   }
-  static constexpr int kWordsPerRow = kPanel;
 };
 
-// bfloat16 is the upper half of a float. Word j holds column j (low half) and column j + kLanes
-// (high half), so that one load, one shift and one mask widen a whole row.
+// bfloat16 is the upper half of a float. A word holds two neighbours of a column, the first in its
+// low half: the order that matrix units want, and a shift and a mask widen both.
 struct BFloat16 {
   using Word = int32_t;
-  static void read(const Word* b, Vec (&row)[2]) {
-    const IntVec both = load(b);
-    row[0] = reinterpret_cast<Vec>(both << 16);
-    row[1] = reinterpret_cast<Vec>(both & IntVec(IntVec{} - 65536));
+  using Element = uint16_t;
+  static constexpr int kDepth = 2;
+  template <int VECTORS>
+  static void read(const Word* b, Vec (&rows)[2][VECTORS]) {
+    for (int j = 0; j < VECTORS; ++j) {
+      const IntVec both = load(b + j * kLanes);
+      rows[0][j] = reinterpret_cast<Vec>(both << 16);
+      rows[1][j] = reinterpret_cast<Vec>(both & IntVec(IntVec{} - 65536));
+    }
   }
-  static constexpr int kWordsPerRow = kLanes;
 };
 
 // An operand in memory: element (i, k) of a is data[i * row + k], or data[k * row + i] TRANSPOSED.
@@ -49,7 +55,7 @@ struct Left {
   Size row;
 };
 
-// Row k of panel j is at data[j * panel + k * row].
+// Stored row k of panel j is at data[j * panel + k * row].
 template <class Format>
 struct Panels {
   const typename Format::Word* data;
@@ -63,14 +69,19 @@ void block(Size depth, Left a, const typename Format::Word* b, Size b_row, float
   for (int i = 0; i < ROWS; ++i)
     for (int j = 0; j < VECTORS; ++j)
       acc[i][j] = load((bias ? bias : c + i * c_row) + j * kLanes);
-  for (Size k = 0; k < depth; ++k) {
-    Vec row[VECTORS];
-    Format::read(b + k * b_row, row);
-#pragma GCC unroll 24
-    for (int i = 0; i < ROWS; ++i) {
-      const float s = TRANSPOSED ? a.data[k * a.row + i] : a.data[i * a.row + k];
+  for (Size first = 0; first < depth; first += Format::kDepth, b += b_row) {
+    Vec rows[Format::kDepth][VECTORS];
+    Format::read(b, rows);
 #pragma GCC unroll 2
-      for (int j = 0; j < VECTORS; ++j) acc[i][j] = multiply_add(row[j], fill(s), acc[i][j]);
+    for (int r = 0; r < Format::kDepth; ++r) {
+      const Size k = first + r;
+      if (r > 0 && k == depth) break;  // an odd depth: the last stored row is half empty
+#pragma GCC unroll 24
+      for (int i = 0; i < ROWS; ++i) {
+        const float s = TRANSPOSED ? a.data[k * a.row + i] : a.data[i * a.row + k];
+#pragma GCC unroll 2
+        for (int j = 0; j < VECTORS; ++j) acc[i][j] = multiply_add(rows[r][j], fill(s), acc[i][j]);
+      }
     }
   }
   for (int i = 0; i < ROWS; ++i)
@@ -102,29 +113,36 @@ void multiply(Size rows, Size columns, Size depth, Left a, Panels<Format> b, flo
   }
 }
 
+// Words of a packed matrix of `depth` rows.
+template <class Format>
+Size packed_words(Size columns, Size depth) {
+  return round_up(columns, kPanel) * round_up(depth, Format::kDepth) / Format::kDepth;
+}
+
 // The panels of a whole packed matrix of `depth` rows.
 template <class Format>
 Panels<Format> packed(const void* data, Size depth) {
-  return {static_cast<const typename Format::Word*>(data), Format::kWordsPerRow,
-          depth * Format::kWordsPerRow};
+  return {static_cast<const typename Format::Word*>(data), kPanel,
+          packed_words<Format>(kPanel, depth)};
 }
 
 // Where a packed matrix of `depth` rows keeps (row, column), counted in its own elements.
 template <class Format>
 Size packed_index(Size depth, Size row, Size column) {
-  const Size lane = column % kPanel, start = (column / kPanel * depth + row) * kPanel;
-  if (Format::kWordsPerRow == kPanel) return start + lane;
-  return start + lane % kLanes * 2 + lane / kLanes;  // little endian: the low half comes first
+  const Size panel = column / kPanel * packed_words<Format>(kPanel, depth);
+  const Size word = panel + row / Format::kDepth * kPanel + column % kPanel;
+  return word * Format::kDepth + row % Format::kDepth;
 }
 
-// Pack a weight [columns, depth] (torch's [out, in]); columns beyond it become zeros.
-template <class Format, class Element>
-void pack_transposed(const Element* weight, Size columns, Size depth, Element* out) {
-  for (Size column = 0; column < round_up(columns, kPanel); ++column) {
-    Element* to = out + packed_index<Format>(depth, 0, column);
-    const Element* from = weight + column * depth;
-    for (Size k = 0; k < depth; ++k) to[k * kPanel] = column < columns ? from[k] : Element(0);
-  }
+// Pack a weight [columns, depth] (torch's [out, in]); columns and rows beyond it become zeros.
+template <class Format>
+void pack_transposed(const void* weight, Size columns, Size depth, void* out) {
+  using Element = typename Format::Element;
+  const auto* from = static_cast<const Element*>(weight);
+  auto* to = static_cast<Element*>(out);
+  std::fill_n(to, packed_words<Format>(columns, depth) * Format::kDepth, Element(0));
+  for (Size column = 0; column < columns; ++column, from += depth)
+    for (Size k = 0; k < depth; ++k) to[packed_index<Format>(depth, k, column)] = from[k];
 }
 
 // Pack a matrix [depth, columns] as it lies.

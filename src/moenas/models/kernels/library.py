@@ -37,13 +37,18 @@ class Kernel:
     Attributes:
         path: The library.
         description: Compiler and vector width, for people.
+        amx: Whether bfloat16 experts whose widths are multiples of 32 run on the CPU's matrix unit,
+            which rounds tokens and hidden layer to bfloat16 too.
     """
 
     def __init__(self, path: os.PathLike[str], compiler: str) -> None:
         lib = open_library(path)
         self._lib = lib
         self.path = Path(path)
+        self.amx = bool(lib.moenas_amx())
         self.description = f"{compiler}, {lib.moenas_lanes() * 32}-bit vectors"
+        if self.amx:
+            self.description += ", AMX for bfloat16"
 
     def pack(self, weight: Tensor) -> Tensor:
         """Return a weight ``[E, out, in]`` of one of `DTYPES` in the kernel's order, as bytes."""
@@ -51,9 +56,9 @@ class Kernel:
         _require(weight.device.type == "cpu" and weight.dtype in DTYPES, "a weight's type")
         weight = weight.detach().contiguous()
         half = weight.dtype == torch.bfloat16
-        packed = torch.empty(
-            self._lib.moenas_packed_bytes(*weight.shape, half), dtype=torch.uint8, device="cpu"
-        )
+        E, columns, depth = weight.shape
+        each = self._lib.moenas_packed_bytes(columns, depth, half)
+        packed = torch.empty(E * each, dtype=torch.uint8, device="cpu")
         threads = torch.get_num_threads()
         self._lib.moenas_pack(weight.data_ptr(), *weight.shape, half, packed.data_ptr(), threads)
         return packed
@@ -79,8 +84,8 @@ class Kernel:
         given = [t.detach().contiguous() for t in weights]
         biases = [b.float() for b in (given[1], given[3])]
         packed = [self.pack(given[0]), self.pack(given[2])]
-        pointers = [t.data_ptr() for t in (*packed, *biases)]
-        pointers += [given[0].data_ptr(), given[2].data_ptr()] if watched else [None, None]
+        originals = [given[0], given[2]] if watched else []
+        pointers = [t.data_ptr() for t in (*packed, *biases, *originals)]  # those left out are null
         half = w1.dtype == torch.bfloat16
         structure = Experts(E, D, H, ACTIVATIONS.index(activation), half, *pointers)
         memory = (*packed, *biases, *given, *(t.detach() for t in weights))

@@ -6,7 +6,8 @@
 //   experts  for each tile of at most 96 tokens of one expert: gather its rows, multiply, activate,
 //            multiply, scale, scatter. The hidden layer of a tile never leaves the cache.
 //
-// The weights come packed in panels (gemm.h), as floats or bfloat16; sums are floats always. Tiles
+// The weights come packed in panels (gemm.h), as floats or bfloat16; sums are floats always. Where
+// the CPU has a matrix unit (amx.h) it multiplies bfloat16 weights with rounded tokens. Tiles
 // are independent, and one expert's gradients are summed by one thread in the order of its tokens:
 // results don't depend on the number of threads.
 //
@@ -25,22 +26,25 @@ using namespace moenas;
 
 MOENAS_API int moenas_lanes() { return kLanes; }
 
-// Bytes of `count` packed weights [columns, depth].
-MOENAS_API int64_t moenas_packed_bytes(int64_t count, int64_t columns, int64_t depth, int bfloat16) {
-  return count * round_up(columns, kPanel) * depth * (bfloat16 ? 2 : 4);
+// Whether bfloat16 experts are multiplied by the matrix unit, where their sizes fit it.
+MOENAS_API int moenas_amx() { return amx_permitted(); }
+
+// Bytes of one packed weight [columns, depth].
+MOENAS_API int64_t moenas_packed_bytes(int64_t columns, int64_t depth, int bfloat16) {
+  return 4 * (bfloat16 ? packed_words<BFloat16>(columns, depth)
+                       : packed_words<Float32>(columns, depth));
 }
 
 // Packs weights [count, columns, depth]; bfloat16 are packed as the bits they are.
 MOENAS_API void moenas_pack(const void* weight, int64_t count, int64_t columns, int64_t depth,
                             int bfloat16, void* out, int threads) {
-  const Size size = columns * depth, packed = round_up(columns, kPanel) * depth;
+  const Size size = columns * depth * (bfloat16 ? 2 : 4);
+  const Size packed_size = moenas_packed_bytes(columns, depth, bfloat16);
   parallel(count, threads, [&](int, Size e) {
-    if (bfloat16)
-      pack_transposed<BFloat16>(static_cast<const uint16_t*>(weight) + e * size, columns, depth,
-                                static_cast<uint16_t*>(out) + e * packed);
-    else
-      pack_transposed<Float32>(static_cast<const uint32_t*>(weight) + e * size, columns, depth,
-                               static_cast<uint32_t*>(out) + e * packed);
+    const void* from = static_cast<const char*>(weight) + e * size;
+    void* to = static_cast<char*>(out) + e * packed_size;
+    bfloat16 ? pack_transposed<BFloat16>(from, columns, depth, to)
+             : pack_transposed<Float32>(from, columns, depth, to);
   });
 }
 
