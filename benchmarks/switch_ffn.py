@@ -1,9 +1,10 @@
 """What a Switch FFN of eight experts costs beside the dense FFN that it replaces.
 
 Peers: timm's FFN (1x1 convolutions, channels first), the best dense FFN (matrix products on
-tokens; also in bfloat16), transformers' Switch layer where that is installed, torch's grouped_mm, and all experts
-with a mask. All run in turns, the clock counts CPU seconds (wall seconds with more threads), ratios
-are medians over the turns with their quartiles. Experts are distinct; timings include the router.
+tokens; also in bfloat16), transformers' Switch layer where that is installed, torch's grouped_mm,
+and all experts with a mask. All run in turns, the clock counts CPU seconds (wall seconds with more
+threads), ratios are medians over the turns with their quartiles. Experts are distinct; timings
+include the router.
 
 The limit is what no implementation can avoid: the multiply-adds of router and experts at the rate
 of a large matrix product, and each row read and written once, both measured in the same turns. It

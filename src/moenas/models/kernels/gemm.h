@@ -20,6 +20,8 @@ using Size = std::ptrdiff_t;
 constexpr int kPanel = 2 * kLanes;                   // columns of a panel
 constexpr int kRows = kRegisters == 32 ? 12 : 6;     // rows of a full block: 24 or 12 registers
 
+constexpr int kAhead = 48;                           // rows of a panel to fetch in advance
+
 inline Size round_up(Size n, Size multiple) { return (n + multiple - 1) / multiple * multiple; }
 
 // How a panel stores its numbers: a row of `kPanel` words holds `kDepth` rows of the matrix.
@@ -70,6 +72,8 @@ void block(Size depth, Left a, const typename Format::Word* b, Size b_row, float
     for (int j = 0; j < VECTORS; ++j)
       acc[i][j] = load((bias ? bias : c + i * c_row) + j * kLanes);
   for (Size first = 0; first < depth; first += Format::kDepth, b += b_row) {
+    __builtin_prefetch(b + kAhead * b_row);  // weights of few tokens stream from far away
+    if (VECTORS == 2) __builtin_prefetch(b + kAhead * b_row + kLanes);
     Vec rows[Format::kDepth][VECTORS];
     Format::read(b, rows);
 #pragma GCC unroll 2
