@@ -54,6 +54,15 @@ LIGHT_MODELS = {
 }
 """The four classes of light, named as FACET names them."""
 
+TRAIN_LIGHTS = {"well_lit": 0.82, "dimly_lit": 0.09, "underexposed": 0.04, "overexposed": 0.05}
+"""Share of each light in the train and val splits of the sources that simulate it."""
+
+TEST_LIGHTS = (
+    "well_lit", "dimly_lit", "well_lit", "overexposed", "well_lit",
+    "underexposed", "well_lit", "dimly_lit", "well_lit",
+)  # fmt: skip
+"""Lights of their test images in turn: a third is poor."""
+
 _READ_NOISE = 4.0
 """Standard deviation of the sensor's read noise, in electrons."""
 

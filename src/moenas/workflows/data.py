@@ -11,6 +11,7 @@ import pandas as pd
 from moenas.data.cache import cached_images
 from moenas.data.manifest import Manifest, describe
 from moenas.data.sources import SOURCES
+from moenas.data.sources.cifar100 import is_cifar100, make_cifar100
 from moenas.data.sources.emoji import EmojiConfig, make_emoji_scenes
 from moenas.errors import DataError
 from moenas.runs import RunFolder, cache_home
@@ -27,8 +28,10 @@ def make_manifest(source: str, out: Path | str, *, config: EmojiConfig | None = 
     """Make a manifest from a source, check all of it, and return its path.
 
     Args:
-        source: ``emoji`` for drawn scenes; else a folder of images or a CSV (see `read_folder`).
-        out: Folder for drawn scenes, or the manifest file to write for a folder or CSV.
+        source: ``emoji`` for drawn scenes; else a folder of images or a CSV (see `read_folder`),
+            or the folder of CIFAR-100's binary version (see `make_cifar100`).
+        out: Folder for drawn scenes and CIFAR-100's images, or the manifest file to write for a
+            folder or CSV.
         config: Of drawn scenes.
 
     Raises:
@@ -37,6 +40,10 @@ def make_manifest(source: str, out: Path | str, *, config: EmojiConfig | None = 
     if source == "emoji":
         manifest = make_emoji_scenes(out, config)
         path = manifest.root / "manifest.parquet"
+    elif is_cifar100(Path(source)):
+        path = Path(out) / "manifest.parquet"
+        manifest = make_cifar100(source, out)
+        manifest.validate()
     else:
         manifest = SOURCES["folder"](source)
         manifest.validate()

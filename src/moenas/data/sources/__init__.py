@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from moenas.data.manifest import Manifest
+from moenas.data.sources.cifar100 import make_cifar100
 from moenas.data.sources.emoji import make_emoji_scenes
 from moenas.data.sources.folder import read_folder
 from moenas.registry import Registry
@@ -17,3 +18,4 @@ SOURCES: Registry[Callable[..., Manifest]] = Registry("data source")
 
 SOURCES.add("emoji", make_emoji_scenes)
 SOURCES.add("folder", read_folder)
+SOURCES.add("cifar100", make_cifar100)

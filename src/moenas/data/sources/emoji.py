@@ -21,6 +21,7 @@ from PIL import Image
 
 from moenas.config import fingerprint, to_dict
 from moenas.console import progress as progress_bar
+from moenas.data.lighting import TEST_LIGHTS, TRAIN_LIGHTS
 from moenas.data.manifest import Manifest
 from moenas.data.parallel import parallel_map
 from moenas.data.sources.emoji_art import CREDITS, check_installed
@@ -43,15 +44,6 @@ TRAIN_TONES = (0.12, 0.12, 0.12, 0.11, 0.10, 0.10, 0.09, 0.08, 0.08, 0.08)
 """Share of each tone in train and val: 1.3 light (1-5) persons to a dark one (6-10). COCO has 7.5
 (Zhao, Wang and Russakovsky, 2021). In minutes of training, rare tones are learned from some seeds
 and not from others: with 2.1 to one the fairness of the same model moved by 50 points."""
-
-TRAIN_LIGHTS = {"well_lit": 0.82, "dimly_lit": 0.09, "underexposed": 0.04, "overexposed": 0.05}
-"""Share of each light in train and val."""
-
-TEST_LIGHTS = (
-    "well_lit", "dimly_lit", "well_lit", "overexposed", "well_lit",
-    "underexposed", "well_lit", "dimly_lit", "well_lit",
-)  # fmt: skip
-"""Lights of the test scenes in turn: a third is poor."""
 
 
 @dataclasses.dataclass(frozen=True)
