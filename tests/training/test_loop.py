@@ -189,38 +189,6 @@ def test_a_loss_that_is_not_finite_is_told(run: Any, scheme: Scheme, tmp_path: P
     assert str(tmp_path / "nan") in str(caught.value)
 
 
-def test_the_learning_rate_is_a_function_of_the_step(scheme: Scheme) -> None:
-    recipe = dataclasses.replace(scheme, warmup=0.2)
-
-    def rates(steps: list[int]) -> list[float]:
-        optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=recipe.learning_rate)
-        schedule = loop.learning_rate_schedule(optimizer, recipe, 50)
-        found = []
-        for step in steps:
-            schedule.step_update(step)
-            found.append(optimizer.param_groups[0]["lr"])
-        return found
-
-    forward = rates(list(range(50)))
-    assert rates([30, 7, 49]) == [forward[30], forward[7], forward[49]]  # no memory
-    peak = int(np.argmax(forward))
-    assert 8 <= peak <= 11
-    assert forward[peak] == pytest.approx(recipe.learning_rate, rel=0.02)
-    assert (np.diff(forward[: peak + 1]) > 0).all()
-    assert (np.diff(forward[peak:]) < 0).all()
-    assert forward[0] > 0
-    assert forward[-1] == pytest.approx(recipe.final_learning_rate, rel=0.1)
-
-
-@pytest.mark.parametrize("steps", [1, 2, 3])
-def test_the_shortest_trainings_have_a_learning_rate(scheme: Scheme, steps: int) -> None:
-    optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=scheme.learning_rate)
-    schedule = loop.learning_rate_schedule(optimizer, scheme, steps)
-    for step in range(steps):
-        schedule.step_update(step)
-        assert 0 < optimizer.param_groups[0]["lr"] <= scheme.learning_rate
-
-
 def test_the_first_epochs_see_smaller_images(
     run: Any, scheme: Scheme, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -280,24 +248,3 @@ def test_epochs_may_be_parts(
     assert [record.epoch for record in result.history] == list(range(1, len(steps) + 1))
     if len(seen) > 1:  # the cosine came to its end
         assert result.history[-1].learning_rate < scheme.learning_rate / 2
-
-
-@pytest.mark.parametrize("name", ["adamw", "momentum", "rmsprop"])
-def test_one_kernel_steps_as_single_operations_do(scheme: Scheme, name: str) -> None:
-    torch.manual_seed(0)
-    models = [nn.Linear(5, 3), nn.Linear(5, 3)]
-    models[1].load_state_dict(models[0].state_dict())
-    recipe = dataclasses.replace(scheme, optimizer=name)
-    fast = loop.make_optimizer(models[0], recipe)
-    plain = loop.make_optimizer(models[1], recipe)
-    for group in plain.param_groups:
-        if "fused" in group:
-            assert group["fused"]
-            group.update(fused=False, foreach=False)
-    for _ in range(3):
-        x = torch.randn(4, 5)
-        for model, optimizer in zip(models, (fast, plain), strict=True):
-            optimizer.zero_grad()
-            model(x).square().sum().backward()
-            optimizer.step()
-    torch.testing.assert_close(models[0].weight, models[1].weight)

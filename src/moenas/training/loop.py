@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-import inspect
 import json
 import math
 import time
@@ -20,8 +19,6 @@ import numpy.typing as npt
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
-from timm.optim import create_optimizer_v2, get_optimizer_class
-from timm.scheduler import CosineLRScheduler
 from timm.utils import ModelEmaV3
 from torch import nn
 from torch.utils.data import DataLoader
@@ -34,7 +31,13 @@ from moenas.models.routing import record_routing
 from moenas.runs import ModelFolder, write_text
 from moenas.runtime import available_cores, derived_seed, seed_everything
 from moenas.training.checkpoint import TrainingState, drop_state, load_state, save_state
+from moenas.training.expert_sharing import share_gradients
 from moenas.training.losses import training_loss
+from moenas.training.optimizer import (
+    lay_out_as_parameters,
+    learning_rate_schedule,
+    make_optimizer,
+)
 from moenas.training.schemes import Scheme
 
 
@@ -81,36 +84,6 @@ class _Best:
 
 StopRule = Callable[[tuple[EpochRecord, ...]], str | None]
 """Looks at the history after each epoch and returns a reason to stop, or None."""
-
-
-def make_optimizer(model: nn.Module, scheme: Scheme) -> torch.optim.Optimizer:
-    """Return timm's optimiser of the scheme; where torch has it as one kernel, that one."""
-    kind = get_optimizer_class(scheme.optimizer, bind_defaults=False)
-    fused = {"fused": True} if "fused" in inspect.signature(kind).parameters else {}
-    optimizer: torch.optim.Optimizer = create_optimizer_v2(
-        model,
-        opt=scheme.optimizer,
-        lr=scheme.learning_rate,
-        weight_decay=scheme.weight_decay,
-        **fused,
-    )
-    return optimizer
-
-
-def learning_rate_schedule(
-    optimizer: torch.optim.Optimizer, scheme: Scheme, steps: int
-) -> CosineLRScheduler:
-    """Return timm's cosine with warm-up over ``steps`` optimiser steps, a function of the step."""
-    warmup = min(int(scheme.warmup * steps), steps - 1)
-    return CosineLRScheduler(
-        optimizer,
-        t_initial=steps - warmup,
-        lr_min=scheme.final_learning_rate,
-        warmup_t=warmup,
-        warmup_lr_init=scheme.learning_rate / max(1, warmup + 1),
-        warmup_prefix=True,
-        t_in_epochs=False,
-    )
 
 
 def train(
@@ -184,7 +157,7 @@ def train(
         if ema is not None:
             judged.load_state_dict(state.modules["ema"])
         optimizer.load_state_dict(state.optimizer)
-        _lay_out_as_parameters(optimizer)
+        lay_out_as_parameters(optimizer)
         history = [EpochRecord(**record) for record in state.progress["history"]]
         seen = state.modules["validation"]["probability"].numpy()
         best = _Best(state.progress["best"], state.modules["best"], seen)
@@ -210,6 +183,7 @@ def train(
                     logits = model(normalise(images))
                 loss = training_loss(logits, labels, routings.values(), scheme)
                 accelerator.backward(loss)
+                share_gradients(inner, scheme.expert_sharing)
                 if scheme.gradient_clip is not None:
                     accelerator.clip_grad_norm_(model.parameters(), scheme.gradient_clip)
                 optimizer.step()
@@ -245,14 +219,6 @@ def train(
         stopped_because = stop(tuple(history)) if stop else None
     inner.load_state_dict(best.weights)
     return TrainResult(inner.eval(), best.probability, tuple(history), stopped_because)
-
-
-def _lay_out_as_parameters(optimizer: torch.optim.Optimizer) -> None:
-    """Give loaded moments their parameters' strides: fused kernels walk both as flat memory."""
-    for parameter, slots in optimizer.state.items():
-        for name, value in slots.items():
-            if isinstance(value, torch.Tensor) and value.shape == parameter.shape:
-                slots[name] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
 
 
 def forget_state(folder: ModelFolder) -> None:

@@ -33,6 +33,11 @@ class Scheme:
             EfficientNetV2, Section 4.2). 0 for none.
         balance_weight: Weight of the load balancing loss (Switch Transformer, Eq. 4).
         router_z_weight: Weight of the router's z-loss (ST-MoE, Eq. 5).
+        router_rate: Learning rate of the routers, as a share of the others'. Adam's steps do not
+            shrink with the gradient: at the full rate tokens change their expert faster than the
+            experts learn.
+        expert_sharing: Part of an expert's gradient that is its whole layer's, 0–1; see
+            `share_gradients`.
     """
 
     name: str
@@ -50,6 +55,8 @@ class Scheme:
     small_share: float = 0.0
     balance_weight: float = 0.01
     router_z_weight: float = 0.001
+    router_rate: float = 0.1
+    expert_sharing: float = 0.95
 
     def __post_init__(self) -> None:
         if not 0 < self.epochs < math.inf:
@@ -59,6 +66,9 @@ class Scheme:
         if not 0 <= self.small_share <= 1:
             raise ConfigError("The scheme's small_share must be within 0–1.")
         TRANSFORMS[self.augmentation]
+        for name in ("router_rate", "expert_sharing"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ConfigError(f"The scheme's {name} must be within 0–1.")
         if not self.learning_rate > 0:
             raise ConfigError("The scheme's learning_rate must be above 0.")
 
