@@ -38,6 +38,7 @@ from moenas.training.optimizer import (
     learning_rate_schedule,
     make_optimizer,
 )
+from moenas.training.router_log import RouterLog
 from moenas.training.schemes import Scheme
 
 
@@ -47,13 +48,25 @@ class OutOfTime(MoENASError):  # noqa: N818 - not an error of the run: it goes o
 
 @dataclasses.dataclass(frozen=True)
 class EpochRecord:
-    """One line of ``history.jsonl``: loss, validation accuracy (balanced, 0–1), seconds."""
+    """One line of ``history.jsonl``.
+
+    Attributes:
+        epoch: From 1.
+        loss: Mean over the epoch's steps.
+        accuracy_val: Balanced accuracy on validation, 0–1.
+        learning_rate: At its end.
+        seconds: It took.
+        least_used: See `RouterLog`; None for a dense model, like the next.
+        router_entropy: See `RouterLog`.
+    """
 
     epoch: int
     loss: float
     accuracy_val: float
     learning_rate: float
     seconds: float
+    least_used: float | None = None
+    router_entropy: float | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -169,7 +182,7 @@ def train(
         start = time.perf_counter()
         seed_everything(derived_seed(seed, "epoch", epoch, accelerator.process_index))
         loader.generator.manual_seed(derived_seed(seed, "order", epoch))
-        losses = []
+        losses, log = [], RouterLog()
         model.train()
         with record_routing(inner) as routings:
             for index, (images, labels, _) in enumerate(loader):
@@ -191,6 +204,7 @@ def train(
                 if ema is not None:
                     ema.update(inner, step=step + 1)
                 losses.append(loss.detach())
+                log.add(routings)
                 if deadline is not None and time.monotonic() > deadline:
                     raise OutOfTime(f"The time limit came in epoch {epoch + 1} of '{folder.path}'.")
         mean_loss = float(torch.stack(losses).mean())
@@ -208,6 +222,8 @@ def train(
             accuracy_val=_balanced_accuracy(probability, validation.labels[validation.rows]),
             learning_rate=float(optimizer.param_groups[0]["lr"]),
             seconds=round(time.perf_counter() - start, 3),
+            least_used=log.least_used(),
+            router_entropy=log.entropy(),
         )
         history.append(record)
         if record.accuracy_val >= best.accuracy:
