@@ -69,7 +69,7 @@ def make_driver(
     )
     study = open_study(run, PAPER_OBJECTIVES, sampler)
     if not study.get_trials(deepcopy=False):
-        study.enqueue_trial(dict.fromkeys(space.names, 1))
+        study.enqueue_trial(space.encode((1,) * space.layers))
 
     def job(number: int, architecture: Architecture) -> TrainingJob:
         return TrainingJob(

@@ -35,7 +35,7 @@ def test_more_workers_take_less_time_and_the_same_trials() -> None:
 
 
 def test_a_wider_model_costs_its_multiply_adds_and_finalists_cost_seeds() -> None:
-    wide = dataclasses.replace(PLAIN, wider="mobilevitv2_075", finalists=3)
+    wide = dataclasses.replace(PLAIN, wider="mobilevitv2_075", finalists=3, widths=False)
     base, more = (estimate(c, COUNTS, SPEED, workers=1) for c in (PLAIN, wide))
     scale = count_macs("mobilevitv2_075", None, 128) / count_macs("mobilevitv2_050", None, 128)
     parent = 5 * 10 + 0.7
@@ -43,6 +43,16 @@ def test_a_wider_model_costs_its_multiply_adds_and_finalists_cost_seeds() -> Non
     added = 2 * (parent + final) * scale + 3 * 2 * final
     assert more.seconds - base.seconds == pytest.approx(added, rel=0.02)
     assert more.trainings == base.trainings + 2 + 2 + 6
+
+
+def test_searching_two_widths_costs_a_parent_and_larger_trials() -> None:
+    narrow = dataclasses.replace(PLAIN, wider="mobilevitv2_075", finalists=3, widths=False)
+    both = dataclasses.replace(narrow, widths=True)
+    one, two = (estimate(c, COUNTS, SPEED, workers=1) for c in (narrow, both))
+    scale = count_macs("mobilevitv2_075", None, 128) / count_macs("mobilevitv2_050", None, 128)
+    assert two.trainings == one.trainings + 1
+    assert two.seconds_a_trial == pytest.approx(one.seconds_a_trial * (1 + scale) / 2)
+    assert two.seconds > one.seconds
 
 
 def test_the_clock(monkeypatch: pytest.MonkeyPatch) -> None:

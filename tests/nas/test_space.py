@@ -109,3 +109,48 @@ def test_bad_vectors_are_named(space):
         space.encode([1, 2])
     with pytest.raises(SearchError, match="e2"):
         space.decode({n: 1 for n in space.names if n != "e2"})
+
+
+# Widths
+
+WIDE = "mobilevitv2_075"
+
+
+@pytest.fixture(scope="module")
+def widths() -> SearchSpace:
+    return SearchSpace(BASE, LAYERS, max_parameters=5_500_000, wider=(WIDE,))
+
+
+@settings(max_examples=50, deadline=None)
+@given(vector=vectors, base=st.sampled_from([BASE, WIDE]))
+def test_sizes_of_every_width_are_exact(widths, vector, base):
+    assert widths.parameters([vector], [base])[0] == count_parameters(base, tuple(vector))
+
+
+def test_a_point_of_several_widths_names_its_base(widths):
+    names = ("base", *widths.names)
+    assert tuple(widths.distributions()) == names
+    ones = widths.encode((1,) * LAYERS)
+    assert ones["base"] == BASE
+    assert widths.architecture(ones | {"base": WIDE, "e3": 4}).id == f"{WIDE}-e114111111"
+    assert widths.architecture(dict.fromkeys(widths.names, 2)).base == BASE
+
+
+def test_the_constraint_knows_the_width(widths):
+    X = np.random.default_rng(1).integers(1, 9, (40, LAYERS))
+    bases = [BASE, WIDE] * 20
+    one_by_one = np.array(
+        [widths.constraint(widths.encode(x) | {"base": b}) for x, b in zip(X, bases, strict=True)]
+    )
+    columns = {n: X[:, i] for i, n in enumerate(widths.names)}
+    columns["base"] = np.array(bases, dtype=object)
+    np.testing.assert_array_equal(one_by_one, widths.constraint.many(columns))
+    assert 0 < (one_by_one[1::2] <= 0).sum() < 20  # of the wider ones some fit
+    assert (one_by_one[::2] <= 0).all() == widths.feasible(X[::2]).all()
+
+
+def test_a_base_that_is_not_of_the_space(widths):
+    with pytest.raises(SearchError, match="'resnet18' is none of mobilevitv2_050, mobilevitv2_075"):
+        widths.parameters([[1] * LAYERS], ["resnet18"])
+    with pytest.raises(SearchError, match="'convnext_atto' has 12 S-FFN layers"):
+        SearchSpace(BASE, LAYERS, wider=("convnext_atto",))

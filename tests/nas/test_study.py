@@ -18,6 +18,7 @@ from moenas.models.architecture import Architecture
 from moenas.models.cost import count_parameters
 from moenas.nas import study as study_module
 from moenas.nas.objectives import PAPER_OBJECTIVES, defined_objectives
+from moenas.nas.sampler import MoENASSampler
 from moenas.nas.space import SearchSpace
 from moenas.nas.study import (
     architecture_of,
@@ -251,6 +252,24 @@ def test_counting_stops_when_there_are_enough() -> None:
     assert count_feasible(SearchSpace("mobilevitv2_050", 9, high=2), 10**6) == 2**9
     tight = SearchSpace("mobilevitv2_050", 9, max_parameters=SPACE.smallest)
     assert count_feasible(tight, 10) == 1
+    wide = ("mobilevitv2_075",)
+    assert count_feasible(SearchSpace("mobilevitv2_050", 9, high=2, wider=wide), 10**6) == 2**10
+    tight = SearchSpace("mobilevitv2_050", 9, max_parameters=SPACE.smallest, wider=wide)
+    assert count_feasible(tight, 10) == 1  # no wider model is small enough
+
+
+def test_a_study_of_two_widths_trains_both_within_the_limit(run: RunFolder) -> None:
+    space = SearchSpace("mobilevitv2_050", 9, max_parameters=2_600_000, wider=("mobilevitv2_075",))
+    assert make_driver(run, space=space).run(24)
+    trials = open_study(run, PAPER_OBJECTIVES, MoENASSampler()).get_trials()
+    found = [architecture_of(trial, "mobilevitv2_050") for trial in trials]
+    assert {architecture.base for architecture in found} == set(space.bases)
+    assert len(set(found)) == 24
+    for trial, architecture in zip(trials, found, strict=True):
+        assert trial.user_attrs["architecture"] == architecture.id
+        size = count_parameters(architecture.base, architecture.experts)
+        assert trial.user_attrs["parameters"] == size <= 2_600_000
+    assert found[0].id == "mobilevitv2_050-e111111111"
 
 
 # Studies

@@ -76,7 +76,7 @@ def test_each_stage_trained_what_it_should(tiny_run: Path, tiny_config: SearchCo
     }
     base, wider = tiny_config.base, tiny_config.wider_base
     assert names["parents"] == {
-        f"{base}-s0",
+        *(f"{name}-s0" for name in tiny_config.searched_bases),
         *(f"{name}-s{seed}" for name in (base, wider) for seed in (1, 2)),
     }
     assert names["trials"] == {f"{n:04d}" for n in range(tiny_config.trials)}

@@ -16,9 +16,11 @@ from moenas.models.storage import load_model, save_model
 from moenas.nas.jobs import SEARCH_SEED, JobMaker
 from moenas.nas.settings import SearchConfig
 from moenas.nas.space import SearchSpace
-from moenas.runs import ModelFolder, RunFolder, cache_home
+from moenas.runs import ModelFolder, RunFolder, cache_home, read_json
 from moenas.training.job import DataReference, run_job
 from moenas.workflows.search import search
+from moenas.workflows.settings import Resources
+from moenas.workflows.verify import verify
 from small_bases import SMALL
 
 
@@ -68,3 +70,25 @@ def test_sizes_of_the_space_are_those_of_the_models() -> None:
     space = SearchSpace("small_vit", 3)
     vectors = [(1, 1, 1), (8, 1, 2), (8, 8, 8)]
     assert space.parameters(vectors).tolist() == [count_parameters("small_vit", v) for v in vectors]
+
+
+def test_the_wider_model_is_searched_where_it_can_be() -> None:
+    both = ("mobilevitv2_050", "mobilevitv2_075")
+    assert SearchConfig().searched_bases == both
+    assert SearchConfig(widths=False).searched_bases == both[:1]
+    assert SearchConfig(wider=None).searched_bases == both[:1]
+    assert SearchConfig(max_parameters=2_000_000).searched_bases == both[:1]  # 2.48M does not fit
+    assert SearchConfig(wider="convnext_atto").searched_bases == both[:1]  # 12 layers, not 9
+
+
+def test_a_search_through_two_widths(tiny_config: SearchConfig, tmp_path: Path) -> None:
+    wide = "mobilevitv2_055"
+    config = dataclasses.replace(tiny_config, wider=wide, trials=6, seeds=2, finalists=2)
+    result = search(config, tmp_path / "run", Resources(workers=2))
+    trials = read_json(result.run / "trials.json")
+    bases = [Architecture.parse(trial["architecture"]).base for trial in trials]
+    assert set(bases) == {config.base, wide}
+    assert all(len(trial["experts"]) == 9 for trial in trials)
+    finalists = [m for m in result.comparison["models"] if m["role"] == "finalist"]
+    assert {m["architecture"] for m in finalists} <= {t["architecture"] for t in trials}
+    assert verify(result.run).problems == []

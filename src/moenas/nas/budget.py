@@ -112,16 +112,18 @@ def estimate(config: SearchConfig, counts: dict[str, int], speed: Speed, workers
     bases = {config.base: 1.0}
     if config.wider_base is not None:
         bases[config.wider_base] = cost(config.wider_base) / cost(config.base)
-    seeds, trial = config.seeds, job(config.trial_epochs, 1.0, "search")
+    searched = [bases[base] for base in config.searched_bases]
+    typical = sum(searched) / len(searched)  # of a trial or finalist: either is as likely
+    seeds, trial = config.seeds, job(config.trial_epochs, typical, "search")
     parents = [job(config.parent_epochs, scale, "search") * seeds for scale in bases.values()]
-    parents.append(job(config.parent_epochs, 1.0, "search"))  # the search's own
+    parents += [job(config.parent_epochs, each, "search") for each in searched]  # the search's own
     finals = [
         job(config.finalist_epochs, scale, "search", "report") * seeds
-        for scale in (*bases.values(), *[1.0] * config.finalists)
+        for scale in (*bases.values(), *[typical] * config.finalists)
     ]
     dense = count_parameters(config.base, (1,) * layer_count(config.base))
     middle = (dense + config.max_parameters) / 2
-    trainings = config.trials + 1 + seeds * (2 * len(bases) + config.finalists)
+    trainings = config.trials + len(searched) + seeds * (2 * len(bases) + config.finalists)
     return Estimate(
         trials=config.trials,
         trainings=trainings,

@@ -12,6 +12,7 @@ from moenas.evaluation.comparison import Comparison
 from moenas.models.architecture import Architecture
 from moenas.models.cost import count_macs, count_parameters
 from moenas.nas.front import Values, hypervolume_progress, on_front
+from moenas.nas.space import BASE
 from moenas.nas.study import maximised
 from moenas.nas.verdict import verdict
 from moenas.predictions import Predictions
@@ -35,7 +36,7 @@ def trial_records(study: optuna.Study, objectives: tuple[str, ...]) -> list[dict
         record: dict[str, Any] = {
             "number": trial.number,
             "state": trial.state.name,
-            "experts": list(trial.params.values()),
+            "experts": [n for name, n in trial.params.items() if name != BASE],
             **{
                 key: trial.user_attrs.get(key)
                 for key in ("architecture", "parameters", "macs", "seconds", "stopped_because")

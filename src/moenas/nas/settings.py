@@ -8,6 +8,7 @@ from typing import Literal
 
 from moenas.errors import ConfigError
 from moenas.models.bases import get_base
+from moenas.models.cost import count_parameters, layer_count
 from moenas.nas.objectives import OBJECTIVES, PAPER_OBJECTIVES
 from moenas.training.schemes import SCHEMES, Scheme
 
@@ -24,6 +25,8 @@ class SearchConfig:
         base: timm name of the base model.
         wider: Dense model of about the finalists' size that they must beat, or None. ``next`` is
             the base's own next width (mobilevitv2_075 for 050), None where it has none.
+        widths: Search experts in the wider model too, where it has as many layers and fits the size
+            limit: the best model may be a wider one with few experts. The paper does not.
         pretrained: Start dense models from timm's ImageNet weights.
         image_size: Side of the images, pixels.
         trials: Architectures to train, the base model included.
@@ -57,6 +60,7 @@ class SearchConfig:
     data: str = "emoji"
     base: str = "mobilevitv2_050"
     wider: str | None = NEXT_WIDTH
+    widths: bool = True
     pretrained: bool = False
     image_size: int = 128
     trials: int = 127
@@ -105,6 +109,15 @@ class SearchConfig:
     def wider_base(self) -> str | None:
         """Name of the wider dense model, found where ``wider`` is ``next``."""
         return get_base(self.base).wider if self.wider == NEXT_WIDTH else self.wider
+
+    @property
+    def searched_bases(self) -> tuple[str, ...]:
+        """The base model, and the wider one where it is searched too."""
+        wider = self.wider_base if self.widths else None
+        if wider is None or layer_count(wider) != layer_count(self.base):
+            return (self.base,)
+        fits = count_parameters(wider, (1,) * layer_count(wider)) <= self.max_parameters
+        return (self.base, wider) if fits else (self.base,)
 
     def training(self, epochs: float, *, tuning: bool) -> Scheme:
         """Return the scheme of a training of so many epochs; ``tuning``: it has a parent."""

@@ -1,4 +1,4 @@
-"""The space of expert counts: sizes by table, feasible vectors, Optuna distributions."""
+"""The space of expert counts and widths: sizes by table, feasible points, Optuna distributions."""
 
 from __future__ import annotations
 
@@ -9,20 +9,25 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from optuna.distributions import BaseDistribution, IntDistribution
+from optuna.distributions import BaseDistribution, CategoricalDistribution, IntDistribution
 
 from moenas.errors import SearchError
-from moenas.models.architecture import MAX_EXPERTS
+from moenas.models.architecture import MAX_EXPERTS, Architecture
 from moenas.models.cost import count_parameters, layer_count
 from moenas.nas.encoding import Grid
 from moenas.nas.feasibility import Feasibility
 
 Counts = NDArray[np.int64]
 
+BASE = "base"
+"""Name of the study's parameter for the base model, where there are several to choose from."""
+
 
 @dataclasses.dataclass(frozen=True)
 class SearchSpace:
-    """All vectors of expert counts of a base model within a size limit.
+    """All vectors of expert counts of a base model, and of wider ones, within a size limit.
+
+    What is said of vectors [n, L] is of the first base model, unless bases are named.
 
     Args:
         base: Name of the base model.
@@ -30,6 +35,7 @@ class SearchSpace:
         low: Fewest experts of a layer, at least 1 (1 = the plain FFN).
         high: Most experts of a layer.
         max_parameters: Size limit in parameters; None = no limit.
+        wider: Further base models with as many S-FFN layers, of which a point chooses one.
 
     Raises:
         SearchError: A bound is out of order, or not even the smallest vector meets the limit.
@@ -40,14 +46,16 @@ class SearchSpace:
     low: int = 1
     high: int = 8
     max_parameters: int | None = None
+    wider: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        real = layer_count(self.base)
-        if self.layers != real:
-            raise SearchError(
-                f"'{self.base}' has {real} S-FFN layers, the space says {self.layers}. "
-                f"Use layers={real}."
-            )
+        for base in self.bases:
+            real = layer_count(base)
+            if self.layers != real:
+                raise SearchError(
+                    f"'{base}' has {real} S-FFN layers, the space says {self.layers}. "
+                    f"Use layers={real}."
+                )
         if not 1 <= self.low <= self.high <= MAX_EXPERTS:
             raise SearchError(
                 f"Expert counts from {self.low} to {self.high} are no range: "
@@ -61,8 +69,21 @@ class SearchSpace:
             )
 
     @property
+    def bases(self) -> tuple[str, ...]:
+        """The base models to choose from."""
+        return (self.base, *self.wider)
+
+    def of(self, base: str) -> SearchSpace:
+        """Return the part of the space with one of the base models.
+
+        Raises:
+            SearchError: Not even its smallest vector meets the limit.
+        """
+        return dataclasses.replace(self, base=base, wider=())
+
+    @property
     def names(self) -> tuple[str, ...]:
-        """Parameter names of the study: e1, e2, ... in the order of the layers."""
+        """Names of the counts in the study: e1, e2, ... in the order of the layers."""
         return tuple(f"e{layer}" for layer in range(1, self.layers + 1))
 
     @property
@@ -76,26 +97,32 @@ class SearchSpace:
         return int(self.parameters(np.full((1, self.layers), self.high))[0])
 
     @cached_property
-    def _table(self) -> Counts:
-        """Parameters that n experts add to the dense base in a layer, [L, high + 1] by n.
+    def _tables(self) -> Counts:
+        """Parameters that n experts add to each dense base in a layer, [bases, L, high + 1] by n.
 
         Sizes add up over layers; the step from 1 to 2 experts also brings the router.
         """
         dense = (1,) * self.layers
-        start = count_parameters(self.base, dense)
-        table = np.zeros((self.layers, self.high + 1), dtype=np.int64)
-        for layer in range(self.layers):
-            for n in range(2, self.high + 1):
-                vector = (*dense[:layer], n, *dense[layer + 1 :])
-                table[layer, n] = count_parameters(self.base, vector) - start
-        table[0] += start
-        return table
+        tables = np.zeros((len(self.bases), self.layers, self.high + 1), dtype=np.int64)
+        for table, base in zip(tables, self.bases, strict=True):
+            start = count_parameters(base, dense)
+            for layer in range(self.layers):
+                for n in range(2, self.high + 1):
+                    vector = (*dense[:layer], n, *dense[layer + 1 :])
+                    table[layer, n] = count_parameters(base, vector) - start
+            table[0] += start
+        return tables
 
-    def parameters(self, X: ArrayLike) -> Counts:
+    def parameters(self, X: ArrayLike, bases: Sequence[str] | None = None) -> Counts:
         """Return the sizes [n] of count vectors X [n, L] in parameters, exactly.
 
+        Args:
+            X: Expert counts.
+            bases: [n] the base model of each; the first of the space by default.
+
         Raises:
-            SearchError: A vector has the wrong length or a count outside 1..high.
+            SearchError: A vector has the wrong length or a count outside 1..high, or a base model
+                is not of this space.
         """
         X = np.asarray(X, dtype=np.int64)
         if X.ndim != 2 or X.shape[1] != self.layers:
@@ -107,7 +134,13 @@ class SearchSpace:
                 f"Expert counts must lie in 1..{self.high}; these range from "
                 f"{X.min()} to {X.max()}."
             )
-        return np.asarray(self._table[np.arange(self.layers), X].sum(axis=1))
+        which = np.zeros(len(X), dtype=np.int64)
+        if bases is not None:
+            strange = sorted(set(bases) - set(self.bases))
+            if strange:
+                raise SearchError(f"'{strange[0]}' is none of {', '.join(self.bases)}.")
+            which = np.array([self.bases.index(base) for base in bases], dtype=np.int64)
+        return np.asarray(self._tables[which[:, None], np.arange(self.layers), X].sum(axis=1))
 
     def feasible(self, X: ArrayLike) -> NDArray[np.bool_]:
         """Return which count vectors [n, L] lie in the range and within the limit, bool [n]."""
@@ -130,13 +163,15 @@ class SearchSpace:
 
     @cached_property
     def _feasibility(self) -> Feasibility:
-        return Feasibility(Grid(self.distributions()), self.constraint)
+        one = self.of(self.base)
+        return Feasibility(Grid(one.distributions()), one.constraint)
 
-    def encode(self, experts: Sequence[int]) -> dict[str, int]:
+    def encode(self, experts: Sequence[int]) -> dict[str, Any]:
         """Return the study's parameters of a count vector, e.g. for ``study.enqueue_trial``."""
         if len(experts) != self.layers:
             raise SearchError(f"A vector needs {self.layers} expert counts, not {len(experts)}.")
-        return dict(zip(self.names, (int(n) for n in experts), strict=True))
+        params: dict[str, Any] = {BASE: self.base} if self.wider else {}
+        return params | dict(zip(self.names, (int(n) for n in experts), strict=True))
 
     def decode(self, params: Mapping[str, Any]) -> tuple[int, ...]:
         """Return the count vector of a trial's parameters.
@@ -151,9 +186,20 @@ class SearchSpace:
             )
         return tuple(int(params[name]) for name in self.names)
 
+    def architecture(self, params: Mapping[str, Any]) -> Architecture:
+        """Return the architecture of a trial's parameters.
+
+        Raises:
+            SearchError: A layer is missing.
+        """
+        return Architecture(params.get(BASE, self.base), self.decode(params))
+
     def distributions(self) -> dict[str, BaseDistribution]:
         """Return the Optuna distributions, for ``study.ask`` and for the sampler."""
-        return {name: IntDistribution(self.low, self.high) for name in self.names}
+        base: dict[str, BaseDistribution] = {}
+        if self.wider:
+            base[BASE] = CategoricalDistribution(self.bases)
+        return base | {name: IntDistribution(self.low, self.high) for name in self.names}
 
     @property
     def constraint(self) -> SizeConstraint:
@@ -170,16 +216,16 @@ class SizeConstraint:
     def __call__(self, params: dict[str, Any]) -> float:
         """Return the violation of one trial's parameters."""
         vector = np.array([self.space.decode(params)], dtype=np.int64)
-        return float(self._violation(vector)[0])
+        return float(self._violation(vector, [params.get(BASE, self.space.base)])[0])
 
     def many(self, columns: Mapping[str, NDArray[Any]]) -> NDArray[np.float64]:
-        """Return the violations [n] of n vectors given as one array a layer."""
+        """Return the violations [n] of n points given as one array a parameter."""
         X = np.stack([columns[name] for name in self.space.names], axis=1)
-        return self._violation(X.astype(np.int64))
+        bases = columns[BASE].tolist() if self.space.wider else None
+        return self._violation(X.astype(np.int64), bases)
 
-    def _violation(self, X: Counts) -> NDArray[np.float64]:
-        sizes = self.space.parameters(X)
+    def _violation(self, X: Counts, bases: Sequence[str] | None) -> NDArray[np.float64]:
         limit = self.space.max_parameters
         if limit is None:
             return np.full(len(X), -1.0)
-        return np.asarray((sizes - limit) / limit)
+        return np.asarray((self.space.parameters(X, bases) - limit) / limit)

@@ -8,6 +8,7 @@ error, never scored badly.
 from __future__ import annotations
 
 import concurrent.futures
+import contextlib
 import dataclasses
 import sys
 import traceback
@@ -29,7 +30,7 @@ from moenas.execution.executor import Executor
 from moenas.models.architecture import Architecture
 from moenas.nas.objectives import OBJECTIVES
 from moenas.nas.sampler import MoENASSampler
-from moenas.nas.space import SearchSpace
+from moenas.nas.space import BASE, SearchSpace
 from moenas.runs import RunFolder
 from moenas.training.job import JobResult, TrainingJob, run_job
 from moenas.training.loop import OutOfTime
@@ -108,20 +109,24 @@ def maximised(
     return np.asarray(values), feasible
 
 
-def parameter_names(layers: int) -> list[str]:
-    """Names of the expert counts in a study: ``e1`` ... ``e9``."""
-    return [f"e{layer + 1}" for layer in range(layers)]
-
-
 def architecture_of(trial: FrozenTrial, base: str) -> Architecture:
-    """The architecture that a trial trains."""
+    """The architecture that a trial trains; ``base`` where the study has one base model."""
+    params = dict(trial.params)
     return Architecture(
-        base, tuple(trial.params[name] for name in parameter_names(len(trial.params)))
+        params.pop(BASE, base), tuple(params[f"e{i + 1}"] for i in range(len(params)))
     )
 
 
 def count_feasible(space: SearchSpace, enough: int) -> int:
-    """Count the vectors of a space within its limit, up to ``enough``."""
+    """Count the points of a space within its limit, up to ``enough``."""
+    count = 0
+    for base in space.bases:
+        with contextlib.suppress(SearchError):  # a wider model may be too large in itself
+            count += _count_vectors(space.of(base), enough)
+    return min(count, enough)
+
+
+def _count_vectors(space: SearchSpace, enough: int) -> int:
     vectors = np.full((1, space.layers), space.low)
     for layer in range(space.layers):  # the layers after it have the fewest experts
         more = np.repeat(vectors, space.high - space.low + 1, axis=0)
@@ -196,13 +201,16 @@ class StudyDriver:
 
     def _submit(self, trial: optuna.Trial) -> Future[JobResult]:
         """Suggest what the trial has not been told yet (all, when it is new) and train it."""
-        experts = tuple(
-            trial.suggest_int(name, self.space.low, self.space.high)
-            for name in parameter_names(self.space.layers)
-        )
-        architecture = Architecture(self.space.base, experts)
+        space = self.space
+        params: dict[str, Any] = {}
+        if space.wider:
+            params[BASE] = trial.suggest_categorical(BASE, space.bases)
+        for name in space.names:
+            params[name] = trial.suggest_int(name, space.low, space.high)
+        architecture = space.architecture(params)
+        size = space.parameters([architecture.experts], [architecture.base])
         trial.set_user_attr("architecture", architecture.id)
-        trial.set_user_attr("parameters", int(self.space.parameters([experts])[0]))
+        trial.set_user_attr("parameters", int(size[0]))
         return self.executor.submit(run_job, self.make_job(trial.number, architecture))
 
     def _tell(self, trial: optuna.Trial, future: Future[JobResult]) -> bool:

@@ -156,7 +156,7 @@ class _Search:
         """Train all dense parents; return the scores of the search's own."""
         config = self.config
         seeds = range(SEARCH_SEED + 1, SEARCH_SEED + 1 + config.seeds)
-        jobs = [maker.parent(config.base, SEARCH_SEED)]
+        jobs = [maker.parent(base, SEARCH_SEED) for base in config.searched_bases]
         jobs += [maker.parent(config.base, seed) for seed in seeds]
         if config.wider_base is not None:
             jobs += [maker.parent(config.wider_base, seed) for seed in seeds]
@@ -169,7 +169,7 @@ class _Search:
         sampler = make_sampler(self.config.sampler, space, self.config.seed)
         study = open_study(self.folder, objectives, sampler)
         if not study.get_trials(deepcopy=False):  # the base model is the first trial
-            study.enqueue_trial(dict.fromkeys(space.names, 1))
+            study.enqueue_trial(space.encode((1,) * space.layers))
         return study, objectives, base.balanced_accuracy - self.config.accuracy_margin
 
     def _trials(
@@ -210,10 +210,10 @@ class _Search:
         config = self.config
         share = config.finalist_epochs / config.parent_epochs
         seeds = range(SEARCH_SEED + 1, SEARCH_SEED + 1 + config.seeds)
-        one = [self._took(maker.parent(config.base, seed)) for seed in seeds]
-        total = sum(one) * (1 + config.finalists)
-        if config.wider_base is not None:
-            total += sum(self._took(maker.parent(config.wider_base, seed)) for seed in seeds)
+        bases = [config.base] if config.wider_base is None else [config.base, config.wider_base]
+        took = [sum(self._took(maker.parent(base, seed)) for seed in seeds) for base in bases]
+        finalist = max(took[: len(config.searched_bases)])
+        total = sum(took) + finalist * config.finalists
         return 1.2 * share * total / self.executor.workers
 
     def _took(self, job: TrainingJob) -> float:
@@ -325,7 +325,10 @@ def _pruned_from(folder: ModelFolder, finalist: Finalist) -> bool:
 
 def search_space(config: SearchConfig) -> SearchSpace:
     """The space that a search looks through."""
-    return SearchSpace(config.base, layer_count(config.base), max_parameters=config.max_parameters)
+    base, *wider = config.searched_bases
+    return SearchSpace(
+        base, layer_count(base), max_parameters=config.max_parameters, wider=tuple(wider)
+    )
 
 
 def _counts(config: SearchConfig) -> dict[str, dict[str, Any]]:
