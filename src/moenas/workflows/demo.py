@@ -28,6 +28,7 @@ SCENES = EmojiConfig(
 
 SETTINGS = SearchConfig(
     image_size=96,
+    widths=False,
     trials=24,
     parent_epochs=1,
     trial_epochs=0.09,
@@ -39,8 +40,9 @@ SETTINGS = SearchConfig(
     augmentation="none",
     small_share=1.0,
 )
-"""The demo's search. Parents learn on small images, what descends from them on whole ones. No
-parent sees an image twice: over as many steps, three passes over fewer images taught less."""
+"""The demo's search, of experts alone: a second width would take too long. Parents learn on small
+images, what descends from them on whole ones. No parent sees an image twice: over as many steps,
+three passes over fewer images taught less."""
 
 
 def demo(run: Path | str = Path("runs/demo"), resources: Resources | None = None) -> SearchResult:
