@@ -39,7 +39,7 @@ from moenas.workflows.data import make_manifest, prepare
 
 SCENES = EmojiConfig(
     size=64, train_scenes=4200, val_scenes=400, search_scenes=70, report_scenes=200,
-    openmoji_share=0.8, clutter=0.05, scale_low=0.85, scale_high=1.0,
+    openmoji_share=0.5, clutter=0.3, scale_low=0.5, scale_high=0.9,
 )  # fmt: skip
 SCHEME = dataclasses.replace(
     SCHEMES["mobilevitv2"],
@@ -147,7 +147,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", help="a manifest or cifar-100-binary; default: drawn scenes")
     parser.add_argument("--pixels", type=int, default=64)
-    parser.add_argument("--epochs", type=float, default=4)
+    parser.add_argument("--epochs", type=float, default=8)
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--run", type=Path, default=Path("runs/experts"))
     parser.add_argument("--workers", type=int, default=2)
