@@ -70,7 +70,7 @@ class Model:
 
 def models(scheme: Scheme) -> dict[str, Model]:
     """What is compared, by name."""
-    plain = dataclasses.replace(scheme, router_rate=1.0, expert_sharing=0.0)
+    plain = scheme.plain_experts()
 
     def experts(*counts: int) -> Architecture:
         return Architecture("mobilevitv2_050", counts)

@@ -95,3 +95,9 @@ def test_a_dense_model_has_no_group_for_routers(scheme: Scheme) -> None:
 def test_rates_are_shares(scheme: Scheme, name: str) -> None:
     with pytest.raises(ConfigError, match=f"{name} must be within 0–1"):
         dataclasses.replace(scheme, **{name: 1.5})
+
+
+def test_plain_experts_are_trained_as_in_the_switch_transformer(scheme: Scheme) -> None:
+    plain = scheme.plain_experts()
+    assert (plain.router_rate, plain.expert_sharing) == (1.0, 0.0)
+    assert dataclasses.replace(plain, router_rate=scheme.router_rate, expert_sharing=0.95) == scheme

@@ -41,6 +41,9 @@ class SearchConfig:
         protocol: ``held-out``: report on images that the search never saw; ``paper``: search and
             report on the same test images.
         scheme: Name of the training scheme.
+        router: How experts are trained: ``sharing`` as the scheme says (slow routers, experts that
+            share most of their gradient), ``switch`` plainly, as the Switch Transformer and the
+            paper do.
         parent_epochs: Epochs of each dense parent; like the next two it may be a fraction.
         trial_epochs: Epochs of each trial, after its parent's when upcycled.
         finalist_epochs: Epochs of each finalist after its parent's.
@@ -71,6 +74,7 @@ class SearchConfig:
     accuracy_margin: float = 0.02
     protocol: Literal["held-out", "paper"] = "held-out"
     scheme: str = "mobilevitv2"
+    router: Literal["sharing", "switch"] = "sharing"
     parent_epochs: float = 100
     trial_epochs: float = 20
     finalist_epochs: float = 50
@@ -122,6 +126,8 @@ class SearchConfig:
     def training(self, epochs: float, *, tuning: bool) -> Scheme:
         """Return the scheme of a training of so many epochs; ``tuning``: it has a parent."""
         scheme = SCHEMES[self.scheme]
+        if self.router == "switch":
+            scheme = scheme.plain_experts()
         rate = scheme.learning_rate if self.learning_rate is None else self.learning_rate
         share = self.tuning_rate if tuning else 1.0
         return dataclasses.replace(

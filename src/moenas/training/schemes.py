@@ -72,6 +72,10 @@ class Scheme:
         if not self.learning_rate > 0:
             raise ConfigError("The scheme's learning_rate must be above 0.")
 
+    def plain_experts(self) -> Scheme:
+        """Return the scheme with routers as fast as the rest and each expert for itself."""
+        return dataclasses.replace(self, router_rate=1.0, expert_sharing=0.0)
+
     def steps(self, images: int) -> int:
         """Optimiser steps of a training on so many images; the rest of a batch is left out."""
         return max(1, round(self.epochs * self._batches(images)))
