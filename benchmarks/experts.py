@@ -47,7 +47,7 @@ SCHEME = dataclasses.replace(
     learning_rate=1.5e-3,
     weight_decay=4.0,
     ema_decay=None,
-    augmentation="light",
+    augmentation="shift",
 )
 """For minutes of training: AdamW forgets within 1 / (rate x decay) = 170 steps."""
 

@@ -21,7 +21,7 @@ def train_transform(name: str, size: int) -> Transform:
     It draws from torch's global generator: seed that for repeatable images.
 
     Args:
-        name: ``none``, ``light`` or ``randaugment``.
+        name: ``none``, ``shift``, ``light`` or ``randaugment``.
         size: Side of the result in pixels.
 
     Raises:
@@ -61,6 +61,20 @@ class ColourJitter:
 @TRANSFORMS.register("none")
 def _none(size: int) -> Transform:
     transform: Transform = v2.Resize((size, size), antialias=True)
+    return transform
+
+
+@TRANSFORMS.register("shift")
+def _shift(size: int) -> Transform:
+    # What is usual on CIFAR (He et al., 2016): the label stays right, and a short training copes.
+    edge = max(1, size // 16)
+    transform: Transform = v2.Compose(
+        [
+            v2.Resize((size, size), antialias=True),
+            v2.RandomCrop(size, padding=edge, padding_mode="edge"),
+            v2.RandomHorizontalFlip(),
+        ]
+    )
     return transform
 
 
