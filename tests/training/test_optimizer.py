@@ -86,6 +86,16 @@ def test_routers_learn_slowly_and_are_not_decayed(scheme: Scheme) -> None:
             assert group["weight_decay"] == (scheme.weight_decay if matrix and not router else 0)
 
 
+def test_what_the_model_exempts_is_not_decayed(scheme: Scheme) -> None:
+    model = build_model("small_vit", seed=0)
+    found = groups_by_parameter(make_optimizer(model, scheme))
+    parameters = dict(model.named_parameters())
+    exempt = model.no_weight_decay()
+    assert exempt & set(parameters)
+    for name in exempt & set(parameters):
+        assert found[id(parameters[name])]["weight_decay"] == 0, name
+
+
 def test_a_dense_model_has_no_group_for_routers(scheme: Scheme) -> None:
     optimizer = make_optimizer(build_model("mobilevitv2_050", seed=0), scheme)
     assert len(optimizer.param_groups) == 2

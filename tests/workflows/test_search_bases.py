@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from moenas.config import from_dict, to_dict
-from moenas.errors import SearchError
+from moenas.errors import ConfigError, SearchError
 from moenas.models.architecture import Architecture
 from moenas.models.builder import build_model
 from moenas.models.cost import count_macs, count_parameters, layer_count
@@ -79,6 +79,8 @@ def test_the_wider_model_is_searched_where_it_can_be() -> None:
     assert SearchConfig(wider=None).searched_bases == both[:1]
     assert SearchConfig(max_parameters=2_000_000).searched_bases == both[:1]  # 2.48M does not fit
     assert SearchConfig(wider="convnext_atto").searched_bases == both[:1]  # 12 layers, not 9
+    with pytest.raises(ConfigError, match="another model than the base"):
+        SearchConfig(wider="mobilevitv2_050")
 
 
 def test_a_search_through_two_widths(tiny_config: SearchConfig, tmp_path: Path) -> None:
@@ -87,7 +89,11 @@ def test_a_search_through_two_widths(tiny_config: SearchConfig, tmp_path: Path) 
     result = search(config, tmp_path / "run", Resources(workers=2))
     trials = read_json(result.run / "trials.json")
     bases = [Architecture.parse(trial["architecture"]).base for trial in trials]
-    assert set(bases) == {config.base, wide}
+    assert bases[:2] == [config.base, wide]  # the dense models come first
+    assert all(trial["experts"] == [1] * 9 for trial in trials[:2])
+    page = (result.run / "report.html").read_text()
+    assert f"which of the models {config.base} and {wide}" in page
+    assert f"{wide} 1-1-1-1-1-1-1-1-1" in page
     assert all(len(trial["experts"]) == 9 for trial in trials)
     finalists = [m for m in result.comparison["models"] if m["role"] == "finalist"]
     assert {m["architecture"] for m in finalists} <= {t["architecture"] for t in trials}

@@ -113,17 +113,18 @@ def estimate(config: SearchConfig, counts: dict[str, int], speed: Speed, workers
     if config.wider_base is not None:
         bases[config.wider_base] = cost(config.wider_base) / cost(config.base)
     searched = [bases[base] for base in config.searched_bases]
-    typical = sum(searched) / len(searched)  # of a trial or finalist: either is as likely
+    typical = sum(searched) / len(searched)  # of a trial or finalist
     seeds, trial = config.seeds, job(config.trial_epochs, typical, "search")
     parents = [job(config.parent_epochs, scale, "search") * seeds for scale in bases.values()]
-    parents += [job(config.parent_epochs, each, "search") for each in searched]  # the search's own
+    own = searched if config.strategy == "upcycled" else searched[:1]  # the search's own parents
+    parents += [job(config.parent_epochs, each, "search") for each in own]
     finals = [
         job(config.finalist_epochs, scale, "search", "report") * seeds
         for scale in (*bases.values(), *[typical] * config.finalists)
     ]
     dense = count_parameters(config.base, (1,) * layer_count(config.base))
     middle = (dense + config.max_parameters) / 2
-    trainings = config.trials + len(searched) + seeds * (2 * len(bases) + config.finalists)
+    trainings = config.trials + len(own) + seeds * (2 * len(bases) + config.finalists)
     return Estimate(
         trials=config.trials,
         trainings=trainings,

@@ -102,6 +102,8 @@ class SearchConfig:
             raise ConfigError("seeds must be at least 2: one training says nothing about noise.")
         if not 0 <= self.finalists <= 3:
             raise ConfigError("finalists must be within 0–3: one a size class.")
+        if self.wider == self.base:
+            raise ConfigError(f"wider must be another model than the base, '{self.base}'.")
         if not self.objectives:
             raise ConfigError("objectives must name at least one.")
         for name in self.objectives:

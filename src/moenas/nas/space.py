@@ -49,6 +49,8 @@ class SearchSpace:
     wider: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        if len(set(self.bases)) < len(self.bases):
+            raise SearchError(f"A base model is named twice: {', '.join(self.bases)}.")
         for base in self.bases:
             real = layer_count(base)
             if self.layers != real:

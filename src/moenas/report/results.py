@@ -127,6 +127,8 @@ class SearchSummary:
     sampler: str | None = None
     preset: str | None = None
     strategy: str | None = None
+    router: str | None = None
+    bases: tuple[str, ...] = ()
     trials: int | None = None
     completed: int | None = None
     failed: int | None = None

@@ -94,11 +94,18 @@ def verdict_grid(comparison: Comparison, styles: dict[str, Style]) -> list[Row]:
     ]
 
 
+def _base(trial: Trial) -> str:
+    """Name of the base model of a trial's architecture."""
+    return (trial.architecture or "").rpartition("-e")[0]
+
+
 def trials_grid(trials: tuple[Trial, ...]) -> Grid:
     """Return the table of all trials; its rows are linked to the marks of the Pareto views."""
     ordered = sorted(trials, key=lambda trial: (not trial.on_front, trial.number))
+    several = len({_base(trial) for trial in trials if trial.architecture}) > 1
     rows = []
     for trial in ordered:
+        experts = "-".join(str(count) for count in trial.experts) or "–"
         status = "front" if trial.on_front else "feasible"
         if trial.feasible is False:
             status = "infeasible"
@@ -109,7 +116,7 @@ def trials_grid(trials: tuple[Trial, ...]) -> Grid:
                 (
                     Cell(str(trial.number), value=trial.number),
                     Cell(
-                        "-".join(str(count) for count in trial.experts) or "–",
+                        f"{_base(trial)} {experts}" if several else experts,
                         svg=expert_glyph(trial.experts) if trial.experts else None,
                     ),
                     Cell(status),

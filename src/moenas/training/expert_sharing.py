@@ -24,7 +24,7 @@ def share_gradients(model: nn.Module, share: float) -> None:
 
     Args:
         model: Its gradients are changed in place; other layers' are left alone.
-        share: 0 (each for itself) to 1 (all experts stay equal).
+        share: Up to 1, where all experts stay equal; 0 leaves every gradient as it is.
     """
     if share == 0:
         return

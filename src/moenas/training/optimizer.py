@@ -23,7 +23,8 @@ def make_optimizer(model: nn.Module, scheme: Scheme) -> torch.optim.Optimizer:
     fused = {"fused": True} if "fused" in inspect.signature(kind).parameters else {}
     routers = [p for m in model.modules() if isinstance(m, Router) for p in m.parameters()]
     names = {id(router) for router in routers}
-    groups = param_groups_weight_decay(model, scheme.weight_decay)
+    exempt: set[str] = getattr(model, "no_weight_decay", set)()  # timm: class tokens, positions
+    groups = param_groups_weight_decay(model, scheme.weight_decay, no_weight_decay_list=exempt)
     for group in groups:
         group["params"] = [p for p in group["params"] if id(p) not in names]
     if routers:

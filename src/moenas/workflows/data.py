@@ -70,6 +70,8 @@ def open_manifest(data: str, image_size: int) -> Manifest:
         )
     if path.suffix == ".parquet":
         return Manifest.load(path)
+    if is_cifar100(path):
+        raise DataError(f"'{path}' is CIFAR-100: make a manifest first, with 'moenas data {path}'.")
     manifest: Manifest = SOURCES["folder"](path)
     return manifest
 

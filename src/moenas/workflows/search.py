@@ -31,7 +31,7 @@ from moenas.nas.jobs import SEARCH_SEED, JobMaker
 from moenas.nas.objectives import defined_objectives
 from moenas.nas.records import comparison_record, search_record, trial_records
 from moenas.nas.settings import SearchConfig
-from moenas.nas.space import SearchSpace
+from moenas.nas.space import BASE, SearchSpace
 from moenas.nas.stages import run_jobs
 from moenas.nas.study import StudyDriver, make_sampler, open_study
 from moenas.report.html import render
@@ -156,7 +156,8 @@ class _Search:
         """Train all dense parents; return the scores of the search's own."""
         config = self.config
         seeds = range(SEARCH_SEED + 1, SEARCH_SEED + 1 + config.seeds)
-        jobs = [maker.parent(base, SEARCH_SEED) for base in config.searched_bases]
+        bases = config.searched_bases if config.strategy == "upcycled" else (config.base,)
+        jobs = [maker.parent(base, SEARCH_SEED) for base in bases]
         jobs += [maker.parent(config.base, seed) for seed in seeds]
         if config.wider_base is not None:
             jobs += [maker.parent(config.wider_base, seed) for seed in seeds]
@@ -168,8 +169,10 @@ class _Search:
         objectives = defined_objectives(base, self.config.objectives)
         sampler = make_sampler(self.config.sampler, space, self.config.seed)
         study = open_study(self.folder, objectives, sampler)
-        if not study.get_trials(deepcopy=False):  # the base model is the first trial
-            study.enqueue_trial(space.encode((1,) * space.layers))
+        if not study.get_trials(deepcopy=False):  # the dense models are the first trials
+            dense = space.encode((1,) * space.layers)
+            for name in space.bases:
+                study.enqueue_trial(dense | ({BASE: name} if space.wider else {}))
         return study, objectives, base.balanced_accuracy - self.config.accuracy_margin
 
     def _trials(
@@ -304,6 +307,8 @@ class _Search:
                     "sampler": "MoENASSampler",
                     "preset": config.sampler,
                     "strategy": config.strategy,
+                    "router": config.router,
+                    "bases": list(config.searched_bases),
                     "trials": config.trials,
                     "max_parameters": config.max_parameters,
                     "accuracy_floor": floor,

@@ -6,7 +6,7 @@ import pytest
 from moenas.data.cache import cached_images
 from moenas.data.sources.cifar100 import FILES, is_cifar100, make_cifar100
 from moenas.errors import DataError
-from moenas.workflows.data import make_manifest
+from moenas.workflows.data import make_manifest, open_manifest
 
 COARSE = ["fish", "flowers", "people", "trees"]
 FINE = [f"{name}-{i}" for name in COARSE for i in range(5)]
@@ -82,6 +82,25 @@ def test_test_images_that_are_in_training_are_left_out(folder, tmp_path):
     records(pictures).tofile(folder / "test.bin")
     frame = make_cifar100(folder, tmp_path / "out").frame
     assert (frame["label"][frame["split"].isin(["search", "report"])] == 1).sum() == 35
+
+
+def test_equal_images_of_one_file_are_taken_once(folder, tmp_path):
+    pictures = images(400, 1)
+    pictures[30:35] = pictures[10:15]  # people: fine labels 10 to 14 of 20
+    records(pictures).tofile(folder / "train.bin")
+    frame = make_cifar100(folder, tmp_path / "out").frame
+    assert (frame["label"][frame["split"].isin(["train", "val"])] == 1).sum() == 95
+
+
+def test_a_file_without_people_is_refused(folder, tmp_path):
+    records(images(400, 1)[:10]).tofile(folder / "train.bin")  # fish and flowers
+    with pytest.raises(DataError, match=r"train\.bin' has no image of people"):
+        make_cifar100(folder, tmp_path / "out")
+
+
+def test_a_search_is_told_to_make_a_manifest_first(folder):
+    with pytest.raises(DataError, match="make a manifest first, with 'moenas data"):
+        open_manifest(str(folder), 32)
 
 
 @pytest.mark.parametrize("name", FILES)

@@ -56,7 +56,10 @@ def test_the_kernel_is_found_again_without_a_compiler_run(cached, monkeypatch):
     [
         ("echo 'x.cpp:1: error: no such thing' >&2; exit 1", "no such thing"),
         ("exit 0", "status 0"),
-        ('for last; do :; done; echo junk > "$(echo "$*" | sed "s/.*-o //; s/ .*//")"', "own test"),
+        (
+            'for last; do :; done; echo junk > "$(echo "$*" | sed "s/.*-o //; s/ .*//")"',
+            "own test: ",
+        ),
     ],
     ids=["fails", "makes nothing", "makes junk"],
 )
@@ -103,6 +106,22 @@ def test_a_library_of_another_user_is_not_loaded(cached, monkeypatch):
     monkeypatch.setattr(build, "OWNERS", frozenset())
     assert loader.kernel() is None
     assert "belongs to another user; set MOENAS_CACHE" in loader.kernel_status()
+
+
+def test_a_folder_of_another_user_is_not_built_in(fresh, monkeypatch):
+    (fresh / "kernels").mkdir()
+    monkeypatch.setattr(build, "_build", lambda *_: pytest.fail("built"))
+    monkeypatch.setattr(os, "getuid", lambda: 4321)
+    monkeypatch.setattr(build, "OWNERS", frozenset())
+    with pytest.raises(build.BuildError, match="belongs to another user"):
+        build.library()
+
+
+def test_the_self_test_runs_no_code_of_the_current_folder(kernel, monkeypatch, tmp_path):
+    (tmp_path / "random.py").write_text("raise SystemExit(7)")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", ["", tmp_path, *sys.path])  # some put a Path there
+    assert build._self_test(kernel.path).returncode == 0
 
 
 def test_a_user_without_a_home_takes_torch(fresh, monkeypatch):

@@ -49,11 +49,12 @@ def make_cifar100(folder: Path | str, out_dir: Path | str, seed: int = 0) -> Man
         seed: Of the others that are taken, the splits and the light.
 
     Returns:
-        Splits train and val from ``train.bin``, search and report from ``test.bin`` (test images
-        that are in ``train.bin`` too are left out). Extra column: ``fine``, the class's name.
+        Splits train and val from ``train.bin``, search and report from ``test.bin``; of equal
+        images, in one file or both, the first is taken. Extra column: ``fine``, the class's name.
 
     Raises:
-        DataError: A file is missing, is not whole, or holds labels that the names do not have.
+        DataError: A file is missing, is not whole, has no people, or holds labels that the names do
+            not have.
         RunFolderError: The folder cannot be written.
     """
     folder, out_dir = Path(folder), Path(out_dir)
@@ -75,13 +76,17 @@ def make_cifar100(folder: Path | str, out_dir: Path | str, seed: int = 0) -> Man
     ):
         records = _read(folder / file, len(coarse), len(fine))
         images = [record.tobytes() for record in records[:, 2:]]
-        fresh = np.array([image not in seen for image in images])
-        seen.update(images)
+        fresh = np.zeros(len(images), dtype=bool)
+        for index, image in enumerate(images):
+            fresh[index] = image not in seen
+            seen.add(image)
         people = 0
         for label in (1, 0):
             rows = np.flatnonzero(fresh & ((records[:, 0] == person) == bool(label)))
             rows = generator(seed, file, label).permutation(rows)
             people = people or len(rows)
+            if not people:
+                raise DataError(f"'{folder / file}' has no image of people.")
             rows = rows if label else rows[: others * people]
             cut = round(share * len(rows))
             for split, part in ((first, rows[:cut]), (second, rows[cut:])):

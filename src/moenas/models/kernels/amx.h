@@ -30,6 +30,9 @@ inline bool amx_fits(const Experts& m) {
   return m.bfloat16 && m.dim % kTileDepth == 0 && m.hidden % kTileDepth == 0 && amx_permitted();
 }
 
+// Tile instructions do not tell the compiler what memory they read: it must be written before.
+inline void written() { asm volatile("" ::: "memory"); }
+
 // While it lives, this thread's tiles are all of full size; what others had set comes back after.
 class Tiles {
  public:
@@ -37,6 +40,7 @@ class Tiles {
     Setting full{};
     full.bytes[0] = 1;  // palette
     for (int i = 0; i < 8; ++i) full.bytes[16 + 2 * i] = 64, full.bytes[48 + i] = kTileSide;
+    written();
     _tile_storeconfig(&before_);
     _tile_loadconfig(&full);
   }
@@ -66,6 +70,7 @@ inline void round_to_bfloat16(const float* from, Size count, uint16_t* to) {
 inline void amx_multiply(Size rows, Size columns, Size depth, const uint16_t* a, Size a_row,
                          Panels<BFloat16> b, float* c, Size c_row) {
   const Size a_bytes = 2 * a_row, b_bytes = 4 * b.row, c_bytes = 4 * c_row;
+  written();
   for (Size column = 0; column < columns; column += kPanel) {
     const int32_t* panel = b.data + column / kPanel * b.panel;
     for (Size row = 0; row < rows; row += 2 * kTileSide) {
@@ -97,6 +102,7 @@ inline void amx_multiply(Size rows, Size columns, Size depth, const uint16_t* a,
       }
     }
   }
+  written();
 }
 
 #else

@@ -103,6 +103,7 @@ def library() -> tuple[Path, str]:
             return path, version
         compiler = find_compiler()
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _check_owner(folder)
         with filelock.FileLock(path.with_suffix(".lock"), timeout=TIMEOUT):
             if version := _version_of_whole(path):  # another process may have built it meanwhile
                 return path, version
@@ -113,7 +114,9 @@ def library() -> tuple[Path, str]:
         raise BuildError(f"'{folder}' cannot hold it: {error}") from error
 
 
-def _run(*command: str, timeout: float | None = None) -> subprocess.CompletedProcess[str]:
+def _run(
+    *command: str, timeout: float | None = None, env: dict[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
     """Run the user's own compiler or its product; what takes too long ends with its children."""
     with subprocess.Popen(  # noqa: S603 - no shell
         command,
@@ -123,7 +126,7 @@ def _run(*command: str, timeout: float | None = None) -> subprocess.CompletedPro
         text=True,
         errors="replace",
         start_new_session=True,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        env=env,
     ) as process:
         try:
             out, err = process.communicate(timeout=timeout or TIMEOUT)
@@ -166,15 +169,21 @@ def _version_of_whole(path: Path) -> str | None:
     try:
         note = json.loads(_note_file(path).read_text())
         whole = hashlib.sha256(path.read_bytes()).hexdigest() == note["sha256"]
-        owners = {path.stat().st_uid, path.parent.stat().st_uid}
         version = str(note["compiler"])
     except (OSError, ValueError, TypeError, KeyError):
         return None
-    if whole and not owners <= OWNERS | {os.getuid()}:
+    if not whole:
+        return None
+    _check_owner(path.parent)
+    _check_owner(path)
+    return version
+
+
+def _check_owner(path: Path) -> None:
+    if path.stat().st_uid not in OWNERS | {os.getuid()}:
         raise BuildError(
             f"'{path}' belongs to another user; set MOENAS_CACHE to a folder of your own"
         )
-    return version if whole else None
 
 
 def _build(compiler: Compiler, path: Path) -> str:
@@ -204,10 +213,20 @@ def _try(compiler: Compiler, flags: tuple[str, ...], made: Path) -> str | None:
     if result.returncode or not made.exists():
         lines = result.stderr.strip().splitlines() or [f"status {result.returncode}"]
         return next((line for line in lines if "error" in line), lines[0])
-    test = _run(sys.executable, "-m", _SELF_TEST, str(made))
-    return (
-        f"what it builds fails its own test, status {test.returncode}" if test.returncode else None
-    )
+    test = _self_test(made)
+    if test.returncode == 0:
+        return None
+    said = (test.stderr.strip().splitlines() or [f"status {test.returncode}"])[-1]
+    return f"what it builds fails its own test: {said}"
+
+
+def _self_test(library: Path) -> subprocess.CompletedProcess[str]:
+    """Run it as this process would import it, but never from the current folder."""
+    if not sys.executable:
+        raise BuildError("there is no Python command to test it with")
+    places = [place for place in sys.path if isinstance(place, str) and place]
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join(places)}
+    return _run(sys.executable, "-P", "-m", _SELF_TEST, str(library), env=env)
 
 
 def _keep(made: Path, path: Path, version: str) -> None:

@@ -53,7 +53,8 @@ def _test(kernel: Kernel, T: int, E: int, D: int, H: int) -> None:
             got, before = kernel.experts(x, expert, gate, layer, keep=True)
             assert before is not None
             routed = kernel.switch_ffn(x, router, layer, scale=True)
-            rounded = kernel.amx and dtype == torch.bfloat16
+            unit = kernel.amx and D % 32 == H % 32 == 0
+            rounded = unit and dtype == torch.bfloat16
             atol = 2e-2 if rounded else 1e-4  # a matrix unit rounds tokens too
             _close(routed, sorted_experts.infer(x, expert, p, weights, activation), atol)
             _close(got, want, atol)
