@@ -198,3 +198,24 @@ def test_describe(manifest):
 def test_root_may_be_a_string(valid_frame, image_folder):
     manifest = Manifest(valid_frame, str(image_folder))
     assert manifest.root == Path(image_folder)
+
+
+def test_equal_crops_of_different_files_are_a_leak(image_folder, valid_frame):
+    """As in a sheet of small images: the files differ, what is cut out of them does not."""
+    with Image.open(image_folder / "00.png") as image:
+        other = image.convert("RGB")
+    other.putpixel((other.width - 1, other.height - 1), (1, 2, 3))
+    other.save(image_folder / "04.png")
+    box = {"x": 0, "y": 0, "width": 9, "height": 9}
+    frame = valid_frame.assign(**{name: pd.array([None] * 12, "Float64") for name in box})
+    for row in (0, 4):
+        frame.loc[row, list(box)] = list(box.values())
+    with pytest.raises(DataError, match=r"The same crop is in the splits train, val.*rows 0, 4"):
+        Manifest(frame, image_folder).validate()
+
+
+@pytest.mark.parametrize("value", [1e18, np.inf])
+def test_a_huge_crop_takes_no_memory(image_folder, valid_frame, value):
+    frame = valid_frame.assign(x=0.0, y=0.0, width=value, height=value)
+    with pytest.raises(DataError, match="crop reaches beyond the image"):
+        Manifest(frame, image_folder).validate()

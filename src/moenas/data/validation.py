@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from PIL import Image
 
 from moenas.data.images import Box, read_image
 from moenas.data.splits import SPLITS
@@ -125,7 +126,9 @@ def _bad_splits(frame: pd.DataFrame, need_splits: Sequence[str]) -> Iterator[str
 
 def _bad_images(frame: pd.DataFrame, root: Path) -> Iterator[str]:
     paths = sorted(set(frame["path"]))
-    facts = dict(zip(paths, _inspect([root / p for p in paths]), strict=True))
+    boxes = pd.Series(crops(frame), index=frame.index, dtype=object)
+    cuts = {path: {box for box in own if box} for path, own in boxes.groupby(frame["path"])}
+    facts = dict(zip(paths, _inspect(root, [(p, cuts[p]) for p in paths]), strict=True))
     rows = frame["path"].map(facts)
     broken = rows.map(lambda fact: fact.error is not None)
     if broken.any():
@@ -136,27 +139,32 @@ def _bad_images(frame: pd.DataFrame, root: Path) -> Iterator[str]:
             box is not None
             and fact.error is None
             and (box[0] + box[2] > fact.width + 1 or box[1] + box[3] > fact.height + 1)
-            for fact, box in zip(rows, crops(frame), strict=True)
+            for fact, box in zip(rows, boxes, strict=True)
         ]
     )
     if outside.any():
         yield f"The crop reaches beyond the image: {rows_of(outside)}."
-    digest = rows.map(lambda fact: fact.digest)
-    leaks = frame.groupby(digest)["split"].nunique()
-    for value in leaks.index[leaks > 1][:5]:
-        mask = digest == value
-        yield (
-            f"The same image is in the splits "
-            f"{', '.join(sorted(set(frame.loc[mask, 'split'])))}: a leak ({rows_of(mask)})."
-        )
+    whole = rows.map(lambda fact: fact.digest)
+    cut = pd.Series(
+        [fact.cuts.get(box) for fact, box in zip(rows, boxes, strict=True)], index=frame.index
+    )
+    for digest, what in ((whole, "image"), (cut, "crop")):
+        leaks = frame.groupby(digest)["split"].nunique()
+        for value in leaks.index[leaks > 1][:5]:
+            mask = digest == value
+            yield (
+                f"The same {what} is in the splits "
+                f"{', '.join(sorted(set(frame.loc[mask, 'split'])))}: a leak ({rows_of(mask)})."
+            )
 
 
 class _Facts:
-    """What decoding a file told; ``digest`` is of its pixels, so that a copy is found."""
+    """What decoding a file told; digests are of pixels, of all and of crops, to find copies."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, boxes: set[Box]) -> None:
         self.error: str | None = None
         self.digest: str | None = None
+        self.cuts: dict[Box, str] = {}
         self.width = self.height = 0
         try:
             image = read_image(path)
@@ -164,12 +172,22 @@ class _Facts:
             self.error = str(error)
             return
         self.width, self.height = image.size
-        hasher = hashlib.blake2b(f"{image.size}".encode(), digest_size=16)
-        hasher.update(image.tobytes())
-        self.digest = hasher.hexdigest()
+        self.digest = _digest(image)
+        for x, y, width, height in boxes:
+            left, right = (round(min(max(0, e), self.width)) for e in (x, x + width))
+            top, bottom = (round(min(max(0, e), self.height)) for e in (y, y + height))
+            if left < right and top < bottom:
+                cut = image.crop((left, top, right, bottom))
+                self.cuts[x, y, width, height] = _digest(cut)
 
 
-def _inspect(files: Sequence[Path]) -> Iterable[_Facts]:
+def _digest(image: Image.Image) -> str:
+    hasher = hashlib.blake2b(f"{image.size}".encode(), digest_size=16)
+    hasher.update(image.tobytes())
+    return hasher.hexdigest()
+
+
+def _inspect(root: Path, files: Sequence[tuple[str, set[Box]]]) -> Iterable[_Facts]:
     # Decoding and hashing release Python's lock: threads are enough, and bound the memory.
     with concurrent.futures.ThreadPoolExecutor(available_cores()) as pool:
-        return list(pool.map(_Facts, files))
+        return list(pool.map(lambda file: _Facts(root / file[0], file[1]), files))
