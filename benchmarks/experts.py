@@ -208,7 +208,7 @@ def main() -> None:
         show(record)
     if options.json:
         head = {
-            "date": datetime.date.today().isoformat(), "commit": commit(), "data": data,
+            "date": datetime.date.today().isoformat(), "commit": commit(), "data": options.data or "emoji",
             "epochs": options.epochs, "pixels": options.pixels, "seeds": options.seeds,
             "scheme": dataclasses.asdict(scheme), "wider": WIDER, "base": BASE,
         }  # fmt: skip
