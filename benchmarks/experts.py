@@ -184,7 +184,6 @@ def main() -> None:
 
         rates = tuned_rates(chosen, (1.0,) if options.one_rate else RATES, executor, make)
         seeds = range(1, options.seeds + 1)
-        # Seeds outside: whatever stops it leaves pairs behind.
         jobs = {(n, s): make(m, rates[n], s, name=n) for s in seeds for n, m in chosen.items()}
         run_jobs(executor, list(jobs.values()), "Models")
 
@@ -208,7 +207,8 @@ def main() -> None:
         show(record)
     if options.json:
         head = {
-            "date": datetime.date.today().isoformat(), "commit": commit(), "data": options.data or "emoji",
+            "date": datetime.date.today().isoformat(), "commit": commit(),
+            "data": options.data or "emoji",
             "epochs": options.epochs, "pixels": options.pixels, "seeds": options.seeds,
             "scheme": dataclasses.asdict(scheme), "wider": WIDER, "base": BASE,
         }  # fmt: skip
