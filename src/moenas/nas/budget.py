@@ -116,8 +116,8 @@ def estimate(config: SearchConfig, counts: dict[str, int], speed: Speed, workers
     typical = sum(searched) / len(searched)  # of a trial or finalist
     seeds, trial = config.seeds, job(config.trial_epochs, typical, "search")
     parents = [job(config.parent_epochs, scale, "search") * seeds for scale in bases.values()]
-    own = searched if config.strategy == "upcycled" else searched[:1]  # the search's own parents
-    parents += [job(config.parent_epochs, each, "search") for each in own]
+    own = config.search_parents
+    parents += [job(config.parent_epochs, bases[base], "search") for base in own]
     finals = [
         job(config.finalist_epochs, scale, "search", "report") * seeds
         for scale in (*bases.values(), *[typical] * config.finalists)

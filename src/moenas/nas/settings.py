@@ -125,6 +125,11 @@ class SearchConfig:
         fits = count_parameters(wider, (1,) * layer_count(wider)) <= self.max_parameters
         return (self.base, wider) if fits else (self.base,)
 
+    @property
+    def search_parents(self) -> tuple[str, ...]:
+        """The models whose dense parent the search itself needs: ``scratch`` only judges by one."""
+        return self.searched_bases if self.strategy == "upcycled" else (self.base,)
+
     def training(self, epochs: float, *, tuning: bool) -> Scheme:
         """Return the scheme of a training of so many epochs; ``tuning``: it has a parent."""
         scheme = SCHEMES[self.scheme]

@@ -156,8 +156,7 @@ class _Search:
         """Train all dense parents; return the scores of the search's own."""
         config = self.config
         seeds = range(SEARCH_SEED + 1, SEARCH_SEED + 1 + config.seeds)
-        bases = config.searched_bases if config.strategy == "upcycled" else (config.base,)
-        jobs = [maker.parent(base, SEARCH_SEED) for base in bases]
+        jobs = [maker.parent(base, SEARCH_SEED) for base in config.search_parents]
         jobs += [maker.parent(config.base, seed) for seed in seeds]
         if config.wider_base is not None:
             jobs += [maker.parent(config.wider_base, seed) for seed in seeds]

@@ -37,7 +37,11 @@ _ROWS = 20
 
 def is_cifar100(folder: Path) -> bool:
     """Whether a folder holds the binary version."""
-    return all((folder / name).is_file() for name in FILES)
+    return not _missing(folder)
+
+
+def _missing(folder: Path) -> list[str]:
+    return [name for name in FILES if not (folder / name).is_file()]
 
 
 def make_cifar100(folder: Path | str, out_dir: Path | str, seed: int = 0) -> Manifest:
@@ -58,8 +62,7 @@ def make_cifar100(folder: Path | str, out_dir: Path | str, seed: int = 0) -> Man
         RunFolderError: The folder cannot be written.
     """
     folder, out_dir = Path(folder), Path(out_dir)
-    missing = [name for name in FILES if not (folder / name).is_file()]
-    if missing:
+    if missing := _missing(folder):
         raise DataError(
             f"'{folder}' has no {', '.join(missing)}: give the folder cifar-100-binary of the "
             "binary version of CIFAR-100."
@@ -91,9 +94,7 @@ def make_cifar100(folder: Path | str, out_dir: Path | str, seed: int = 0) -> Man
             cut = round(share * len(rows))
             for split, part in ((first, rows[:cut]), (second, rows[cut:])):
                 frames.append(_write(out_dir, split, label, records[part], fine, seed))
-    manifest = Manifest(pd.concat(frames, ignore_index=True), out_dir)
-    manifest.save(out_dir / "manifest.parquet")
-    return manifest
+    return Manifest(pd.concat(frames, ignore_index=True), out_dir)
 
 
 def _names(file: Path) -> list[str]:
