@@ -187,6 +187,14 @@ class RunFolder:
         """A dense model trained from its own initialisation, e.g. ``("mobilevitv2_050", 0)``."""
         return ModelFolder(self.path / "parents" / f"{name}-s{seed}")
 
+    def supernet(self, name: str) -> ModelFolder:
+        """The supernet of a base model."""
+        return ModelFolder(self.path / "supernets" / name)
+
+    def supernet_base(self, name: str) -> ModelFolder:
+        """The dense part of a supernet: what its other parts are held against."""
+        return ModelFolder(self.path / "supernets" / f"{name}-dense")
+
     def trial(self, number: int) -> ModelFolder:
         """The model of one trial."""
         return ModelFolder(self.path / "trials" / f"{number:04d}")

@@ -20,7 +20,7 @@ from moenas.models.switch_ffn import SwitchFFN
 def routing(logits):
     expert = logits.argmax(-1)
     counts = torch.bincount(expert, minlength=logits.shape[1])
-    return Routing(logits, expert.to(torch.uint8), counts)
+    return Routing(logits, expert.to(torch.uint8), counts, logits.shape[1])
 
 
 @pytest.mark.parametrize("experts", [2, 5, 8])

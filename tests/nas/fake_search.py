@@ -20,7 +20,8 @@ from moenas.nas.sampler import MoENASSampler
 from moenas.nas.space import SearchSpace
 from moenas.nas.study import StudyDriver, open_study
 from moenas.runs import RunFolder
-from moenas.training.job import DataReference, JobResult, TrainingJob
+from moenas.training.job import DataReference, TrainingJob
+from moenas.training.outcome import JobResult
 from moenas.training.schemes import SCHEMES
 
 SPACE = SearchSpace("mobilevitv2_050", 9, max_parameters=2_000_000)
@@ -86,7 +87,7 @@ def make_driver(
 
 def drive(path: Path, trials: int, die_at: int | None = None) -> None:
     """Search in this process; with ``die_at``, be killed at that commit to the storage."""
-    study_module.run_job = fake_job  # type: ignore[assignment]
+    study_module.run_trial = fake_job  # type: ignore[assignment]
     if die_at is not None:
         _die_at(die_at)
     make_driver(RunFolder.create(path, "search", {})).run(trials)

@@ -55,6 +55,21 @@ def test_searching_two_widths_costs_a_parent_and_larger_trials() -> None:
     assert two.seconds > one.seconds
 
 
+def test_parts_of_a_supernet_cost_a_look_and_the_net_four_trainings() -> None:
+    net = dataclasses.replace(PLAIN, strategy="supernet", supernet_epochs=7)
+    one, more = (
+        estimate(dataclasses.replace(net, trials=n), COUNTS, SPEED, workers=1) for n in (1, 601)
+    )
+    look = (1024 + COUNTS["val"] + COUNTS["search"]) * SPEED.evaluation
+    assert one.seconds_a_trial == pytest.approx(look)
+    assert more.seconds - one.seconds == pytest.approx(600 * look)
+    assert more.trainings == one.trainings
+    longer = dataclasses.replace(net, trials=1, supernet_epochs=9)
+    added = estimate(longer, COUNTS, SPEED, workers=1).seconds - one.seconds
+    seen = COUNTS["train"] * SPEED.training + COUNTS["val"] * SPEED.evaluation
+    assert added == pytest.approx(4 * 2 * seen)
+
+
 def test_the_clock(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 100.0
     monkeypatch.setattr(budget.time, "monotonic", lambda: now)

@@ -28,8 +28,9 @@ from moenas.nas.study import (
     open_study,
 )
 from moenas.runs import RunFolder
-from moenas.training.job import JobResult, TrainingJob
+from moenas.training.job import TrainingJob
 from moenas.training.loop import OutOfTime
+from moenas.training.outcome import JobResult
 
 TRIALS = 6
 
@@ -41,7 +42,7 @@ def run(memory: Path) -> RunFolder:
 
 @pytest.fixture(autouse=True)
 def fake_trainings(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(study_module, "run_job", fake_job)
+    monkeypatch.setattr(study_module, "run_trial", fake_job)
 
 
 def states(run: RunFolder) -> list[str]:
@@ -58,7 +59,7 @@ def trained(run: RunFolder) -> list[str]:
 @pytest.fixture(scope="module")
 def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> list[tuple[Any, ...]]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(study_module, "run_job", fake_job)
+        patch.setattr(study_module, "run_trial", fake_job)
         path = tmp_path_factory.mktemp("study") / "run"
         fake_search.drive(path, TRIALS)
     return archive(path)
@@ -186,7 +187,7 @@ def test_a_failed_trial_is_told_with_its_error_and_the_others_go_on(
             raise MemoryError("too large for this machine")
         return fake_job(job)
 
-    monkeypatch.setattr(study_module, "run_job", sometimes)
+    monkeypatch.setattr(study_module, "run_trial", sometimes)
     told: list[int] = []
     driver = make_driver(run, on_result=lambda trial: told.append(trial.number))
     assert driver.run(5)
@@ -207,7 +208,7 @@ def test_out_of_time_a_trial_stays_to_be_taken_up(
         return fake_job(job)
 
     with monkeypatch.context() as patch:
-        patch.setattr(study_module, "run_job", late)
+        patch.setattr(study_module, "run_trial", late)
         assert not make_driver(run).run(TRIALS)
     assert states(run) == ["COMPLETE"] * 3 + ["RUNNING"]
     assert make_driver(run).run(TRIALS)
@@ -230,7 +231,7 @@ def test_scores_that_are_no_numbers_fail_the_trial_alone(
             return JobResult({"search": broken}, 1.0, None)
         return result
 
-    monkeypatch.setattr(study_module, "run_job", job)
+    monkeypatch.setattr(study_module, "run_trial", job)
     assert make_driver(run).run(3)
     assert states(run) == ["COMPLETE", "FAIL", "COMPLETE"]
     assert "fairness" in archive(run.path)[1][5]["error"]
@@ -304,7 +305,7 @@ def test_data_without_groups_has_no_fairness_to_search_for(
     objectives = defined_objectives(plain, PAPER_OBJECTIVES)
     assert objectives == ("balanced_accuracy", "generalisation")
     monkeypatch.setattr(
-        study_module, "run_job", lambda job: JobResult({"search": plain}, 1.0, None)
+        study_module, "run_trial", lambda job: JobResult({"search": plain}, 1.0, None)
     )
     driver = make_driver(RunFolder.create(run.path.with_name("other"), "search", {}))
     driver.study = open_study(run, objectives, driver.study.sampler)

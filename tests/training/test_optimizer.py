@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import nn
 
+import small_bases  # noqa: F401 - registers small_vit
 from moenas.errors import ConfigError
 from moenas.models.builder import build_model
 from moenas.training.optimizer import learning_rate_schedule, make_optimizer

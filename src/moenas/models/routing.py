@@ -26,11 +26,13 @@ class Routing:
         logits: Router's output ``[T, E]``, fp32; minus infinity at disabled experts.
         expert: Index of the chosen expert ``[T]``, uint8.
         counts: Tokens of each expert ``[E]``, int64.
+        active: How many experts are not disabled.
     """
 
     logits: Tensor
     expert: Tensor
     counts: Tensor
+    active: int
     _probabilities: Tensor | None = dataclasses.field(default=None, init=False, repr=False)
 
     @property
@@ -78,7 +80,8 @@ class Router(nn.Module):
             logits = self._logits(x_TD.float(), self.weight.float())
         expert = logits.detach().max(dim=-1).indices  # faster than argmax on a short axis
         counts = torch.bincount(expert, minlength=self.num_experts)
-        return Routing(logits, expert.to(torch.uint8), counts)
+        active = self.num_experts - len(self.disabled)
+        return Routing(logits, expert.to(torch.uint8), counts, active)
 
     def _logits(self, x_TD: Tensor, weight_ED: Tensor) -> Tensor:
         if not self.disabled:
@@ -98,12 +101,14 @@ def is_watched(router: nn.Module) -> bool:
 def balance_loss(routing: Routing) -> Tensor:
     """Load-balancing loss: 1 at a uniform load, up to E when one expert takes all (scalar).
 
+    E is the number of experts that are not disabled.
+
     Source: Switch Transformer (Fedus et al., 2022), equations 4 to 6, without the factor alpha.
     """
     tokens = routing.counts.sum().clamp(min=1)
     fraction = routing.counts.to(routing.logits.dtype) / tokens  # f_i, no gradient
     mean_probability = routing.probabilities.sum(dim=0) / tokens  # P_i
-    return routing.logits.shape[1] * torch.dot(fraction, mean_probability)
+    return routing.active * torch.dot(fraction, mean_probability)
 
 
 def z_loss(routing: Routing) -> Tensor:

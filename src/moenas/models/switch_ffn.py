@@ -7,6 +7,7 @@ Three parts: `routing` decides, `dispatch` carries, the experts are stacked FFN 
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 from typing import Literal, cast
 
 import torch
@@ -165,16 +166,24 @@ class SwitchFFN(nn.Module):
     def without_expert(self, index: int) -> SwitchFFN | FFN:
         """Return a copy without one expert: what disabling it computes, but smaller.
 
-        With two experts the result is the remaining one as a plain FFN. The tokens of the removed
-        expert go to their next best one.
+        The tokens of the removed expert go to their next best one.
 
         Raises:
             ModelError: There is no such expert.
         """
         if not 0 <= index < self.num_experts:
             raise ModelError(f"There is no expert {index}: this layer has {self.num_experts}.")
-        keep = [e for e in range(self.num_experts) if e != index]
-        if len(keep) == 1:  # its probability is 1, so both gates agree
+        return self.with_experts([e for e in range(self.num_experts) if e != index])
+
+    def with_experts(self, keep: Sequence[int]) -> SwitchFFN | FFN:
+        """Return a copy with some experts only: what disabling the others computes, but smaller.
+
+        One expert becomes a plain FFN: its probability is 1, so both gates agree.
+
+        Args:
+            keep: Their indices, at least one.
+        """
+        if len(keep) == 1:
             return self.expert(keep[0])
         spare = torch.Generator()  # its draws are overwritten below
         result = SwitchFFN(
@@ -187,10 +196,11 @@ class SwitchFFN(nn.Module):
             channels_first=self.channels_first,
             generator=spare,
         )
+        chosen = list(keep)
         for new, old in zip(result.parameters(), self.parameters(), strict=True):
-            new.data = old.detach()[keep]  # of the old one's type and device
-        renumbered = (keep.index(e) for e in self.router.disabled if e != index)
-        result.router.disabled = frozenset(renumbered)
+            new.data = old.detach()[chosen]  # of the old one's type and device
+        off = self.router.disabled
+        result.router.disabled = frozenset(new for new, old in enumerate(keep) if old in off)
         return result.train(self.training)
 
     def forward(self, x: Tensor) -> Tensor:

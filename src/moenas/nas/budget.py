@@ -18,6 +18,8 @@ from moenas.models.cost import count_macs, count_parameters, layer_count
 from moenas.nas.settings import SearchConfig
 from moenas.runs import ModelFolder
 from moenas.training.loop import train
+from moenas.training.recalibration import IMAGES
+from moenas.training.sandwich import RANDOM_PARTS
 
 
 @dataclasses.dataclass(frozen=True)
@@ -122,13 +124,21 @@ def estimate(config: SearchConfig, counts: dict[str, int], speed: Speed, workers
         job(config.finalist_epochs, scale, "search", "report") * seeds
         for scale in (*bases.values(), *[typical] * config.finalists)
     ]
+    nets: list[float] = []
+    if config.strategy == "supernet":
+        looked_at = IMAGES + counts["val"] + counts["search"]
+        trial = typical * looked_at * speed.evaluation
+        width = 2 + RANDOM_PARTS  # of the sandwich
+        nets = [width * job(config.supernet_epochs, scale, "search") for scale in searched]
     dense = count_parameters(config.base, (1,) * layer_count(config.base))
     middle = (dense + config.max_parameters) / 2
-    trainings = config.trials + len(own) + seeds * (2 * len(bases) + config.finalists)
+    others = len(own) + seeds * (2 * len(bases) + config.finalists)
+    trainings = (len(nets) or config.trials) + others
+    judged = config.trials + others
     return Estimate(
         trials=config.trials,
         trainings=trainings,
         seconds_a_trial=trial,
-        seconds=(sum(parents) + sum(finals) + config.trials * trial) / workers,
-        bytes=int(trainings * 4 * middle + 60 * (counts["search"] + counts["val"]) * trainings),
+        seconds=(sum(parents) + sum(nets) + sum(finals) + config.trials * trial) / workers,
+        bytes=int(trainings * 4 * middle + judged * 60 * (counts["search"] + counts["val"])),
     )

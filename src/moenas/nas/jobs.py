@@ -1,18 +1,28 @@
-"""The training jobs of a search: parents, trials and finalists, all from one set of settings."""
+"""The jobs of a search: parents, supernets, trials and finalists, all from one set of settings."""
 
 from __future__ import annotations
 
 import dataclasses
 
-from moenas.models.architecture import Architecture
+from moenas.models.architecture import MAX_EXPERTS, Architecture
 from moenas.models.cost import layer_count
 from moenas.nas.settings import SearchConfig
 from moenas.runs import ModelFolder, RunFolder
-from moenas.training.job import DataReference, TrainingJob
+from moenas.training.job import DataReference, TrainingJob, run_job
+from moenas.training.outcome import JobResult
 from moenas.training.schemes import Scheme
+from moenas.training.subnet_job import SubnetJob, run_subnet_job
 
 SEARCH_SEED = 0
 """The search's parent; finalists use 1, 2, ... so that no reported model was selected on."""
+
+TrialJob = TrainingJob | SubnetJob
+"""What judges an architecture: a training, or a look at a part of a trained supernet."""
+
+
+def run_trial(job: TrialJob) -> JobResult:
+    """Run a trial's job, or return what it left when it was run before."""
+    return run_subnet_job(job) if isinstance(job, SubnetJob) else run_job(job)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,8 +59,21 @@ class JobMaker:
             seed=seed,
         )
 
-    def trial(self, number: int, architecture: Architecture, floor: float) -> TrainingJob:
+    def supernet(self, base: str) -> TrainingJob:
+        """One supernet, all experts in each layer, from the search's dense parent."""
+        job = self._job(
+            Architecture(base, (MAX_EXPERTS,) * layer_count(base)),
+            self.run.supernet(base),
+            scheme=self.config.training(self.config.supernet_epochs, tuning=True),
+            seed=SEARCH_SEED,
+            parent=self.run.parent(base, SEARCH_SEED),
+        )
+        return dataclasses.replace(job, supernet=True)
+
+    def trial(self, number: int, architecture: Architecture, floor: float) -> TrialJob:
         """One trial of the search; all share seeds, so that they differ in the architecture."""
+        if self.config.strategy == "supernet":
+            return self.part(architecture, self.run.trial(number))
         tuned = self.config.strategy == "upcycled"
         parent = self.run.parent(architecture.base, SEARCH_SEED) if tuned else None
         return self._job(
@@ -60,6 +83,17 @@ class JobMaker:
             seed=SEARCH_SEED,
             floor=floor,
             parent=parent,
+        )
+
+    def part(self, architecture: Architecture, folder: ModelFolder) -> SubnetJob:
+        """A part of the supernet of its base."""
+        return SubnetJob(
+            architecture=architecture.id,
+            folder=str(folder.path),
+            supernet=str(self.run.supernet(architecture.base).path),
+            data=self.data,
+            seed=self.config.seed * 1000 + SEARCH_SEED,
+            device=self.device,
         )
 
     def finalist(self, architecture: Architecture, seed: int) -> TrainingJob:

@@ -29,9 +29,10 @@ class SearchConfig:
             limit: the best model may be a wider one with few experts. The paper does not.
         pretrained: Start dense models from timm's ImageNet weights.
         image_size: Side of the images, pixels.
-        trials: Architectures to train, the base model included.
-        strategy: ``upcycled``: fine-tune from one trained dense model; ``scratch``: train each
-            from its own initialisation, as the paper does.
+        trials: Architectures to judge, the base model included.
+        strategy: How: ``upcycled``: fine-tune each from one trained dense model; ``supernet``:
+            train one network with all experts, of which each architecture is a part that is judged
+            in seconds; ``scratch``: train each from its own initialisation, as the paper does.
         sampler: ``mixture`` (ours), ``paper`` (the paper's reading) or ``random``.
         objectives: What is optimised: names in `OBJECTIVES`; those that the data cannot tell
             (fairness without groups) are left out.
@@ -46,6 +47,8 @@ class SearchConfig:
             paper do.
         parent_epochs: Epochs of each dense parent; like the next two it may be a fraction.
         trial_epochs: Epochs of each trial, after its parent's when upcycled.
+        supernet_epochs: Epochs of the supernet after its parent's, each four times as long: every
+            step trains four of its parts.
         finalist_epochs: Epochs of each finalist after its parent's.
         batch_size: Images per optimiser step; None: the scheme's.
         learning_rate: Peak learning rate of parents and of ``scratch``; None: the scheme's.
@@ -67,7 +70,7 @@ class SearchConfig:
     pretrained: bool = False
     image_size: int = 128
     trials: int = 127
-    strategy: Literal["upcycled", "scratch"] = "upcycled"
+    strategy: Literal["upcycled", "supernet", "scratch"] = "upcycled"
     sampler: Literal["mixture", "paper", "random"] = "mixture"
     objectives: tuple[str, ...] = PAPER_OBJECTIVES
     max_parameters: int = 3_000_000
@@ -77,6 +80,7 @@ class SearchConfig:
     router: Literal["sharing", "switch"] = "sharing"
     parent_epochs: float = 100
     trial_epochs: float = 20
+    supernet_epochs: float = 50
     finalist_epochs: float = 50
     batch_size: int | None = None
     learning_rate: float | None = None
@@ -89,7 +93,7 @@ class SearchConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("parent_epochs", "trial_epochs", "finalist_epochs"):
+        for name in ("parent_epochs", "trial_epochs", "supernet_epochs", "finalist_epochs"):
             if not 0 < getattr(self, name) < math.inf:
                 raise ConfigError(f"{name} must be above 0, not {getattr(self, name)}.")
         if self.trials < 1:
@@ -128,7 +132,7 @@ class SearchConfig:
     @property
     def search_parents(self) -> tuple[str, ...]:
         """The models whose dense parent the search itself needs: ``scratch`` only judges by one."""
-        return self.searched_bases if self.strategy == "upcycled" else (self.base,)
+        return (self.base,) if self.strategy == "scratch" else self.searched_bases
 
     def training(self, epochs: float, *, tuning: bool) -> Scheme:
         """Return the scheme of a training of so many epochs; ``tuning``: it has a parent."""

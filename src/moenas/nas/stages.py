@@ -10,8 +10,9 @@ from moenas.errors import MoENASError
 from moenas.execution.executor import Executor
 from moenas.models.architecture import Architecture
 from moenas.models.cost import count_macs
-from moenas.training.job import JobResult, TrainingJob, run_job
+from moenas.training.job import TrainingJob, run_job
 from moenas.training.loop import OutOfTime
+from moenas.training.outcome import JobResult
 
 
 def run_jobs(executor: Executor, jobs: Sequence[TrainingJob], title: str) -> list[JobResult]:

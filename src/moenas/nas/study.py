@@ -28,17 +28,18 @@ from moenas.console import logger
 from moenas.errors import RunFolderError, SearchError
 from moenas.execution.executor import Executor
 from moenas.models.architecture import Architecture
+from moenas.nas.jobs import TrialJob, run_trial
 from moenas.nas.objectives import OBJECTIVES
 from moenas.nas.sampler import MoENASSampler
 from moenas.nas.space import BASE, SearchSpace
 from moenas.runs import RunFolder
-from moenas.training.job import JobResult, TrainingJob, run_job
 from moenas.training.loop import OutOfTime
+from moenas.training.outcome import JobResult
 
 STUDY_NAME = "moenas"
 """Each run folder has one study; the folder can be renamed."""
 
-MakeJob = Callable[[int, Architecture], TrainingJob]
+MakeJob = Callable[[int, Architecture], TrialJob]
 
 
 def open_study(
@@ -211,7 +212,7 @@ class StudyDriver:
         size = space.parameters([architecture.experts], [architecture.base])
         trial.set_user_attr("architecture", architecture.id)
         trial.set_user_attr("parameters", int(size[0]))
-        return self.executor.submit(run_job, self.make_job(trial.number, architecture))
+        return self.executor.submit(run_trial, self.make_job(trial.number, architecture))
 
     def _tell(self, trial: optuna.Trial, future: Future[JobResult]) -> bool:
         """Tell one result; False when it ran out of time (it stays RUNNING, to be adopted)."""

@@ -14,23 +14,23 @@ from pathlib import Path
 import numpy as np
 from torch import nn
 
-from moenas.config import from_dict, to_dict
 from moenas.data.cache import cached_images
 from moenas.data.dataset import ImageDataset
 from moenas.data.manifest import Manifest
 from moenas.data.transforms import train_transform
 from moenas.errors import ModelError
-from moenas.evaluation.predict import probabilities, tabulate
-from moenas.evaluation.scores import Scores, best_threshold, score
+from moenas.evaluation.predict import probabilities
 from moenas.models.architecture import Architecture
 from moenas.models.builder import build_model
 from moenas.models.convert import upcycle
-from moenas.models.cost import count_macs, count_parameters
 from moenas.models.storage import load_model, save_model
-from moenas.runs import ModelFolder, read_json, write_json
+from moenas.runs import ModelFolder
 from moenas.runtime import derived_seed, pick_device, seed_everything
 from moenas.training.loop import EpochRecord, forget_state, train
+from moenas.training.outcome import JobResult, judge, leave, read_result
+from moenas.training.sandwich import SandwichStep
 from moenas.training.schemes import Scheme
+from moenas.training.step import plain_step
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,6 +54,7 @@ class TrainingJob:
         seed: Of initialisation, order and augmentation.
         parent: Folder of the dense model that is upcycled; None: a new initialisation.
         pretrained: Weights to start from where there is no parent (see `build_model`).
+        supernet: Train its sub-networks, too (see `SandwichStep`).
         score: The splits to score; validation sets the threshold and is always predicted.
         floor: A training whose validation accuracy is hopelessly below it ends early; None: never.
         device: ``auto``, ``cpu``, ``cuda`` ...
@@ -68,20 +69,12 @@ class TrainingJob:
     seed: int
     parent: str | None = None
     pretrained: bool | str = False
+    supernet: bool = False
     score: tuple[str, ...] = ("search",)
     floor: float | None = None
     device: str = "auto"
     precision: str = "no"
     deadline: float | None = None
-
-
-@dataclasses.dataclass(frozen=True)
-class JobResult:
-    """Scores by split, seconds that the job took in this run, and whether it ended early."""
-
-    scores: dict[str, Scores]
-    seconds: float
-    stopped_because: str | None
 
 
 HOPELESS = 0.10
@@ -123,50 +116,34 @@ def run_job(job: TrainingJob, on_epoch: Callable[[EpochRecord], None] | None = N
         device=device,
         precision=job.precision,
         deadline=job.deadline,
+        step=SandwichStep(model, job.seed) if job.supernet else plain_step,
         on_epoch=on_epoch,
         stop=None if job.floor is None else _Hopeless(job.floor, epochs),
     )
     scored = np.flatnonzero(np.isin(split, job.score) & images.readable)
     probability = probabilities(result.model, images.images, scored, device=device)
-    predictions = tabulate(
+    predictions = judge(
         manifest,
         np.concatenate([validation.rows, scored]),
         np.concatenate([result.validation, probability]),
     )
-    predictions = predictions.with_threshold(best_threshold(predictions.split("val")))
     save_model(
         folder.checkpoint,
         result.model,
         image_size=job.data.image_size,
         threshold=predictions.threshold,
     )
-    predictions.save(folder.predictions)
-    cost = {
-        "parameters": count_parameters(architecture.base, architecture.experts),
-        "macs": count_macs(architecture.base, architecture.experts, job.data.image_size),
-    }
-    scores = {name: score(predictions, split=name, **cost) for name in job.score}
-    seconds = round(time.monotonic() - start, 3)
-    write_json(
-        folder.scores,
-        {
-            "scores": {name: to_dict(value) for name, value in scores.items()},
-            "seconds": seconds,
-            "stopped_because": result.stopped_because,
-        },
+    done = leave(
+        folder,
+        predictions,
+        architecture,
+        job.data.image_size,
+        job.score,
+        time.monotonic() - start,
+        result.stopped_because,
     )
     forget_state(folder)
-    return JobResult(scores, seconds, result.stopped_because)
-
-
-def read_result(folder: ModelFolder) -> JobResult:
-    """Read what a finished job left in its folder."""
-    stored = read_json(folder.scores)
-    return JobResult(
-        {name: from_dict(Scores, value) for name, value in stored["scores"].items()},
-        stored["seconds"],
-        stored["stopped_because"],
-    )
+    return done
 
 
 def _initial_model(job: TrainingJob, architecture: Architecture) -> nn.Module:

@@ -32,7 +32,6 @@ from moenas.runs import ModelFolder, write_text
 from moenas.runtime import available_cores, derived_seed, seed_everything
 from moenas.training.checkpoint import TrainingState, drop_state, load_state, save_state
 from moenas.training.expert_sharing import share_gradients
-from moenas.training.losses import training_loss
 from moenas.training.optimizer import (
     lay_out_as_parameters,
     learning_rate_schedule,
@@ -40,6 +39,7 @@ from moenas.training.optimizer import (
 )
 from moenas.training.router_log import RouterLog
 from moenas.training.schemes import Scheme
+from moenas.training.step import Step, plain_step
 
 
 class OutOfTime(MoENASError):  # noqa: N818 - not an error of the run: it goes on later
@@ -110,6 +110,7 @@ def train(
     device: torch.device | None = None,
     precision: str = "no",
     deadline: float | None = None,
+    step: Step = plain_step,
     stop: StopRule | None = None,
     on_epoch: Callable[[EpochRecord], None] | None = None,
 ) -> TrainResult:
@@ -125,6 +126,7 @@ def train(
         device: Where to train; the fastest there is by default.
         precision: ``no`` (float32), ``bf16`` or ``fp16``, as accelerate understands it.
         deadline: `time.monotonic` value after which `OutOfTime` is raised.
+        step: From a batch to gradients.
         stop: Ends a hopeless training early.
         on_epoch: Called after each epoch.
 
@@ -186,25 +188,24 @@ def train(
         model.train()
         with record_routing(inner) as routings:
             for index, (images, labels, _) in enumerate(loader):
-                step = epoch * len(loader) + index
-                if step == steps:  # the last epoch may be a part of one
+                number = epoch * len(loader) + index
+                if number == steps:  # the last epoch may be a part of one
                     break
-                schedule.step_update(step)
-                if step < scheme.small_share * steps:
+                schedule.step_update(number)
+                if number < scheme.small_share * steps:
                     images = _smaller(images)
-                with accelerator.autocast():
-                    logits = model(normalise(images))
-                loss = training_loss(logits, labels, routings.values(), scheme)
-                accelerator.backward(loss)
+                loss, routed = step(
+                    model, normalise(images), labels, routings, scheme, number, accelerator.backward
+                )
                 share_gradients(inner, scheme.expert_sharing)
                 if scheme.gradient_clip is not None:
                     accelerator.clip_grad_norm_(model.parameters(), scheme.gradient_clip)
                 optimizer.step()
                 optimizer.zero_grad(set_to_none=True)
                 if ema is not None:
-                    ema.update(inner, step=step + 1)
-                losses.append(loss.detach())
-                log.add(routings)
+                    ema.update(inner, step=number + 1)
+                losses.append(loss)
+                log.add(routed)
                 if deadline is not None and time.monotonic() > deadline:
                     raise OutOfTime(f"The time limit came in epoch {epoch + 1} of '{folder.path}'.")
         mean_loss = float(torch.stack(losses).mean())

@@ -23,6 +23,17 @@ def training_loss(
         scheme: The weights of the three terms.
     """
     loss = F.cross_entropy(logits_BC.float(), labels_B, label_smoothing=scheme.label_smoothing)
+    return loss + router_loss(routings, scheme)
+
+
+def router_loss(routings: Iterable[Routing], scheme: Scheme) -> torch.Tensor | float:
+    """Return the routers' part of the loss: a scalar, 0.0 without routers.
+
+    Args:
+        routings: As in `training_loss`.
+        scheme: The weights of the two terms.
+    """
+    loss: torch.Tensor | float = 0.0
     for routing in routings:
         loss = loss + scheme.balance_weight * balance_loss(routing)
         loss = loss + scheme.router_z_weight * z_loss(routing)

@@ -37,8 +37,10 @@ from moenas.nas.study import StudyDriver, make_sampler, open_study
 from moenas.report.html import render
 from moenas.runs import ModelFolder, RunFolder, read_json, write_json
 from moenas.runtime import Machine, peak_memory, pick_device
-from moenas.training.job import DataReference, TrainingJob, read_result
+from moenas.training.job import DataReference, TrainingJob
 from moenas.training.loop import OutOfTime
+from moenas.training.outcome import read_result
+from moenas.training.subnet_job import run_subnet_job
 from moenas.workflows.data import data_record, open_manifest, prepare
 from moenas.workflows.doctor import library_versions
 from moenas.workflows.prune import prune_run
@@ -124,6 +126,8 @@ class _Search:
             deadline=self.clock.deadline,
         )
         base = self._timed("parents", lambda: self._parents(maker))
+        if self.config.strategy == "supernet":
+            base = self._timed("supernet", lambda: self._supernets(maker))
         study, objectives, floor = self._study(base, space)
         self._timed("search", lambda: self._trials(study, space, objectives, floor, maker))
         write_json(self.folder.trials, trial_records(study, objectives))
@@ -161,6 +165,14 @@ class _Search:
         if config.wider_base is not None:
             jobs += [maker.parent(config.wider_base, seed) for seed in seeds]
         return run_jobs(self.executor, jobs, "Dense parents")[0].scores["search"]
+
+    def _supernets(self, maker: JobMaker) -> Scores:
+        """Train the supernets; return the scores of the base model as a part of its own."""
+        config = self.config
+        jobs = [maker.supernet(base) for base in config.searched_bases]
+        run_jobs(self.executor, jobs, "Supernets")
+        dense = maker.part(maker.dense(config.base), self.folder.supernet_base(config.base))
+        return self.executor.submit(run_subnet_job, dense).result().scores["search"]
 
     def _study(
         self, base: Scores, space: SearchSpace

@@ -16,8 +16,9 @@ from moenas.models.cost import count_parameters
 from moenas.nas.settings import SearchConfig
 from moenas.runs import RunFolder
 from moenas.runtime import fastest_threads, keep_freed_memory, pick_device
-from moenas.training.job import JobResult, TrainingJob, run_job
+from moenas.training.job import TrainingJob, run_job
 from moenas.training.loop import EpochRecord
+from moenas.training.outcome import JobResult
 from moenas.workflows.data import prepare
 from moenas.workflows.settings import Resources
 

@@ -58,6 +58,10 @@ class Verification:
                 self.problems.append(f"{where}: stored {stored!r}, recomputed {again!r}")
 
 
+WITHOUT_CHECKPOINT = ("trials/", "supernets/")
+"""Where parts of a supernet leave their scores: the supernet has their weights."""
+
+
 def verify(run: Path | str) -> Verification:
     """Recompute a run's numbers.
 
@@ -99,6 +103,14 @@ def verify(run: Path | str) -> Verification:
 def _model(name: str, folder: RunFolder, model: ModelFolder, result: Verification) -> None:
     stored = read_json(model.scores)["scores"]
     predictions = Predictions.load(model.predictions)
+    if not model.checkpoint.exists() and name.startswith(WITHOUT_CHECKPOINT):
+        result.models += 1
+        for split, values in stored.items():
+            cost = {key: values[key] for key in ("parameters", "macs")}
+            result.compare(
+                f"{name}/scores.{split}", values, to_dict(score(predictions, split=split, **cost))
+            )
+        return
     network, card = load_model(model.checkpoint)
     architecture = Architecture.parse(card.architecture)
     cost = {

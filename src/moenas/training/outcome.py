@@ -1,0 +1,88 @@
+"""What a finished job leaves in its model folder, and what it returns."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import numpy.typing as npt
+
+from moenas.config import from_dict, to_dict
+from moenas.data.manifest import Manifest
+from moenas.evaluation.predict import tabulate
+from moenas.evaluation.scores import Scores, best_threshold, score
+from moenas.models.architecture import Architecture
+from moenas.models.cost import count_macs, count_parameters
+from moenas.predictions import Predictions
+from moenas.runs import ModelFolder, read_json, write_json
+
+
+@dataclasses.dataclass(frozen=True)
+class JobResult:
+    """Scores by split, seconds that the job took in this run, and whether it ended early."""
+
+    scores: dict[str, Scores]
+    seconds: float
+    stopped_because: str | None
+
+
+def judge(
+    manifest: Manifest, rows: npt.NDArray[np.integer], probability: npt.NDArray[np.float64]
+) -> Predictions:
+    """Return the predictions table; its threshold is the best one on the validation images.
+
+    Args:
+        manifest: Describes the images.
+        rows: [n] Which of them; all readable validation images are among them.
+        probability: [n] Of a person.
+    """
+    predictions = tabulate(manifest, rows, probability)
+    return predictions.with_threshold(best_threshold(predictions.split("val")))
+
+
+def leave(
+    folder: ModelFolder,
+    predictions: Predictions,
+    architecture: Architecture,
+    image_size: int,
+    splits: tuple[str, ...],
+    seconds: float,
+    stopped_because: str | None = None,
+) -> JobResult:
+    """Score, write predictions and then scores: with these the folder is finished.
+
+    Args:
+        folder: Where.
+        predictions: See `judge`.
+        architecture: Its cost is scored, too.
+        image_size: What multiply-adds are counted at.
+        splits: Which ones to score.
+        seconds: What the job took.
+        stopped_because: Why training ended early, or None.
+    """
+    predictions.save(folder.predictions)
+    cost = {
+        "parameters": count_parameters(architecture.base, architecture.experts),
+        "macs": count_macs(architecture.base, architecture.experts, image_size),
+    }
+    scores = {name: score(predictions, split=name, **cost) for name in splits}
+    seconds = round(seconds, 3)
+    write_json(
+        folder.scores,
+        {
+            "scores": {name: to_dict(value) for name, value in scores.items()},
+            "seconds": seconds,
+            "stopped_because": stopped_because,
+        },
+    )
+    return JobResult(scores, seconds, stopped_because)
+
+
+def read_result(folder: ModelFolder) -> JobResult:
+    """Read what a finished job left in its folder."""
+    stored = read_json(folder.scores)
+    return JobResult(
+        {name: from_dict(Scores, value) for name, value in stored["scores"].items()},
+        stored["seconds"],
+        stored["stopped_because"],
+    )

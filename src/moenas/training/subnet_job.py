@@ -1,0 +1,69 @@
+"""One architecture judged without training: taken out of a trained supernet."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from pathlib import Path
+
+import numpy as np
+
+from moenas.data.cache import cached_images
+from moenas.data.manifest import Manifest
+from moenas.evaluation.predict import probabilities
+from moenas.models.architecture import Architecture
+from moenas.models.storage import load_model
+from moenas.models.subnet import subnet
+from moenas.runs import ModelFolder
+from moenas.runtime import derived_seed, pick_device
+from moenas.training.job import DataReference
+from moenas.training.outcome import JobResult, judge, leave, read_result
+from moenas.training.recalibration import recalibrate
+
+
+@dataclasses.dataclass(frozen=True)
+class SubnetJob:
+    """One sub-network to judge.
+
+    Attributes:
+        architecture: Its id.
+        folder: Where predictions and scores go; no checkpoint, the supernet has the weights.
+        supernet: Folder of the supernet.
+        data: The images.
+        seed: Of the images that its batch norms are recalibrated with.
+        score: As in `TrainingJob`, like the next.
+        device: As there.
+    """
+
+    architecture: str
+    folder: str
+    supernet: str
+    data: DataReference
+    seed: int
+    score: tuple[str, ...] = ("search",)
+    device: str = "auto"
+
+
+def run_subnet_job(job: SubnetJob) -> JobResult:
+    """Judge a sub-network, or return what was found before.
+
+    Raises:
+        MoENASError: Whatever is wrong with the images, the supernet or the folder.
+    """
+    folder = ModelFolder(Path(job.folder))
+    if folder.finished:
+        return read_result(folder)
+    start = time.monotonic()
+    device = pick_device(job.device)
+    architecture = Architecture.parse(job.architecture)
+    manifest = Manifest.load(job.data.manifest)
+    images = cached_images(manifest, job.data.image_size, Path(job.data.cache), progress=False)
+    split = manifest.frame["split"].to_numpy()
+    model = subnet(load_model(ModelFolder(Path(job.supernet)).checkpoint)[0], architecture.experts)
+    training = np.flatnonzero((split == "train") & images.readable)
+    seed = derived_seed(job.seed, "recalibration")
+    recalibrate(model, images.images, training, seed=seed, device=device)
+    rows = np.flatnonzero(np.isin(split, ("val", *job.score)) & images.readable)
+    predictions = judge(manifest, rows, probabilities(model, images.images, rows, device=device))
+    seconds = time.monotonic() - start
+    return leave(folder, predictions, architecture, job.data.image_size, job.score, seconds)
