@@ -45,14 +45,25 @@ SCHEME = dataclasses.replace(
     SCHEMES["mobilevitv2"],
     batch_size=32,
     learning_rate=1.5e-3,
-    weight_decay=4.0,
     ema_decay=None,
     augmentation="shift",
 )
-"""For minutes of training: AdamW forgets within 1 / (rate x decay) = 170 steps."""
+DECAY = 12.0
+"""Weight decay times epochs: AdamW forgets within a fifth of the steps."""
 
 RATES = (0.7, 1.0, 1.4)
 """Shares of the scheme's learning rate that each model may choose from."""
+
+ABLATION: dict[str, dict[str, float]] = {
+    "slow routers": {"router_rate": 0.1},
+    "sharing": {"expert_sharing": 0.95},
+    "sharing 0.8": {"router_rate": 0.1, "expert_sharing": 0.8},
+    "sharing 0.99": {"router_rate": 0.1, "expert_sharing": 0.99},
+}
+"""The recipe's parts alone, and other strengths of it; trained with ``--ablation``."""
+
+TUNING = 1 / 3
+"""Share of the epochs that the choice is made with."""
 
 BASE, WIDER = "dense 0.50", "dense 0.75"
 METRICS = (
@@ -75,18 +86,24 @@ def models(scheme: Scheme) -> dict[str, Model]:
     def experts(*counts: int) -> Architecture:
         return Architecture("mobilevitv2_050", counts)
 
+    eight = experts(*[8] * 9)
     return {
         BASE: Model(Architecture.dense_base("mobilevitv2_050"), scheme),
         WIDER: Model(Architecture.dense_base("mobilevitv2_075"), scheme),
         "2 experts": Model(experts(*[2] * 9), scheme),
         "4 experts": Model(experts(*[4] * 9), scheme),
-        "8 experts": Model(experts(*[8] * 9), scheme),
+        "8 experts": Model(eight, scheme),
         "late experts": Model(experts(1, 1, 2, 2, 2, 4, 8, 8, 8), scheme),
-        "8 experts, plain switch": Model(experts(*[8] * 9), plain),
+        "8 experts, plain switch": Model(eight, plain),
+    } | {
+        f"8 experts, {part}": Model(eight, dataclasses.replace(plain, **changes))
+        for part, changes in ABLATION.items()
     }
 
 
-def job(model: Model, rate: float, seed: int, run: RunFolder, data: DataReference, name: str):
+def job(
+    model: Model, rate: float, seed: int, run: RunFolder, data: DataReference, name: str
+) -> TrainingJob:
     scheme = dataclasses.replace(
         model.scheme,
         learning_rate=model.scheme.learning_rate * rate,
@@ -102,10 +119,20 @@ def job(model: Model, rate: float, seed: int, run: RunFolder, data: DataReferenc
 def tuned_rates(
     chosen: dict[str, Model], rates: tuple[float, ...], executor: LocalExecutor, make
 ) -> dict[str, float]:
-    """Train each model once with each rate; return the best by validation accuracy."""
+    """Train each model once with each rate, shortly; return the best by validation accuracy."""
     if len(rates) == 1:
         return dict.fromkeys(chosen, rates[0])
-    jobs = [make(model, rate, 0, name=name) for name, model in chosen.items() for rate in rates]
+    short = {
+        name: dataclasses.replace(
+            model, scheme=dataclasses.replace(model.scheme, epochs=model.scheme.epochs * TUNING)
+        )
+        for name, model in chosen.items()
+    }
+    jobs = [
+        make(model, rate, 0, name=f"tuning/{name}")
+        for name, model in short.items()
+        for rate in rates
+    ]
     results = iter(run_jobs(executor, jobs, "Learning rates"))
     return {
         name: max((next(results).scores["report"].validation_accuracy, rate) for rate in rates)[1]
@@ -152,6 +179,7 @@ def main() -> None:
     parser.add_argument("--run", type=Path, default=Path("runs/experts"))
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--only", nargs="*", help="names of models beside the two dense ones")
+    parser.add_argument("--ablation", action="store_true", help="the recipe's parts instead")
     parser.add_argument("--one-rate", action="store_true", help="don't tune the learning rate")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--quick", action="store_true")
@@ -166,8 +194,13 @@ def main() -> None:
         data = str(make_manifest("emoji", cache_home() / "data", config=scenes))
     elif is_cifar100(Path(data)):
         data = str(make_manifest(data, cache_home() / "data" / "cifar100"))
-    scheme = dataclasses.replace(SCHEME, epochs=options.epochs)
+    scheme = dataclasses.replace(SCHEME, epochs=options.epochs, weight_decay=DECAY / options.epochs)
     chosen = models(scheme)
+    if options.ablation:
+        options.only = ["8 experts", "8 experts, plain switch"]
+        options.only += [f"8 experts, {part}" for part in ABLATION]
+    elif options.only is None:
+        chosen = {n: m for n, m in chosen.items() if n.removeprefix("8 experts, ") not in ABLATION}
     if options.only is not None:
         unknown = sorted(set(options.only) - set(chosen))
         if unknown:
