@@ -24,7 +24,7 @@ MOST_FLAGS = {
     "data": 2,
     "train": 17,
     "evaluate": 5,
-    "search": 34,
+    "search": 35,
     "prune": 6,
     "predict": 2,
     "report": 1,

@@ -199,6 +199,10 @@ class RunFolder:
         """The model of one trial."""
         return ModelFolder(self.path / "trials" / f"{number:04d}")
 
+    def rung(self, number: int, rung: int) -> ModelFolder:
+        """A short training of a trial that has several lengths."""
+        return ModelFolder(self.trial(number).path / f"rung-{rung}")
+
     def finalist(self, name: str, seed: int) -> ModelFolder:
         """One seed of a model that is reported, by its architecture's id."""
         return ModelFolder(self.path / "finalists" / f"{name}-s{seed}")

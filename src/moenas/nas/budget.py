@@ -15,6 +15,7 @@ from moenas.data.transforms import train_transform
 from moenas.evaluation.predict import probabilities
 from moenas.models.builder import build_model
 from moenas.models.cost import count_macs, count_parameters, layer_count
+from moenas.nas.halving import FACTOR, Halving
 from moenas.nas.settings import SearchConfig
 from moenas.runs import ModelFolder
 from moenas.training.loop import train
@@ -116,7 +117,11 @@ def estimate(config: SearchConfig, counts: dict[str, int], speed: Speed, workers
         bases[config.wider_base] = cost(config.wider_base) / cost(config.base)
     searched = [bases[base] for base in config.searched_bases]
     typical = sum(searched) / len(searched)  # of a trial or finalist
-    seeds, trial = config.seeds, job(config.trial_epochs, typical, "search")
+    halving, seeds = Halving(config.rungs), config.seeds
+    trial = sum(
+        job(config.trial_epochs * halving.share(rung), typical, "search") / FACTOR**rung
+        for rung in range(config.rungs)
+    )
     parents = [job(config.parent_epochs, scale, "search") * seeds for scale in bases.values()]
     own = config.search_parents
     parents += [job(config.parent_epochs, bases[base], "search") for base in own]

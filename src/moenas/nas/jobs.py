@@ -6,6 +6,7 @@ import dataclasses
 
 from moenas.models.architecture import MAX_EXPERTS, Architecture
 from moenas.models.cost import layer_count
+from moenas.nas.halving import Halving
 from moenas.nas.settings import SearchConfig
 from moenas.runs import ModelFolder, RunFolder
 from moenas.training.job import DataReference, TrainingJob, run_job
@@ -70,18 +71,31 @@ class JobMaker:
         )
         return dataclasses.replace(job, supernet=True)
 
-    def trial(self, number: int, architecture: Architecture, floor: float) -> TrialJob:
-        """One trial of the search; all share seeds, so that they differ in the architecture."""
+    def trial(
+        self, number: int, architecture: Architecture, floor: float, rung: int | None = None
+    ) -> TrialJob:
+        """One trial of the search; all share seeds, so that they differ in the architecture.
+
+        Args:
+            number: The trial's.
+            architecture: Its architecture.
+            floor: See `TrainingJob`.
+            rung: Of the successive halving; the last one by default. Each rung but the last has a
+                folder of its own in the trial's.
+        """
         if self.config.strategy == "supernet":
             return self.part(architecture, self.run.trial(number))
         tuned = self.config.strategy == "upcycled"
         parent = self.run.parent(architecture.base, SEARCH_SEED) if tuned else None
+        halving = Halving(self.config.rungs)
+        full = rung is None or rung == halving.last
+        share = 1.0 if rung is None else halving.share(rung)
         return self._job(
             architecture,
-            self.run.trial(number),
-            scheme=self.config.training(self.config.trial_epochs, tuning=tuned),
+            self.run.trial(number) if full else self.run.rung(number, rung or 0),
+            scheme=self.config.training(self.config.trial_epochs * share, tuning=tuned),
             seed=SEARCH_SEED,
-            floor=floor,
+            floor=floor if full else None,
             parent=parent,
         )
 

@@ -12,6 +12,7 @@ from moenas.evaluation.comparison import Comparison
 from moenas.models.architecture import Architecture
 from moenas.models.cost import count_macs, count_parameters
 from moenas.nas.front import Values, hypervolume_progress, on_front
+from moenas.nas.rungs import FULL_LENGTH, RUNGS
 from moenas.nas.space import BASE
 from moenas.nas.study import maximised
 from moenas.nas.verdict import verdict
@@ -47,6 +48,10 @@ def trial_records(study: optuna.Study, objectives: tuple[str, ...]) -> list[dict
         if trial.state == TrialState.COMPLETE:
             place = next(i for i, t in enumerate(trials) if t.number == trial.number)
             record.update(zip(objectives, trial.values, strict=True))
+            if FULL_LENGTH in trial.constraints:  # the values are guesses from a short training
+                values_by_rung = trial.user_attrs[RUNGS]["values"]
+                record["rung"] = len(values_by_rung) - 1
+                record["measured"] = dict(zip(objectives, values_by_rung[-1], strict=True))
             record["feasible"] = bool(feasible[place])
             record["on_front"] = bool(front[place])
         records.append(record)
@@ -58,10 +63,12 @@ def search_record(study: optuna.Study) -> dict[str, Any]:
     trials, values, feasible = measured(study)
     states = [t.state for t in study.get_trials(deepcopy=False)]
     seconds = [t.user_attrs["seconds"] for t in trials]
+    short = sum(FULL_LENGTH in t.constraints for t in trials)
     return {
         "completed": len(trials),
         "failed": states.count(TrialState.FAIL),
-        "infeasible": int((~feasible).sum()),
+        "infeasible": int((~feasible).sum()) - short,
+        "short": short,
         "seconds_a_trial": float(np.mean(seconds)) if seconds else None,
         "hypervolume": hypervolume_progress(values, feasible),
     }

@@ -9,6 +9,7 @@ from typing import Literal
 from moenas.errors import ConfigError
 from moenas.models.bases import get_base
 from moenas.models.cost import count_parameters, layer_count
+from moenas.nas.halving import Halving
 from moenas.nas.objectives import OBJECTIVES, PAPER_OBJECTIVES
 from moenas.training.schemes import SCHEMES, Scheme
 
@@ -47,6 +48,9 @@ class SearchConfig:
             paper do.
         parent_epochs: Epochs of each dense parent; like the next two it may be a fraction.
         trial_epochs: Epochs of each trial, after its parent's when upcycled.
+        rungs: Lengths of the trials' trainings (successive halving): with 3, all are trained for a
+            ninth of the trial's epochs, the best third of them for a third, and the best third of
+            those for all. Only those trained for all can become finalists.
         supernet_epochs: Epochs of the supernet after its parent's, each four times as long: every
             step trains four of its parts.
         finalist_epochs: Epochs of each finalist after its parent's.
@@ -80,6 +84,7 @@ class SearchConfig:
     router: Literal["sharing", "switch"] = "sharing"
     parent_epochs: float = 100
     trial_epochs: float = 20
+    rungs: int = 1
     supernet_epochs: float = 50
     finalist_epochs: float = 50
     batch_size: int | None = None
@@ -108,6 +113,11 @@ class SearchConfig:
             raise ConfigError("finalists must be within 0–3: one a size class.")
         if self.wider == self.base:
             raise ConfigError(f"wider must be another model than the base, '{self.base}'.")
+        Halving(self.rungs)
+        if self.rungs > 1 and self.strategy == "supernet":
+            raise ConfigError(
+                "A supernet's parts are not trained: rungs must be 1 with strategy 'supernet'."
+            )
         if not self.objectives:
             raise ConfigError("objectives must name at least one.")
         for name in self.objectives:

@@ -30,6 +30,7 @@ from moenas.execution.executor import Executor
 from moenas.models.architecture import Architecture
 from moenas.nas.jobs import TrialJob, run_trial
 from moenas.nas.objectives import OBJECTIVES
+from moenas.nas.rungs import FULL_LENGTH, Rungs
 from moenas.nas.sampler import MoENASSampler
 from moenas.nas.space import BASE, SearchSpace
 from moenas.runs import RunFolder
@@ -39,7 +40,7 @@ from moenas.training.outcome import JobResult
 STUDY_NAME = "moenas"
 """Each run folder has one study; the folder can be renamed."""
 
-MakeJob = Callable[[int, Architecture], TrialJob]
+MakeJob = Callable[[int, Architecture, int], TrialJob]
 
 
 def open_study(
@@ -110,7 +111,7 @@ def maximised(
     return np.asarray(values), feasible
 
 
-def architecture_of(trial: FrozenTrial, base: str) -> Architecture:
+def architecture_of(trial: FrozenTrial | optuna.Trial, base: str) -> Architecture:
     """The architecture that a trial trains; ``base`` where the study has one base model."""
     params = dict(trial.params)
     return Architecture(
@@ -147,8 +148,9 @@ class StudyDriver:
         space: The search space.
         objectives: Names of the study's objectives, in its order.
         executor: Where trials are trained.
-        make_job: From a trial's number and architecture to its job.
+        make_job: From a trial's number, architecture and rung to its job.
         floor: Balanced accuracy (search half) that a feasible trial reaches.
+        rungs: Which trials are trained on after a short training; None: all are trained fully.
         on_result: Called after each trial that is told.
     """
 
@@ -158,6 +160,7 @@ class StudyDriver:
     executor: Executor
     make_job: MakeJob
     floor: float
+    rungs: Rungs | None = None
     on_result: Callable[[FrozenTrial], None] | None = None
 
     def run(self, trials: int, may_start: Callable[[], bool] = lambda: True) -> bool:
@@ -194,7 +197,14 @@ class StudyDriver:
                 running, return_when=concurrent.futures.FIRST_COMPLETED
             )
             for future in sorted(done, key=lambda f: running[f].number):
-                in_time &= self._tell(running.pop(future), future)
+                trial = running.pop(future)
+                if self._climbs(trial, future):
+                    if in_time and may_start():
+                        running[self._submit(trial)] = trial
+                    else:  # it stays RUNNING, to be adopted
+                        in_time = False
+                else:
+                    in_time &= self._tell(trial, future)
 
     def _finished(self) -> int:
         states = (TrialState.COMPLETE, TrialState.FAIL)
@@ -212,7 +222,27 @@ class StudyDriver:
         size = space.parameters([architecture.experts], [architecture.base])
         trial.set_user_attr("architecture", architecture.id)
         trial.set_user_attr("parameters", int(size[0]))
-        return self.executor.submit(run_trial, self.make_job(trial.number, architecture))
+        rung = 0 if self.rungs is None else self.rungs.reached(trial.user_attrs)
+        return self.executor.submit(run_trial, self.make_job(trial.number, architecture, rung))
+
+    def _climbs(self, trial: optuna.Trial, future: Future[JobResult]) -> bool:
+        """Whether a trial's training was a short one that promises more; it is noted."""
+        if self.rungs is None or future.exception() is not None:
+            return False
+        values = self._values(future.result())
+        if isinstance(values, SearchError):
+            return False
+        architecture = architecture_of(trial, self.space.base)
+        return self.rungs.climbs(trial, architecture, values, future.result())
+
+    def _values(self, result: JobResult) -> list[float] | SearchError:
+        """The objectives' values, or what is wrong with them."""
+        scores = result.scores["search"]
+        found = {name: OBJECTIVES[name].value(scores) for name in self.objectives}
+        missing = [name for name, value in found.items() if value is None or isnan(value)]
+        if missing:
+            return SearchError(f"Not defined on the search images: {', '.join(missing)}.")
+        return [value for value in found.values() if value is not None]
 
     def _tell(self, trial: optuna.Trial, future: Future[JobResult]) -> bool:
         """Tell one result; False when it ran out of time (it stays RUNNING, to be adopted)."""
@@ -221,14 +251,12 @@ class StudyDriver:
             return False
         values: list[float] = []
         if error is None:
-            scores = future.result().scores["search"]
-            found = {name: OBJECTIVES[name].value(scores) for name in self.objectives}
-            missing = [name for name, value in found.items() if value is None or isnan(value)]
-            if missing:
-                error = SearchError(f"Not defined on the search images: {', '.join(missing)}.")
+            result = future.result()
+            measured = self._values(result)
+            if isinstance(measured, SearchError):
+                error = measured
             else:
-                values = [value for value in found.values() if value is not None]
-                self._note(trial, future.result())
+                values = self._note(trial, result, measured)
         if error is None:
             frozen = self.study.tell(trial, values)
         else:
@@ -240,14 +268,24 @@ class StudyDriver:
             self.on_result(frozen)
         return True
 
-    def _note(self, trial: optuna.Trial, result: JobResult) -> None:
+    def _note(self, trial: optuna.Trial, result: JobResult, values: list[float]) -> list[float]:
+        """Write down what is known of a trial beside its values; return the values to tell."""
         scores = result.scores["search"]
         attributes: dict[str, Any] = {
             "macs": scores.macs,
             "seconds": result.seconds,
             "stopped_because": result.stopped_because,
         }
+        constraints = {"accuracy": self.floor - scores.balanced_accuracy}
+        if self.rungs is not None:
+            attributes["seconds"] = self.rungs.seconds(trial.user_attrs)
+            missing = self.rungs.halving.last - self.rungs.reached(trial.user_attrs)
+            if missing:
+                constraints = {FULL_LENGTH: float(missing)}
+                values = self.rungs.guess(values, self.rungs.reached(trial.user_attrs))
         for key, value in attributes.items():
             trial.set_user_attr(key, value)
-        if "accuracy" not in trial.constraints:  # set before a kill
-            trial.set_constraint("accuracy", self.floor - scores.balanced_accuracy)
+        for name, violation in constraints.items():
+            if name not in trial.constraints:  # set before a kill
+                trial.set_constraint(name, violation)
+        return values

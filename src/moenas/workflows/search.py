@@ -27,9 +27,11 @@ from moenas.models.cost import layer_count
 from moenas.models.storage import load_model
 from moenas.nas.budget import Clock, Estimate, estimate, measure_speed
 from moenas.nas.finalists import Finalist, choose_finalists
+from moenas.nas.halving import Halving
 from moenas.nas.jobs import SEARCH_SEED, JobMaker
 from moenas.nas.objectives import defined_objectives
 from moenas.nas.records import comparison_record, search_record, trial_records
+from moenas.nas.rungs import Rungs
 from moenas.nas.settings import SearchConfig
 from moenas.nas.space import BASE, SearchSpace
 from moenas.nas.stages import run_jobs
@@ -203,13 +205,18 @@ class _Search:
                 accuracy = f"accuracy {trial.values[0]:.1%}" if trial.values else "failed"
                 bar.update(task, advance=1, note=f"{trial.user_attrs['architecture']} {accuracy}")
 
+            rungs = None
+            if self.config.rungs > 1:
+                halving = Halving(self.config.rungs)
+                rungs = Rungs(study, halving, self.config.accuracy_margin)
             driver = StudyDriver(
                 study,
                 space,
                 objectives,
                 self.executor,
-                lambda number, architecture: maker.trial(number, architecture, floor),
+                lambda number, architecture, rung: maker.trial(number, architecture, floor, rung),
                 floor,
+                rungs,
                 on_result=show,
             )
             reserve = self._seconds_of_finals(maker)

@@ -155,10 +155,13 @@ def _search(folder: RunFolder, result: Verification) -> None:
         model = folder.trial(record["number"])
         if record["state"] != "COMPLETE":
             continue
+        told = record
+        if "rung" in record:  # what was told is a guess; what it is guessed from was measured
+            model, told = folder.rung(record["number"], record["rung"]), record["measured"]
         scores = read_json(model.scores)["scores"]["search"]
         for name in objectives:
             value = -abs(scores["overfitting"]) if name == "generalisation" else scores[name]
-            result.compare(f"trial {record['number']}.{name}", record[name], value)
+            result.compare(f"trial {record['number']}.{name}", told[name], value)
 
 
 def _comparison(folder: RunFolder, result: Verification) -> None:
