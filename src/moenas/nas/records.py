@@ -47,12 +47,13 @@ def trial_records(study: optuna.Study, objectives: tuple[str, ...]) -> list[dict
         }
         if trial.state == TrialState.COMPLETE:
             place = next(i for i, t in enumerate(trials) if t.number == trial.number)
-            record.update(zip(objectives, trial.values, strict=True))
-            if FULL_LENGTH in trial.constraints:  # the values are guesses from a short training
-                values_by_rung = trial.user_attrs[RUNGS]["values"]
-                record["rung"] = len(values_by_rung) - 1
-                record["measured"] = dict(zip(objectives, values_by_rung[-1], strict=True))
-            record["feasible"] = bool(feasible[place])
+            told = dict(zip(objectives, trial.values, strict=True))
+            if FULL_LENGTH in trial.constraints:  # a guess, and what it is guessed from
+                by_rung = trial.user_attrs[RUNGS]["values"]
+                measured_there = dict(zip(objectives, by_rung[-1], strict=True))
+                record |= {"rung": len(by_rung) - 1, "guess": told, "measured": measured_there}
+            else:
+                record |= told | {"feasible": bool(feasible[place])}
             record["on_front"] = bool(front[place])
         records.append(record)
     return records

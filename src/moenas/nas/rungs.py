@@ -54,7 +54,7 @@ class Rungs:
     ) -> bool:
         """Note what a trial measured at its rung; return whether it goes on to the next.
 
-        Dense models always do: the others are held against them.
+        Dense models always do: the others are held against them, and are ranked without them.
 
         Args:
             trial: One that is running.
@@ -64,10 +64,11 @@ class Rungs:
         """
         rung = self.reached(trial.user_attrs)
         accuracy = result.scores["search"].balanced_accuracy
-        peers = [t for t in self._at(rung) if t["number"] != trial.number]
+        others = [t for t in self._at(rung) if t["number"] != trial.number]
+        first = next((t["accuracy"] for t in others if t["number"] == 0), -np.inf)
+        peers = [t for t in others if not t["dense"]]
         rows = np.array([*(peer["values"] for peer in peers), values]) * self._signs()
         accuracies = np.array([*(peer["accuracy"] for peer in peers), accuracy])
-        first = next((p["accuracy"] for p in peers if p["number"] == 0), -np.inf)
         best = architecture.dense or self.halving.goes_on(rows, accuracies >= first - self.margin)
         on = rung < self.halving.last and best
         noted = trial.user_attrs.get(RUNGS, {})
@@ -103,6 +104,7 @@ class Rungs:
                 found.append(
                     {
                         "number": trial.number,
+                        "dense": Architecture.parse(trial.user_attrs["architecture"]).dense,
                         "values": noted["values"][rung],
                         "accuracy": noted["accuracy"][rung],
                         "all": noted["values"],

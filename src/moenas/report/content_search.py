@@ -33,6 +33,7 @@ def search_context(trials: tuple[Trial, ...], search: SearchSummary | None) -> d
         "measured": len(complete),
         "front": front,
         "infeasible": int((~frame["feasible"]).sum()),
+        "short": sum(trial.rung is not None for trial in trials),
         "failed": sum(trial.state.upper() in ("FAIL", "FAILED") for trial in trials),
     }
 

@@ -103,7 +103,10 @@ class Comparison:
 
 @dataclasses.dataclass(frozen=True)
 class Trial:
-    """One trial of the search; its numbers are of the search half and of one seed."""
+    """One trial of the search; its numbers are of the search half and of one seed.
+
+    One that was stopped after a short training has its ``rung`` and no values.
+    """
 
     number: int
     state: str
@@ -118,6 +121,7 @@ class Trial:
     feasible: bool | None = None
     seconds: Number = None
     on_front: bool | None = False
+    rung: int | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -133,6 +137,7 @@ class SearchSummary:
     completed: int | None = None
     failed: int | None = None
     infeasible: int | None = None
+    short: int | None = None
     seconds_a_trial: Number = None
     max_parameters: int | None = None
     accuracy_floor: Number = None

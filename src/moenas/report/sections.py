@@ -109,6 +109,8 @@ def trials_grid(trials: tuple[Trial, ...]) -> Grid:
         status = "front" if trial.on_front else "feasible"
         if trial.feasible is False:
             status = "infeasible"
+        if trial.rung is not None:
+            status = "stopped early"
         if trial.state.upper() != "COMPLETE":
             status = trial.state.lower()
         rows.append(
