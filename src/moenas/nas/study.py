@@ -118,10 +118,10 @@ def architecture_of(trial: FrozenTrial, base: str) -> Architecture:
 
 
 def count_feasible(space: SearchSpace, enough: int) -> int:
-    """Count the points of a space within its limit, up to ``enough``."""
+    """Count the points of a space within its limits, up to ``enough``."""
     count = 0
     for base in space.bases:
-        with contextlib.suppress(SearchError):  # a wider model may be too large in itself
+        with contextlib.suppress(SearchError):  # a wider model may be above a limit in itself
             count += _count_vectors(space.of(base), enough)
     return min(count, enough)
 
@@ -171,7 +171,7 @@ class StudyDriver:
         """
         room = count_feasible(self.space, trials)
         if room < trials:
-            logger.warning("Only %d architectures are within the size limit: all are tried.", room)
+            logger.warning("Only %d architectures are within the limits: all are tried.", room)
             trials = room
         running: dict[Future[JobResult], optuna.Trial] = {}
         for stale in self.study.get_trials(states=(TrialState.RUNNING,)):
@@ -208,9 +208,9 @@ class StudyDriver:
         for name in space.names:
             params[name] = trial.suggest_int(name, space.low, space.high)
         architecture = space.architecture(params)
-        size = space.parameters([architecture.experts], [architecture.base])
         trial.set_user_attr("architecture", architecture.id)
-        trial.set_user_attr("parameters", int(size[0]))
+        for name, cost in space.costs(architecture).items():
+            trial.set_user_attr(name, cost)
         return self.executor.submit(run_job, self.make_job(trial.number, architecture))
 
     def _tell(self, trial: optuna.Trial, future: Future[JobResult]) -> bool:
@@ -221,7 +221,8 @@ class StudyDriver:
         values: list[float] = []
         if error is None:
             scores = future.result().scores["search"]
-            found = {name: OBJECTIVES[name].value(scores) for name in self.objectives}
+            costs = trial.user_attrs
+            found = {name: OBJECTIVES[name].measure(scores, costs) for name in self.objectives}
             missing = [name for name, value in found.items() if value is None or isnan(value)]
             if missing:
                 error = SearchError(f"Not defined on the search images: {', '.join(missing)}.")
