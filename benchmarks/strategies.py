@@ -181,7 +181,7 @@ def worth(results: list[list[JobResult]], values: dict[str, Values]) -> dict[str
     found = {}
     for name in PAPER_OBJECTIVES:
         judged = np.array(
-            [[OBJECTIVES[name].value(r.scores["search"]) for r in own] for own in results],
+            [[OBJECTIVES[name].measure(r.scores["search"], {}) for r in own] for own in results],
             dtype=float,
         ).T
         mean = values[name].mean(axis=1, keepdims=True)

@@ -19,10 +19,11 @@ from moenas.console import console, set_up_logging, table
 from moenas.data.manifest import Manifest, describe
 from moenas.errors import MoENASError, did_you_mean
 from moenas.evaluation.scores import Scores
-from moenas.nas.settings import SearchConfig
+from moenas.nas.settings import NEXT_WIDTH, SearchConfig
 from moenas.runs import json_text
 from moenas.runtime import keep_freed_memory
 from moenas.workflows import (
+    benchmark,
     data,
     demo,
     doctor,
@@ -265,6 +266,55 @@ def data_command(
     )
 
 
+def benchmark_command(
+    base: str = "mobilevitv2_050",
+    wider: str | None = NEXT_WIDTH,
+    image_size: int = 128,
+    threads: int = 1,
+    device: str = "auto",
+    latency_table: Path | None = None,
+    json: Json = False,
+) -> None:
+    """Measure on this device what experts cost in each layer: a latency table for a search.
+
+    Args:
+        base: Base model.
+        wider: A second, wider one; next: the base's own next width.
+        image_size: Side of the images, pixels.
+        threads: Threads on a CPU.
+        device: auto, cpu, cuda, mps.
+        latency_table: Write the table to this file.
+        json: JSON.
+    """
+    result = benchmark.benchmark(
+        base,
+        wider,
+        image_size=image_size,
+        threads=threads,
+        device=device,
+        latency_table=latency_table,
+    )
+    found, tables = result.table, []
+    for entry in found.bases:
+        rows = [
+            (layer, *(f"{time:.3f}" for time in added[1:]))
+            for layer, added in enumerate(entry.added, start=1)
+        ]
+        title = f"{entry.base}: {entry.dense_ms:.2f} ms, and what experts add in each layer, ms"
+        tables.append(table(title, ("layer", *map(str, range(2, len(rows[0]) + 1))), rows))
+    notes = [f"Device: {found.device}, {found.threads} thread(s), {found.image_size} px, one image"]
+    if found.agreement is not None:
+        ranks = found.agreement.spearman
+        notes.append(
+            f"Check: {found.agreement.architectures} whole models differ from their sums by "
+            f"{100 * found.agreement.median_error:.1f} % (median); rank correlation "
+            f"{'–' if ranks is None else f'{ranks:.3f}'}"
+        )
+    if latency_table is not None:
+        notes.append(f"Table: {latency_table}")
+    _print(found, json, *tables, *notes)
+
+
 def doctor_command(json: Json = False) -> None:
     """Tell what is installed, what is missing, and what to do about it."""
     found = doctor.doctor()
@@ -292,6 +342,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "predict": predict_command,
     "report": report_command,
     "verify": verify_command,
+    "benchmark": benchmark_command,
     "doctor": doctor_command,
 }
 

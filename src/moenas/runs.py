@@ -3,7 +3,7 @@
 A run folder is all that a command leaves and all that ``report`` and ``verify`` read::
 
     runs/NAME/
-        config.json  summary.json  study.db  manifest.parquet
+        config.json  summary.json  study.db  manifest.parquet  latency.json
         parents/NAME-sS/     trials/NNNN/     finalists/ARCHITECTURE-sS/     pruned/
         comparison.json  figures/  report.html
 
@@ -124,10 +124,15 @@ def cache_home() -> Path:
     return Path(os.environ.get("MOENAS_CACHE") or Path.home() / ".cache" / "moenas")
 
 
-def _is_there(path: Path) -> bool:
+def is_there(path: Path) -> bool:
+    """Whether a file or folder exists.
+
+    Raises:
+        RunFolderError: It cannot be told: a folder above it may not be entered.
+    """
     try:
         return path.exists()
-    except OSError as error:  # a folder above it may not be entered
+    except OSError as error:
         raise explain_os_error(error, path) from error
 
 
@@ -167,6 +172,7 @@ class RunFolder:
         self.summary = path / "summary.json"
         self.study = path / "study.db"
         self.manifest = path / "manifest.parquet"
+        self.latency = path / "latency.json"
         self.trials = path / "trials.json"
         self.comparison = path / "comparison.json"
         self.pruning = path / "pruned" / "curve.json"
@@ -231,7 +237,7 @@ class RunFolder:
             RunFolderError: It holds something else, other settings, or cannot be written.
         """
         run = cls(Path(path))
-        if _is_there(run.config):
+        if is_there(run.config):
             stored = cls.open(path).read_config()
             wanted = {"moenas_format": FORMAT, "kind": kind, "settings": config}
             if stored != wanted and run._is_unused():
@@ -271,7 +277,7 @@ class RunFolder:
             RunFolderError: There is none, or it is of another format.
         """
         run = cls(Path(path))
-        if not _is_there(run.config):
+        if not is_there(run.config):
             raise RunFolderError(f"'{path}' is not a MoENAS run folder: it has no config.json.")
         stored = read_json(run.config)
         version = stored.get("moenas_format") if isinstance(stored, dict) else None

@@ -139,6 +139,21 @@ def available_cores() -> int:
     return os.cpu_count() or 1
 
 
+@functools.cache
+def device_name(device: torch.device) -> str:
+    """Name of what computes: the card's, or the processor's as its maker calls it."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    if device.type != "cpu":
+        return f"{device.type} of {platform.processor() or platform.machine()}"
+    listing = Path("/proc/cpuinfo")
+    with contextlib.suppress(OSError):
+        for line in listing.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
 @dataclasses.dataclass(frozen=True)
 class Machine:
     """What a run's numbers were measured on; stored with them."""

@@ -38,6 +38,7 @@ def interleaved(
     warm_up: int = 2,
     minimum_seconds: float = 0.0,
     clock: Callable[[], float] = time.perf_counter,
+    before: Callable[[str], object] | None = None,
 ) -> Timing:
     """Time pieces of work in turns: a, b, c, then c, b, a, and so on.
 
@@ -48,9 +49,13 @@ def interleaved(
         minimum_seconds: Work shorter than this is repeated within one timing until it reaches it,
             and the time of one call is recorded.
         clock: Where the seconds come from.
+        before: Called with a name before that name's clock starts, each time: what must be set up,
+            or run once so that caches hold what they would hold in steady use.
     """
+    before = before or (lambda name: None)
     repeats = {}
     for name, call in work.items():
+        before(name)
         for _ in range(max(1, warm_up)):
             start = clock()
             call()
@@ -61,6 +66,7 @@ def interleaved(
     for index in range(rounds):
         for name in names if index % 2 == 0 else reversed(names):
             call, count = work[name], repeats[name]
+            before(name)
             start = clock()
             for _ in range(count):
                 call()

@@ -45,6 +45,8 @@ def trial_records(study: optuna.Study, objectives: tuple[str, ...]) -> list[dict
             "feasible": None,
             "on_front": False,
         }
+        if "latency_ms" in trial.user_attrs:
+            record["latency_ms"] = trial.user_attrs["latency_ms"]
         if trial.state == TrialState.COMPLETE:
             place = next(i for i, t in enumerate(trials) if t.number == trial.number)
             told = dict(zip(objectives, trial.values, strict=True))

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from pathlib import Path
 from typing import Literal
 
 from moenas.errors import ConfigError
 from moenas.models.bases import get_base
 from moenas.models.cost import count_parameters, layer_count
 from moenas.nas.halving import Halving
-from moenas.nas.objectives import OBJECTIVES, PAPER_OBJECTIVES
+from moenas.nas.objectives import LATENCY, OBJECTIVES, PAPER_OBJECTIVES
 from moenas.training.schemes import SCHEMES, Scheme
 
 NEXT_WIDTH = "next"
@@ -36,8 +37,11 @@ class SearchConfig:
             in seconds; ``scratch``: train each from its own initialisation, as the paper does.
         sampler: ``mixture`` (ours), ``paper`` (the paper's reading) or ``random``.
         objectives: What is optimised: names in `OBJECTIVES`; those that the data cannot tell
-            (fairness without groups) are left out.
+            (fairness without groups) are left out. ``latency`` may be one of them.
         max_parameters: Size limit.
+        max_latency_ms: Latency limit, milliseconds for one image; None: no limit.
+        latency_table: Table of latencies, e.g. of the device that the model is for (``moenas
+            benchmark`` makes one); None: measured here when a limit or objective needs it.
         accuracy_margin: How far below the dense base model's balanced accuracy (search half) an
             architecture may fall and still be feasible, 0–1.
         protocol: ``held-out``: report on images that the search never saw; ``paper``: search and
@@ -78,6 +82,8 @@ class SearchConfig:
     sampler: Literal["mixture", "paper", "random"] = "mixture"
     objectives: tuple[str, ...] = PAPER_OBJECTIVES
     max_parameters: int = 3_000_000
+    max_latency_ms: float | None = None
+    latency_table: Path | None = None
     accuracy_margin: float = 0.02
     protocol: Literal["held-out", "paper"] = "held-out"
     scheme: str = "mobilevitv2"
@@ -107,6 +113,8 @@ class SearchConfig:
             raise ConfigError(f"image_size must be at least 32 pixels, not {self.image_size}.")
         if not 0 <= self.accuracy_margin <= 1:
             raise ConfigError(f"accuracy_margin must be within 0–1, not {self.accuracy_margin}.")
+        if self.max_latency_ms is not None and not 0 < self.max_latency_ms < math.inf:
+            raise ConfigError(f"max_latency_ms must be above 0, not {self.max_latency_ms}.")
         if self.seeds < 2:
             raise ConfigError("seeds must be at least 2: one training says nothing about noise.")
         if not 0 <= self.finalists <= 3:
@@ -138,6 +146,12 @@ class SearchConfig:
             return (self.base,)
         fits = count_parameters(wider, (1,) * layer_count(wider)) <= self.max_parameters
         return (self.base, wider) if fits else (self.base,)
+
+    @property
+    def needs_latency(self) -> bool:
+        """Whether latencies are looked up: for a limit or objective, or as a table is given."""
+        limited = self.max_latency_ms is not None or self.latency_table is not None
+        return limited or LATENCY in self.objectives
 
     @property
     def search_parents(self) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""The space of expert counts and widths: sizes by table, feasible points, Optuna distributions."""
+"""The space of expert counts and widths: costs by table, feasible points, Optuna distributions."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, IntD
 from moenas.errors import SearchError
 from moenas.models.architecture import MAX_EXPERTS, Architecture
 from moenas.models.cost import count_parameters, layer_count
+from moenas.models.latency import LatencyTable
 from moenas.nas.encoding import Grid
 from moenas.nas.feasibility import Feasibility
 
@@ -25,7 +26,7 @@ BASE = "base"
 
 @dataclasses.dataclass(frozen=True)
 class SearchSpace:
-    """All vectors of expert counts of a base model, and of wider ones, within a size limit.
+    """All vectors of expert counts of a base model, and of wider ones, within limits of cost.
 
     What is said of vectors [n, L] is of the first base model, unless bases are named.
 
@@ -36,9 +37,12 @@ class SearchSpace:
         high: Most experts of a layer.
         max_parameters: Size limit in parameters; None = no limit.
         wider: Further base models with as many S-FFN layers, of which a point chooses one.
+        max_latency_ms: Latency limit in milliseconds by the table; None = no limit.
+        latency: What latencies are looked up in; it has all of the base models.
 
     Raises:
-        SearchError: A bound is out of order, or not even the smallest vector meets the limit.
+        SearchError: A bound is out of order, or not even the smallest vector meets a limit.
+        ConfigError: The latency table lacks a base model.
     """
 
     base: str
@@ -47,6 +51,8 @@ class SearchSpace:
     high: int = 8
     max_parameters: int | None = None
     wider: tuple[str, ...] = ()
+    max_latency_ms: float | None = None
+    latency: LatencyTable | None = None
 
     def __post_init__(self) -> None:
         if len(set(self.bases)) < len(self.bases):
@@ -68,6 +74,15 @@ class SearchSpace:
                 f"No vector meets the size limit: '{self.base}' with {self.low} expert(s) "
                 f"everywhere has {self.smallest:,} parameters, the limit is "
                 f"{self.max_parameters:,}. Raise the limit or take a smaller base model."
+            )
+        if self.latency is not None:
+            for base in self.bases:
+                self.latency.entry(base)
+        if self.max_latency_ms is not None and self.fastest > self.max_latency_ms:
+            raise SearchError(
+                f"No vector meets the latency limit: '{self.base}' with {self.low} expert(s) "
+                f"everywhere takes {self.fastest:.3g} ms, the limit is {self.max_latency_ms:g} ms. "
+                "Raise the limit, take a smaller base model or smaller images."
             )
 
     @property
@@ -92,6 +107,11 @@ class SearchSpace:
     def smallest(self) -> int:
         """Parameters of the smallest vector."""
         return int(self.parameters(np.full((1, self.layers), self.low))[0])
+
+    @property
+    def fastest(self) -> float:
+        """Milliseconds of the smallest vector, which computes least."""
+        return float(self.milliseconds(np.full((1, self.layers), self.low))[0])
 
     @property
     def largest(self) -> int:
@@ -144,17 +164,52 @@ class SearchSpace:
             which = np.array([self.bases.index(base) for base in bases], dtype=np.int64)
         return np.asarray(self._tables[which[:, None], np.arange(self.layers), X].sum(axis=1))
 
+    def milliseconds(self, X: ArrayLike, bases: Sequence[str] | None = None) -> NDArray[np.float64]:
+        """Return the latencies [n] of count vectors X [n, L] in milliseconds, by the table.
+
+        Args:
+            X: Expert counts.
+            bases: [n] the base model of each; the first of the space by default.
+
+        Raises:
+            SearchError: The space has no table.
+        """
+        if self.latency is None:
+            raise SearchError("This space has no latency table: give it one as latency=...")
+        X = np.asarray(X, dtype=np.int64)
+        return self.latency.milliseconds(X, [self.base] * len(X) if bases is None else bases)
+
+    def costs(self, architecture: Architecture) -> dict[str, float]:
+        """Return what an architecture of this space costs: parameters, and latency_ms by table."""
+        X, bases = [architecture.experts], [architecture.base]
+        costs: dict[str, float] = {"parameters": int(self.parameters(X, bases)[0])}
+        if self.latency is not None:
+            costs["latency_ms"] = float(self.milliseconds(X, bases)[0])
+        return costs
+
+    def excess(self, X: ArrayLike, bases: Sequence[str] | None = None) -> NDArray[np.float64]:
+        """Return by how much vectors [n, L] exceed the limits, in units of the limit exceeded most.
+
+        What is <= 0 is within all limits; see `parameters` for the arguments and errors.
+        """
+        X = np.asarray(X, dtype=np.int64)
+        worst = np.full(len(X), -1.0)
+        if self.max_parameters is not None:
+            sizes = self.parameters(X, bases)
+            worst = np.maximum(worst, (sizes - self.max_parameters) / self.max_parameters)
+        if self.max_latency_ms is not None:
+            times = self.milliseconds(X, bases)
+            worst = np.maximum(worst, (times - self.max_latency_ms) / self.max_latency_ms)
+        return worst
+
     def feasible(self, X: ArrayLike) -> NDArray[np.bool_]:
-        """Return which count vectors [n, L] lie in the range and within the limit, bool [n]."""
+        """Return which count vectors [n, L] lie in the range and within the limits, bool [n]."""
         X = np.asarray(X, dtype=np.int64)
         inside = np.asarray(np.all((self.low <= X) & (self.high >= X), axis=1))
-        if self.max_parameters is None:
-            return inside
-        sizes = self.parameters(np.clip(X, 1, self.high))
-        return np.asarray(inside & (sizes <= self.max_parameters))
+        return np.asarray(inside & (self.excess(np.clip(X, 1, self.high)) <= 0))
 
     def repair(self, X: ArrayLike, rng: np.random.Generator) -> Counts:
-        """Return the vectors, clipped to the range, the too large ones shrunk at random places."""
+        """Return the vectors, clipped to the range, those over a limit shrunk at random places."""
         X = np.clip(np.asarray(X, dtype=np.int64), self.low, self.high)
         anchors = np.zeros_like(X)
         return self._feasibility.repair(X - self.low, anchors, rng) + self.low
@@ -204,30 +259,24 @@ class SearchSpace:
         return base | {name: IntDistribution(self.low, self.high) for name in self.names}
 
     @property
-    def constraint(self) -> SizeConstraint:
-        """The size limit as the sampler takes it."""
-        return SizeConstraint(self)
+    def constraint(self) -> LimitConstraint:
+        """The limits as the sampler takes them."""
+        return LimitConstraint(self)
 
 
 @dataclasses.dataclass(frozen=True)
-class SizeConstraint:
-    """Parameters above the limit, in units of the limit; <= 0 is feasible."""
+class LimitConstraint:
+    """What a point costs above the limits (`SearchSpace.excess`); <= 0 is feasible."""
 
     space: SearchSpace
 
     def __call__(self, params: dict[str, Any]) -> float:
         """Return the violation of one trial's parameters."""
         vector = np.array([self.space.decode(params)], dtype=np.int64)
-        return float(self._violation(vector, [params.get(BASE, self.space.base)])[0])
+        return float(self.space.excess(vector, [params.get(BASE, self.space.base)])[0])
 
     def many(self, columns: Mapping[str, NDArray[Any]]) -> NDArray[np.float64]:
         """Return the violations [n] of n points given as one array a parameter."""
         X = np.stack([columns[name] for name in self.space.names], axis=1)
         bases = columns[BASE].tolist() if self.space.wider else None
-        return self._violation(X.astype(np.int64), bases)
-
-    def _violation(self, X: Counts, bases: Sequence[str] | None) -> NDArray[np.float64]:
-        limit = self.space.max_parameters
-        if limit is None:
-            return np.full(len(X), -1.0)
-        return np.asarray((self.space.parameters(X, bases) - limit) / limit)
+        return self.space.excess(X, bases)

@@ -120,10 +120,10 @@ def architecture_of(trial: FrozenTrial | optuna.Trial, base: str) -> Architectur
 
 
 def count_feasible(space: SearchSpace, enough: int) -> int:
-    """Count the points of a space within its limit, up to ``enough``."""
+    """Count the points of a space within its limits, up to ``enough``."""
     count = 0
     for base in space.bases:
-        with contextlib.suppress(SearchError):  # a wider model may be too large in itself
+        with contextlib.suppress(SearchError):  # a wider model may be above a limit in itself
             count += _count_vectors(space.of(base), enough)
     return min(count, enough)
 
@@ -175,7 +175,7 @@ class StudyDriver:
         """
         room = count_feasible(self.space, trials)
         if room < trials:
-            logger.warning("Only %d architectures are within the size limit: all are tried.", room)
+            logger.warning("Only %d architectures are within the limits: all are tried.", room)
             trials = room
         running: dict[Future[JobResult], optuna.Trial] = {}
         for stale in self.study.get_trials(states=(TrialState.RUNNING,)):
@@ -219,9 +219,9 @@ class StudyDriver:
         for name in space.names:
             params[name] = trial.suggest_int(name, space.low, space.high)
         architecture = space.architecture(params)
-        size = space.parameters([architecture.experts], [architecture.base])
         trial.set_user_attr("architecture", architecture.id)
-        trial.set_user_attr("parameters", int(size[0]))
+        for name, cost in space.costs(architecture).items():
+            trial.set_user_attr(name, cost)
         rung = 0 if self.rungs is None else self.rungs.reached(trial.user_attrs)
         return self.executor.submit(run_trial, self.make_job(trial.number, architecture, rung))
 
@@ -229,16 +229,16 @@ class StudyDriver:
         """Whether a trial's training was a short one that promises more; it is noted."""
         if self.rungs is None or future.exception() is not None:
             return False
-        values = self._values(future.result())
+        values = self._values(trial, future.result())
         if isinstance(values, SearchError):
             return False
         architecture = architecture_of(trial, self.space.base)
         return self.rungs.climbs(trial, architecture, values, future.result())
 
-    def _values(self, result: JobResult) -> list[float] | SearchError:
+    def _values(self, trial: optuna.Trial, result: JobResult) -> list[float] | SearchError:
         """The objectives' values, or what is wrong with them."""
-        scores = result.scores["search"]
-        found = {name: OBJECTIVES[name].value(scores) for name in self.objectives}
+        scores, costs = result.scores["search"], trial.user_attrs
+        found = {name: OBJECTIVES[name].measure(scores, costs) for name in self.objectives}
         missing = [name for name, value in found.items() if value is None or isnan(value)]
         if missing:
             return SearchError(f"Not defined on the search images: {', '.join(missing)}.")
@@ -252,7 +252,7 @@ class StudyDriver:
         values: list[float] = []
         if error is None:
             result = future.result()
-            measured = self._values(result)
+            measured = self._values(trial, result)
             if isinstance(measured, SearchError):
                 error = measured
             else:

@@ -28,7 +28,7 @@ def verdict(models: list[dict[str, Any]], groups_known: bool) -> list[str]:
     if not finalists:
         return [
             "The search found no architecture that keeps the base model's accuracy within the "
-            "size limit: there is nothing to report but the base model."
+            "limits: there is nothing to report but the base model."
         ]
     base = by_role["base"][0]
     sentences = [_against(finalists, base["name"], "base", "the base model it started from")]

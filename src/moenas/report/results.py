@@ -114,6 +114,7 @@ class Trial:
     experts: tuple[int, ...] = ()
     parameters: int | None = None
     macs: int | None = None
+    latency_ms: Number = None
     balanced_accuracy: Number = None
     fairness: Number = None
     robustness: Number = None
@@ -140,6 +141,7 @@ class SearchSummary:
     short: int | None = None
     seconds_a_trial: Number = None
     max_parameters: int | None = None
+    max_latency_ms: Number = None
     accuracy_floor: Number = None
     hypervolume: tuple[Number, ...] = ()
 

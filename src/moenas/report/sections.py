@@ -99,9 +99,14 @@ def _base(trial: Trial) -> str:
     return (trial.architecture or "").rpartition("-e")[0]
 
 
+def _milliseconds(value: float | None) -> Cell:
+    return Cell("–" if value is None else f"{value:.2f}", value=value)
+
+
 def trials_grid(trials: tuple[Trial, ...]) -> Grid:
     """Return the table of all trials; its rows are linked to the marks of the Pareto views."""
     ordered = sorted(trials, key=lambda trial: (not trial.on_front, trial.number))
+    timed = any(trial.latency_ms is not None for trial in trials)
     several = len({_base(trial) for trial in trials if trial.architecture}) > 1
     rows = []
     for trial in ordered:
@@ -123,6 +128,7 @@ def trials_grid(trials: tuple[Trial, ...]) -> Grid:
                     ),
                     Cell(status),
                     Cell(millions(trial.parameters), value=trial.parameters),
+                    *([_milliseconds(trial.latency_ms)] if timed else []),
                     Cell(percent(trial.balanced_accuracy), value=trial.balanced_accuracy),
                     Cell(percent(trial.fairness), value=trial.fairness),
                     Cell(percent(trial.robustness), value=trial.robustness),
@@ -132,7 +138,8 @@ def trials_grid(trials: tuple[Trial, ...]) -> Grid:
                 trial=trial.number,
             )
         )
-    headers = ["Trial", "Experts by layer", "Status", "Size, M", "Balanced accuracy, %"]
+    headers = ["Trial", "Experts by layer", "Status", "Size, M"]
+    headers += ["Latency, ms"] * timed + ["Balanced accuracy, %"]
     headers += ["Fairness, %", "Robustness, %", "Generalisation, pts", "Time"]
     return Grid(tuple(headers), tuple(rows), csv_uri(tables.trials(trials)), "trials.csv")
 

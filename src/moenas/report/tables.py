@@ -122,9 +122,11 @@ def noise(comparison: Comparison) -> pd.DataFrame:
 def trials(trials: tuple[Trial, ...]) -> pd.DataFrame:
     """Return one row a trial: state, experts ``e1..eN``, size, the four objectives, front.
 
-    ``feasible`` and ``on_front`` are booleans; the objectives are of the search half.
+    ``feasible`` and ``on_front`` are booleans; the objectives are of the search half. There is a
+    column ``latency_ms`` where latencies were looked up.
     """
     layers = max((len(trial.experts) for trial in trials), default=0)
+    timed = any(trial.latency_ms is not None for trial in trials)
     rows = []
     for trial in trials:
         row: dict[str, object] = {
@@ -133,6 +135,7 @@ def trials(trials: tuple[Trial, ...]) -> pd.DataFrame:
             "architecture": trial.architecture,
             "parameters": trial.parameters,
             "macs": trial.macs,
+            **({"latency_ms": trial.latency_ms} if timed else {}),
             "balanced_accuracy": trial.balanced_accuracy,
             "fairness": trial.fairness,
             "robustness": trial.robustness,

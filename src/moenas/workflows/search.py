@@ -24,6 +24,7 @@ from moenas.evaluation.scores import Scores
 from moenas.execution.executor import Executor
 from moenas.models.architecture import Architecture
 from moenas.models.cost import layer_count
+from moenas.models.latency import LatencyTable
 from moenas.models.storage import load_model
 from moenas.nas.budget import Clock, Estimate, estimate, measure_speed
 from moenas.nas.finalists import Finalist, choose_finalists
@@ -37,7 +38,7 @@ from moenas.nas.space import BASE, SearchSpace
 from moenas.nas.stages import run_jobs
 from moenas.nas.study import StudyDriver, make_sampler, open_study
 from moenas.report.html import render
-from moenas.runs import ModelFolder, RunFolder, read_json, write_json
+from moenas.runs import ModelFolder, RunFolder, is_there, read_json, write_json
 from moenas.runtime import Machine, peak_memory, pick_device
 from moenas.training.job import DataReference, TrainingJob
 from moenas.training.loop import OutOfTime
@@ -45,6 +46,7 @@ from moenas.training.outcome import read_result
 from moenas.training.subnet_job import run_subnet_job
 from moenas.workflows.data import data_record, open_manifest, prepare
 from moenas.workflows.doctor import library_versions
+from moenas.workflows.latency import given_table, table_for, within_latency
 from moenas.workflows.prune import prune_run
 from moenas.workflows.settings import Resources
 
@@ -84,7 +86,8 @@ def search(
     """
     resources = resources or Resources()
     clock = Clock(None if resources.time_limit is None else 60 * resources.time_limit)
-    search_space(config)  # settings that cannot work are refused before anything is written
+    table = None if is_there(RunFolder(Path(run)).latency) else given_table(config)
+    search_space(config, table)  # settings that cannot work are refused before anything is written
     if config.wider_base is not None:
         layer_count(config.wider_base)
     else:
@@ -102,6 +105,7 @@ def price(config: SearchConfig, resources: Resources | None = None) -> Estimate:
         resources: Where to compute.
     """
     resources = resources or Resources()
+    search_space(config, given_table(config))
     counts = {name: part["n"] for name, part in _counts(config).items()}
     speed = measure_speed(config, pick_device(resources.device))
     return estimate(config, counts, speed, resources.count_workers())
@@ -117,7 +121,11 @@ class _Search:
     seconds: dict[str, float] = dataclasses.field(default_factory=dict)
 
     def run(self) -> SearchResult:
-        space = search_space(self.config)
+        table = self._latency()
+        self.config = within_latency(self.config, table)
+        space = search_space(self.config, table)
+        if table is not None and not self.folder.latency.exists():
+            table.save(self.folder.latency)
         data = self._timed("data", self._data)
         maker = JobMaker(
             self.config,
@@ -155,6 +163,12 @@ class _Search:
         logger.info("%s: %.0f s", stage.capitalize(), self.seconds[stage])
         return result
 
+    def _latency(self) -> LatencyTable | None:
+        if not self.config.needs_latency:
+            return None
+        device = self.resources.device
+        return self._timed("latency", lambda: table_for(self.config, self.folder, device))
+
     def _data(self) -> DataReference:
         return prepare(self.config.data, self.config.image_size, self.folder, self.config.protocol)
 
@@ -179,13 +193,14 @@ class _Search:
     def _study(
         self, base: Scores, space: SearchSpace
     ) -> tuple[optuna.Study, tuple[str, ...], float]:
-        objectives = defined_objectives(base, self.config.objectives)
+        dense = Architecture.dense_base(space.base)
+        objectives = defined_objectives(base, self.config.objectives, space.costs(dense))
         sampler = make_sampler(self.config.sampler, space, self.config.seed)
         study = open_study(self.folder, objectives, sampler)
         if not study.get_trials(deepcopy=False):  # the dense models are the first trials
-            dense = space.encode((1,) * space.layers)
+            params = space.encode(dense.experts)
             for name in space.bases:
-                study.enqueue_trial(dense | ({BASE: name} if space.wider else {}))
+                study.enqueue_trial(params | ({BASE: name} if space.wider else {}))
         return study, objectives, base.balanced_accuracy - self.config.accuracy_margin
 
     def _trials(
@@ -202,8 +217,11 @@ class _Search:
             task = bar.add_task("Search", total=self.config.trials, completed=done, note="")
 
             def show(trial: optuna.trial.FrozenTrial) -> None:
-                accuracy = f"accuracy {trial.values[0]:.1%}" if trial.values else "failed"
-                bar.update(task, advance=1, note=f"{trial.user_attrs['architecture']} {accuracy}")
+                values = dict(zip(objectives, trial.values or (), strict=bool(trial.values)))
+                note = "failed" if not values else ""
+                if "balanced_accuracy" in values:
+                    note = f"accuracy {values['balanced_accuracy']:.1%}"
+                bar.update(task, advance=1, note=f"{trial.user_attrs['architecture']} {note}")
 
             rungs = None
             if self.config.rungs > 1:
@@ -329,6 +347,7 @@ class _Search:
                     "bases": list(config.searched_bases),
                     "trials": config.trials,
                     "max_parameters": config.max_parameters,
+                    "max_latency_ms": config.max_latency_ms,
                     "accuracy_floor": floor,
                     **search_record(study),
                 },
@@ -346,11 +365,16 @@ def _pruned_from(folder: ModelFolder, finalist: Finalist) -> bool:
     return bool(card.extra.get("pruned_from") == finalist.architecture.id)
 
 
-def search_space(config: SearchConfig) -> SearchSpace:
-    """The space that a search looks through."""
+def search_space(config: SearchConfig, latency: LatencyTable | None = None) -> SearchSpace:
+    """The space that a search looks through; without a table yet, without a limit of latency."""
     base, *wider = config.searched_bases
     return SearchSpace(
-        base, layer_count(base), max_parameters=config.max_parameters, wider=tuple(wider)
+        base,
+        layer_count(base),
+        max_parameters=config.max_parameters,
+        wider=tuple(wider),
+        max_latency_ms=None if latency is None else config.max_latency_ms,
+        latency=latency,
     )
 
 

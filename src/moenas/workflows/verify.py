@@ -15,7 +15,9 @@ from moenas.evaluation.predict import predict
 from moenas.evaluation.scores import score
 from moenas.models.architecture import Architecture
 from moenas.models.cost import count_macs, count_parameters
+from moenas.models.latency import LatencyTable
 from moenas.models.storage import load_model
+from moenas.nas.objectives import LATENCY
 from moenas.nas.records import comparison_record, search_record, trial_records
 from moenas.nas.study import open_recorded_study
 from moenas.predictions import Predictions
@@ -147,6 +149,11 @@ def _search(folder: RunFolder, result: Verification) -> None:
     objectives = tuple(study.user_attrs["objectives"])
     records = trial_records(study, objectives)
     result.compare("trials", read_json(folder.trials), records)
+    if folder.latency.exists():
+        table = LatencyTable.load(folder.latency)
+        for record in (r for r in records if "latency_ms" in r):
+            time = table.of(Architecture.parse(record["architecture"]))
+            result.compare(f"trial {record['number']}.latency_ms", record["latency_ms"], time)
     if folder.summary.exists():
         stored = read_json(folder.summary)["search"]
         again = search_record(study)
@@ -160,7 +167,10 @@ def _search(folder: RunFolder, result: Verification) -> None:
             model, told = folder.rung(record["number"], record["rung"]), record["measured"]
         scores = read_json(model.scores)["scores"]["search"]
         for name in objectives:
-            value = -abs(scores["overfitting"]) if name == "generalisation" else scores[name]
+            if name == LATENCY:
+                value = record["latency_ms"]
+            else:
+                value = -abs(scores["overfitting"]) if name == "generalisation" else scores[name]
             result.compare(f"trial {record['number']}.{name}", told[name], value)
 
 
