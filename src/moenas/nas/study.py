@@ -64,6 +64,7 @@ def open_study(
     with warnings.catch_warnings():  # experimental since 2023
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         study.set_user_attr("objectives", list(objectives))
+        study.set_metric_names(list(objectives))  # what plots of the study call its axes
     return study
 
 
@@ -74,7 +75,10 @@ def open_recorded_study(run: RunFolder) -> optuna.Study:
         RunFolderError: There is none, or it is damaged.
     """
     if not run.study.exists():
-        raise RunFolderError(f"'{run.path}' has no study.db.")
+        raise RunFolderError(
+            f"'{run.path}' has no study.db: only a search has one, and it is made when the dense "
+            "parents are trained."
+        )
     try:
         return optuna.load_study(study_name=STUDY_NAME, storage=run.study_url)
     except Exception as error:  # SQLAlchemy's and Optuna's own, many kinds
@@ -105,8 +109,12 @@ def maximised(
     """Return the values [n, objectives] of complete trials, to maximise, and feasibility [n]."""
     signs = [1.0 if d == StudyDirection.MAXIMIZE else -1.0 for d in study.directions]
     values = np.array([t.values for t in trials]).reshape(-1, len(signs)) * np.array(signs)
-    feasible = np.array([all(v <= 0 for v in t.constraints.values()) for t in trials], dtype=bool)
-    return np.asarray(values), feasible
+    return np.asarray(values), np.array([is_feasible(t) for t in trials], dtype=bool)
+
+
+def is_feasible(trial: FrozenTrial) -> bool:
+    """Whether a complete trial meets all of its constraints."""
+    return all(value <= 0 for value in trial.constraints.values())
 
 
 def architecture_of(trial: FrozenTrial, base: str) -> Architecture:
@@ -148,6 +156,7 @@ class StudyDriver:
         executor: Where trials are trained.
         make_job: From a trial's number and architecture to its job.
         floor: Balanced accuracy (search half) that a feasible trial reaches.
+        on_start: Called before each trial is trained, with its number and job.
         on_result: Called after each trial that is told.
     """
 
@@ -157,6 +166,7 @@ class StudyDriver:
     executor: Executor
     make_job: MakeJob
     floor: float
+    on_start: Callable[[int, TrainingJob], None] | None = None
     on_result: Callable[[FrozenTrial], None] | None = None
 
     def run(self, trials: int, may_start: Callable[[], bool] = lambda: True) -> bool:
@@ -211,7 +221,10 @@ class StudyDriver:
         size = space.parameters([architecture.experts], [architecture.base])
         trial.set_user_attr("architecture", architecture.id)
         trial.set_user_attr("parameters", int(size[0]))
-        return self.executor.submit(run_job, self.make_job(trial.number, architecture))
+        job = self.make_job(trial.number, architecture)
+        if self.on_start:
+            self.on_start(trial.number, job)
+        return self.executor.submit(run_job, job)
 
     def _tell(self, trial: optuna.Trial, future: Future[JobResult]) -> bool:
         """Tell one result; False when it ran out of time (it stays RUNNING, to be adopted)."""
