@@ -46,6 +46,25 @@ def progress(transient: bool = True) -> Progress:
     )
 
 
+BLOCKS = "▁▂▃▄▅▆▇█"
+
+
+def sparkline(values: Sequence[float]) -> str:
+    """Return a line of blocks, one a value, from the lowest to the highest."""
+    if not values:
+        return ""
+    low, span = min(values), max(values) - min(values)
+    return "".join(
+        BLOCKS[int((len(BLOCKS) - 1) * (value - low) / span + 0.5) if span else 0]
+        for value in values
+    )
+
+
+def is_watched() -> bool:
+    """Whether stderr is a terminal that can redraw lines; a log file or CI is not."""
+    return console.is_terminal and not console.is_dumb_terminal
+
+
 def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Table:
     """Return a rich table; the first column is text, the others are numbers."""
     result = Table(title=title, title_justify="left", title_style="bold", header_style="bold")

@@ -24,12 +24,16 @@ def on_front(values: Values, feasible: Mask) -> Mask:
     return front
 
 
-def _unit_box(values: Values, feasible: Mask) -> Values:
-    """Scale to 0–1: 1 = best feasible value, 0 = 10 % below the worst feasible value."""
-    good = values[feasible]
-    ideal, worst = good.max(axis=0), good.min(axis=0)
+def unit_box(values: Values, ideal: Values, worst: Values) -> Values:
+    """Scale values [n, m] to 0–1: 1 = ``ideal`` [m], 0 = 10 % of the range below ``worst`` [m]."""
     reference = worst - 0.1 * np.maximum(ideal - worst, 1e-3)
     return np.asarray((values - reference) / (ideal - reference))
+
+
+def _unit_box(values: Values, feasible: Mask) -> Values:
+    """Scale to the box that the feasible values span."""
+    good = values[feasible]
+    return unit_box(values, good.max(axis=0), good.min(axis=0))
 
 
 def hypervolume_progress(values: Values, feasible: Mask) -> list[float]:

@@ -66,6 +66,7 @@ def open_study(
     with warnings.catch_warnings():  # experimental since 2023
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         study.set_user_attr("objectives", list(objectives))
+        study.set_metric_names(list(objectives))  # what plots of the study call its axes
     return study
 
 
@@ -76,7 +77,10 @@ def open_recorded_study(run: RunFolder) -> optuna.Study:
         RunFolderError: There is none, or it is damaged.
     """
     if not run.study.exists():
-        raise RunFolderError(f"'{run.path}' has no study.db.")
+        raise RunFolderError(
+            f"'{run.path}' has no study.db: only a search has one, and it is made when the dense "
+            "parents are trained."
+        )
     try:
         return optuna.load_study(study_name=STUDY_NAME, storage=run.study_url)
     except Exception as error:  # SQLAlchemy's and Optuna's own, many kinds
@@ -107,8 +111,12 @@ def maximised(
     """Return the values [n, objectives] of complete trials, to maximise, and feasibility [n]."""
     signs = [1.0 if d == StudyDirection.MAXIMIZE else -1.0 for d in study.directions]
     values = np.array([t.values for t in trials]).reshape(-1, len(signs)) * np.array(signs)
-    feasible = np.array([all(v <= 0 for v in t.constraints.values()) for t in trials], dtype=bool)
-    return np.asarray(values), feasible
+    return np.asarray(values), np.array([is_feasible(t) for t in trials], dtype=bool)
+
+
+def is_feasible(trial: FrozenTrial) -> bool:
+    """Whether a complete trial meets all of its constraints."""
+    return all(value <= 0 for value in trial.constraints.values())
 
 
 def architecture_of(trial: FrozenTrial | optuna.Trial, base: str) -> Architecture:
@@ -151,6 +159,7 @@ class StudyDriver:
         make_job: From a trial's number, architecture and rung to its job.
         floor: Balanced accuracy (search half) that a feasible trial reaches.
         rungs: Which trials are trained on after a short training; None: all are trained fully.
+        on_start: Called before each training or look, with the trial's number and the job.
         on_result: Called after each trial that is told.
     """
 
@@ -161,6 +170,7 @@ class StudyDriver:
     make_job: MakeJob
     floor: float
     rungs: Rungs | None = None
+    on_start: Callable[[int, TrialJob], None] | None = None
     on_result: Callable[[FrozenTrial], None] | None = None
 
     def run(self, trials: int, may_start: Callable[[], bool] = lambda: True) -> bool:
@@ -223,7 +233,10 @@ class StudyDriver:
         for name, cost in space.costs(architecture).items():
             trial.set_user_attr(name, cost)
         rung = 0 if self.rungs is None else self.rungs.reached(trial.user_attrs)
-        return self.executor.submit(run_trial, self.make_job(trial.number, architecture, rung))
+        job = self.make_job(trial.number, architecture, rung)
+        if self.on_start:
+            self.on_start(trial.number, job)
+        return self.executor.submit(run_trial, job)
 
     def _climbs(self, trial: optuna.Trial, future: Future[JobResult]) -> bool:
         """Whether a trial's training was a short one that promises more; it is noted."""

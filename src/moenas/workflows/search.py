@@ -31,12 +31,14 @@ from moenas.nas.finalists import Finalist, choose_finalists
 from moenas.nas.halving import Halving
 from moenas.nas.jobs import SEARCH_SEED, JobMaker
 from moenas.nas.objectives import defined_objectives
+from moenas.nas.progress import SearchProgress
+from moenas.nas.progress_view import watch
 from moenas.nas.records import comparison_record, search_record, trial_records
 from moenas.nas.rungs import Rungs
 from moenas.nas.settings import SearchConfig
 from moenas.nas.space import BASE, SearchSpace
 from moenas.nas.stages import run_jobs
-from moenas.nas.study import StudyDriver, make_sampler, open_study
+from moenas.nas.study import StudyDriver, count_feasible, make_sampler, open_study
 from moenas.report.html import render
 from moenas.runs import ModelFolder, RunFolder, is_there, read_json, write_json
 from moenas.runtime import Machine, peak_memory, pick_device
@@ -212,16 +214,13 @@ class _Search:
         maker: JobMaker,
     ) -> None:
         """Train trials until enough are finished or the finalists need the rest of the time."""
-        with progress() as bar:
-            done = sum(t.state.is_finished() for t in study.get_trials(deepcopy=False))
-            task = bar.add_task("Search", total=self.config.trials, completed=done, note="")
+        total = count_feasible(space, self.config.trials)
+        seen = SearchProgress.of(study, objectives, total, self.executor.workers)
+        with watch(seen) as show:
 
-            def show(trial: optuna.trial.FrozenTrial) -> None:
-                values = dict(zip(objectives, trial.values or (), strict=bool(trial.values)))
-                note = "failed" if not values else ""
-                if "balanced_accuracy" in values:
-                    note = f"accuracy {values['balanced_accuracy']:.1%}"
-                bar.update(task, advance=1, note=f"{trial.user_attrs['architecture']} {note}")
+            def finish(trial: optuna.trial.FrozenTrial) -> None:
+                seen.finish(trial)
+                show()
 
             rungs = None
             if self.config.rungs > 1:
@@ -235,7 +234,8 @@ class _Search:
                 lambda number, architecture, rung: maker.trial(number, architecture, floor, rung),
                 floor,
                 rungs,
-                on_result=show,
+                on_start=seen.start,
+                on_result=finish,
             )
             reserve = self._seconds_of_finals(maker)
             complete = driver.run(self.config.trials, lambda: self.clock.has(reserve))
