@@ -7,8 +7,6 @@ command goes on where it was ended, however it was ended.
 from __future__ import annotations
 
 import dataclasses
-import datetime
-import functools
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -17,7 +15,7 @@ from typing import Any, TypeVar
 import optuna
 
 from moenas.config import to_dict
-from moenas.console import logger, progress
+from moenas.console import logger
 from moenas.data.manifest import describe
 from moenas.data.sources.emoji import EmojiConfig, planned_manifest
 from moenas.evaluation.scores import Scores
@@ -25,7 +23,6 @@ from moenas.execution.executor import Executor
 from moenas.models.architecture import Architecture
 from moenas.models.cost import layer_count
 from moenas.models.latency import LatencyTable
-from moenas.models.storage import load_model
 from moenas.nas.budget import Clock, Estimate, estimate, measure_speed
 from moenas.nas.finalists import Finalist, choose_finalists
 from moenas.nas.halving import Halving
@@ -33,23 +30,23 @@ from moenas.nas.jobs import SEARCH_SEED, JobMaker
 from moenas.nas.objectives import defined_objectives
 from moenas.nas.progress import SearchProgress
 from moenas.nas.progress_view import watch
-from moenas.nas.records import comparison_record, search_record, trial_records
+from moenas.nas.records import comparison_record, trial_records
 from moenas.nas.rungs import Rungs
 from moenas.nas.settings import SearchConfig
 from moenas.nas.space import BASE, SearchSpace
 from moenas.nas.stages import run_jobs
 from moenas.nas.study import StudyDriver, count_feasible, make_sampler, open_study
 from moenas.report.html import render
-from moenas.runs import ModelFolder, RunFolder, is_there, read_json, write_json
-from moenas.runtime import Machine, peak_memory, pick_device
+from moenas.runs import ModelFolder, RunFolder, is_there, write_json
+from moenas.runtime import pick_device
 from moenas.training.job import DataReference, TrainingJob
 from moenas.training.loop import OutOfTime
 from moenas.training.outcome import read_result
 from moenas.training.subnet_job import run_subnet_job
-from moenas.workflows.data import data_record, open_manifest, prepare
-from moenas.workflows.doctor import library_versions
+from moenas.workflows.data import open_manifest, prepare
 from moenas.workflows.latency import given_table, table_for, within_latency
-from moenas.workflows.prune import prune_run
+from moenas.workflows.search_pruning import prune_largest
+from moenas.workflows.search_summary import write_summary
 from moenas.workflows.settings import Resources
 
 T = TypeVar("T")
@@ -151,10 +148,24 @@ class _Search:
             self.config.finalists,
         )
         models, folders = self._timed("finalists", lambda: self._finals(maker, finalists))
-        self._timed("pruning", lambda: self._prune(data, finalists, models, folders))
+        self._timed(
+            "pruning",
+            lambda: prune_largest(
+                self.folder, data, finalists, models, folders, self.executor, self.resources.device
+            ),
+        )
         comparison = comparison_record(models, folders, self.config.image_size)
         write_json(self.folder.comparison, comparison)
-        self._summarise(data, study, floor, comparison["verdict"])
+        write_summary(
+            self.folder,
+            self.config,
+            data,
+            study,
+            device=pick_device(self.resources.device),
+            floor=floor,
+            verdict=comparison["verdict"],
+            seconds=self.seconds,
+        )
         report = render(self.folder)
         return SearchResult(self.folder.path, report, tuple(comparison["verdict"]), comparison)
 
@@ -288,81 +299,6 @@ class _Search:
         return models, {
             name: [ModelFolder(Path(j.folder)) for j in own] for name, own in jobs.items()
         }
-
-    def _prune(
-        self,
-        data: DataReference,
-        finalists: list[Finalist],
-        models: list[dict[str, Any]],
-        folders: dict[str, list[ModelFolder]],
-    ) -> None:
-        """Prune the largest finalist's first seed and add it to the comparison."""
-        if not finalists:
-            return
-        largest = finalists[-1]
-        target = self.folder.pruned()
-        if not _pruned_from(target, largest):
-            work = functools.partial(prune_run, device=self.resources.device)
-            with progress() as bar:
-                bar.add_task("Pruning", total=None, note=largest.name)
-                source = folders[largest.name][0]
-                self.executor.submit(
-                    work, source, target, self.folder.pruning, data, largest.name
-                ).result()
-        card = load_model(target.checkpoint)[1]
-        name = f"{largest.name} pruned"
-        models.append(
-            {
-                "name": name,
-                "role": "pruned",
-                "size_class": None,
-                "architecture": card.architecture,
-                "seeds": [SEARCH_SEED + 1],
-            }
-        )
-        folders[name] = [target]
-
-    def _summarise(
-        self, data: DataReference, study: optuna.Study, floor: float, verdict: list[str]
-    ) -> None:
-        config = self.config
-        before = read_json(self.folder.summary)["seconds"] if self.folder.summary.exists() else {}
-        seconds = {k: max(v, before.get(k, 0.0)) for k, v in self.seconds.items()}
-        write_json(
-            self.folder.summary,
-            {
-                "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-                "machine": to_dict(Machine.here(pick_device(self.resources.device))),
-                "versions": library_versions(),
-                "base": config.base,
-                "wider": config.wider_base,
-                "image_size": config.image_size,
-                "seconds": {**seconds, "total": round(sum(seconds.values()), 1)},
-                "data": data_record(data),
-                "search": {
-                    "sampler": "MoENASSampler",
-                    "preset": config.sampler,
-                    "strategy": config.strategy,
-                    "router": config.router,
-                    "bases": list(config.searched_bases),
-                    "trials": config.trials,
-                    "max_parameters": config.max_parameters,
-                    "max_latency_ms": config.max_latency_ms,
-                    "accuracy_floor": floor,
-                    **search_record(study),
-                },
-                "verdict": verdict,
-                "peak_memory_bytes": peak_memory(),
-            },
-        )
-
-
-def _pruned_from(folder: ModelFolder, finalist: Finalist) -> bool:
-    """Whether this finalist was pruned before: a search that went on may have chosen another."""
-    if not folder.finished:
-        return False
-    card = load_model(folder.checkpoint)[1]
-    return bool(card.extra.get("pruned_from") == finalist.architecture.id)
 
 
 def search_space(config: SearchConfig, latency: LatencyTable | None = None) -> SearchSpace:
