@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 import subprocess
@@ -13,9 +14,12 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from latency_tables import BASES, make_table
 from moenas import cli
 from moenas.cli import COMMANDS, main
 from moenas.errors import MoENASError
+from moenas.models.latency import Agreement, LatencyTable
+from moenas.models.latency_measuring import Measurement
 from moenas.nas.settings import SearchConfig
 from moenas.runs import RunFolder, read_json
 
@@ -24,15 +28,16 @@ MOST_FLAGS = {
     "data": 2,
     "train": 17,
     "evaluate": 5,
-    "search": 35,
+    "search": 37,
     "prune": 6,
     "predict": 2,
     "report": 1,
     "verify": 1,
+    "benchmark": 7,
     "doctor": 1,
 }
-"""A flag is a promise: raise a number only with a reason. The last ones were --widths and --router:
-the paper's own space and training beside ours."""
+"""A flag is a promise: raise a number only with a reason. The last ones were --max-latency-ms
+and --latency-table: the size limit's sibling, and the device that the model is for."""
 
 
 @pytest.fixture
@@ -151,6 +156,10 @@ def error_cases(tmp: Path) -> list[tuple[list[object], str]]:
         (["search", *run, "--objectives", "fairnes"], "Did you mean 'fairness'?"),
         (["search", *run, "--base", "mobilevitv2_50"], "no base model named"),
         (["search", *run, "--wider", "mobilevitv2_75"], "no base model named"),
+        (["search", *run, "--max-latency-ms", 0], "max_latency_ms must be above 0"),
+        (["search", *run, "--latency-table", tmp / "no.json"], "does not exist"),
+        (["benchmark", "--threads", 0], "threads must be at least 1"),
+        (["benchmark", "--base", "mobilevitv2_50"], "no base model named"),
         (["search", *run, "--data", "no.csv"], "There is no data 'no.csv'"),
         (["search", *run, "--workers", 0], "workers must be at least 1"),
         (["search", *run, "--device", "gpu"], "The device 'gpu' cannot be used here"),
@@ -318,6 +327,25 @@ def test_train_and_evaluate_the_result(run: Any, scenes: Path, tmp_path: Path) -
     assert code == 0, err
     assert strict(out)["scores"]["report"]["parameters"] > 1_114_107
     assert run("verify", tmp_path / "two")[0] == 0
+
+
+def test_benchmark(run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def measure(bases: Any, image_size: int, **options: Any) -> Measurement:
+        assert (list(bases), image_size) == (list(BASES), 64)
+        assert options["threads"] == 2
+        found = Agreement(32, 0.0213, 0.987)
+        return Measurement(dataclasses.replace(make_table(image_size=64), agreement=found), ())
+
+    monkeypatch.setattr("moenas.workflows.latency.measure_latency", measure)
+    path = tmp_path / "table.json"
+    options = ["--latency-table", path, "--image-size", 64, "--threads", 2, "--device", "cpu"]
+    code, out, err = run("benchmark", *options, "--json")
+    assert code == 0
+    assert strict(out)["bases"][0]["dense_ms"] == 5.0
+    assert LatencyTable.load(path).image_size == 64
+    for words in ("mobilevitv2_075: 8.00 ms", "0.630", "2.1 % (median)", "0.987", "a phone"):
+        assert words in err
+    assert f"Table: {path}" in err
 
 
 @pytest.mark.usefixtures("here")

@@ -60,3 +60,16 @@ def test_short_work_is_repeated_and_reported_for_one_call():
 def test_one_round():
     clock = Clock()
     assert interleaved({"a": clock.work(1.0)}, rounds=1, clock=clock).quartile("a") == 1.0
+
+
+def test_what_comes_before_is_called_each_time_and_not_counted():
+    clock, calls = Clock(), []
+
+    def prepare(name):
+        calls.append(name)
+        clock.now += 100
+
+    work = {"a": clock.work(2.0), "b": clock.work(1.0)}
+    timing = interleaved(work, rounds=2, warm_up=1, clock=clock, before=prepare)
+    assert "".join(calls) == "ab" + "ab" + "ba"
+    assert timing.seconds == {"a": (2.0, 2.0), "b": (1.0, 1.0)}

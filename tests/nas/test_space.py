@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import numpy as np
+import optuna
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from moenas.errors import SearchError
+from latency_tables import make_table
+from moenas.errors import ConfigError, SearchError
+from moenas.models.architecture import Architecture
 from moenas.models.cost import count_parameters
+from moenas.nas.sampler import MoENASSampler
 from moenas.nas.space import SearchSpace
 
 BASE = "mobilevitv2_050"
@@ -154,3 +158,70 @@ def test_a_base_that_is_not_of_the_space(widths):
         widths.parameters([[1] * LAYERS], ["resnet18"])
     with pytest.raises(SearchError, match="'convnext_atto' has 12 S-FFN layers"):
         SearchSpace(BASE, LAYERS, wider=("convnext_atto",))
+
+
+# Latency
+
+
+@pytest.fixture(scope="module")
+def timed() -> SearchSpace:
+    """Sizes and latencies pull apart: late layers are large, the table makes early ones slow."""
+    return SearchSpace(
+        BASE,
+        LAYERS,
+        max_parameters=2_600_000,
+        wider=("mobilevitv2_075",),
+        max_latency_ms=6.2,
+        latency=make_table({BASE: 5.0, "mobilevitv2_075": 5.5}),
+    )
+
+
+def test_both_limits_hold(timed):
+    rng = np.random.default_rng(0)
+    X = rng.integers(1, 9, (400, LAYERS))
+    bases = rng.choice(timed.bases, 400).tolist()
+    small = timed.parameters(X, bases) <= 2_600_000
+    fast = timed.latency.milliseconds(X, bases) <= 6.2
+    assert ((timed.excess(X, bases) <= 0) == (small & fast)).all()
+    assert (small & ~fast).any()
+    assert (fast & ~small).any()
+    one = timed.of(BASE)
+    assert one.feasible(one.sample(200, rng)).all()
+    assert one.feasible(one.repair(np.full((20, LAYERS), 8), rng)).all()
+
+
+def test_the_sampler_proposes_nothing_above_a_limit(timed):
+    space = timed
+    sampler = MoENASSampler(
+        seed=0, constraint=space.constraint, search_space=space.distributions(), initial=8
+    )
+    study = optuna.create_study(directions=["maximize", "minimize"], sampler=sampler)
+    for _ in range(24):
+        trial = study.ask(space.distributions())
+        architecture = space.architecture(trial.params)
+        costs = space.costs(architecture)
+        assert costs["latency_ms"] <= 6.2
+        assert costs["parameters"] <= 2_600_000
+        study.tell(trial, [float(sum(architecture.experts)), costs["latency_ms"]])
+
+
+def test_costs_of_an_architecture(timed):
+    architecture = Architecture(BASE, (1, 8, 3, 1, 2, 4, 1, 1, 6))
+    costs = timed.costs(architecture)
+    assert costs["parameters"] == count_parameters(BASE, architecture.experts)
+    assert costs["latency_ms"] == timed.latency.of(architecture)
+    assert set(SearchSpace(BASE, LAYERS).costs(architecture)) == {"parameters"}
+
+
+def test_a_latency_limit_that_nothing_meets():
+    with pytest.raises(SearchError, match=r"takes 5 ms, the limit is 4.9 ms. Raise the limit"):
+        SearchSpace(BASE, LAYERS, max_latency_ms=4.9, latency=make_table())
+    assert SearchSpace(BASE, LAYERS, max_latency_ms=5.0, latency=make_table()).fastest == 5.0
+
+
+def test_a_latency_limit_needs_a_table_of_its_models():
+    with pytest.raises(SearchError, match="no latency table"):
+        SearchSpace(BASE, LAYERS, max_latency_ms=6.0)
+    table = make_table({BASE: 5.0})
+    with pytest.raises(ConfigError, match="no base model 'mobilevitv2_075'"):
+        SearchSpace(BASE, LAYERS, wider=("mobilevitv2_075",), latency=table)

@@ -1,12 +1,13 @@
 from __future__ import annotations
 
+import dataclasses
 import io
 
 import pandas as pd
 import pytest
 from synthetic_run import MEASURES
 
-from moenas.report import tables
+from moenas.report import sections, tables
 from moenas.report.results import read_results
 from moenas.runs import read_json
 
@@ -58,6 +59,21 @@ def test_trials_have_a_column_a_layer_and_failures_stay_empty(full_run):
     failed = frame[frame["state"] == "FAIL"]
     assert len(failed) == 1
     assert failed["fairness"].isna().all()
+
+
+def test_latency_is_a_column_only_where_it_was_looked_up(full_run):
+    plain = read_results(full_run).trials
+    assert "latency_ms" not in tables.trials(plain)
+    assert "Latency, ms" not in sections.trials_grid(plain).headers
+    timed = (dataclasses.replace(plain[0], latency_ms=7.256), *plain[1:])
+    assert tables.trials(timed)["latency_ms"].tolist()[0] == 7.256
+    grid = sections.trials_grid(timed)
+    place = list(grid.headers).index("Latency, ms")
+    cells = {row.trial: row.cells[place] for row in grid.rows}
+    assert (cells[0].text, cells[0].value) == ("7.26", 7.256)
+    assert (cells[1].text, cells[1].value) == ("–", None)
+    assert all(len(row.cells) == len(grid.headers) for row in grid.rows)
+    assert "latency_ms" in tables.csv_text(tables.trials(timed)).splitlines()[0]
 
 
 def test_counts_and_stages(full_run):

@@ -1,13 +1,14 @@
 """Measuring a latency table on this device, from whole models.
 
 The obvious table times each layer alone, or the model with experts in one layer against the dense
-one. Both are far off for whole models (measured, 96 px, one thread: a median error of 10 % each,
-three times that of the way below): a layer that is timed alone finds its weights in the cache, and
-in a model it does not; and the small difference that one layer makes drowns in noise that adds up
-over the layers. Here random architectures are timed as wholes and the table is fitted to them, as
-things are weighed together in a weighing design: every measurement tells something about every
-layer. In each block of eight architectures every layer has every number of experts once (a Latin
-hypercube), so that the layers can be told apart.
+one. Both are worse for whole models (`benchmarks/latency_table.py` has layers alone beside this): a
+layer that is timed alone finds its weights in the cache, and in a model it does not; and the small
+difference that one layer makes drowns in noise that adds up over the layers.
+
+Here random architectures are timed as wholes and the table is fitted to them, as things are weighed
+together in a weighing design: every measurement tells something about every layer. In each block of
+eight architectures every layer has every number of experts once (a Latin hypercube), so that the
+layers can be told apart.
 
 The fit is of relative least squares with what is known beforehand: layers of the same width and
 number of tokens cost the same, and one more expert never makes a model faster.

@@ -1,0 +1,66 @@
+"""The pruning stage of a search: the largest finalist loses the experts that it hardly uses."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+from moenas.console import progress
+from moenas.execution.executor import Executor
+from moenas.models.storage import load_model
+from moenas.nas.finalists import Finalist
+from moenas.nas.jobs import SEARCH_SEED
+from moenas.runs import ModelFolder, RunFolder
+from moenas.training.job import DataReference
+from moenas.workflows.prune import prune_run
+
+
+def prune_largest(
+    run: RunFolder,
+    data: DataReference,
+    finalists: list[Finalist],
+    models: list[dict[str, Any]],
+    folders: dict[str, list[ModelFolder]],
+    executor: Executor,
+    device: str,
+) -> None:
+    """Prune the largest finalist's first seed and add it to what is compared.
+
+    Args:
+        run: The search's folder.
+        data: The images.
+        finalists: Smallest first; nothing is done when there is none.
+        models: As `comparison_record` takes them; one is added.
+        folders: Likewise.
+        executor: Where.
+        device: Name of the device.
+    """
+    if not finalists:
+        return
+    largest = finalists[-1]
+    target = run.pruned()
+    if not _pruned_from(target, largest):
+        work = functools.partial(prune_run, device=device)
+        with progress() as bar:
+            bar.add_task("Pruning", total=None, note=largest.name)
+            source = folders[largest.name][0]
+            executor.submit(work, source, target, run.pruning, data, largest.name).result()
+    name = f"{largest.name} pruned"
+    models.append(
+        {
+            "name": name,
+            "role": "pruned",
+            "size_class": None,
+            "architecture": load_model(target.checkpoint)[1].architecture,
+            "seeds": [SEARCH_SEED + 1],
+        }
+    )
+    folders[name] = [target]
+
+
+def _pruned_from(folder: ModelFolder, finalist: Finalist) -> bool:
+    """Whether this finalist was pruned before: a search that went on may have chosen another."""
+    if not folder.finished:
+        return False
+    card = load_model(folder.checkpoint)[1]
+    return bool(card.extra.get("pruned_from") == finalist.architecture.id)
