@@ -32,6 +32,7 @@ MOST_FLAGS = {
     "prune": 6,
     "predict": 2,
     "report": 1,
+    "dashboard": 3,
     "verify": 1,
     "benchmark": 7,
     "doctor": 1,
@@ -146,6 +147,7 @@ def error_cases(tmp: Path) -> list[tuple[list[object], str]]:
         (["prune", tmp / "no.safetensors"], "does not exist"),
         (["report", tmp / "foreign"], "is not a MoENAS run folder"),
         (["verify", tmp / "foreign"], "is not a MoENAS run folder"),
+        (["dashboard", tmp / "foreign"], "is not a MoENAS run folder"),
         (["verify", tmp / "old"], "run folder format 0, this version of moenas reads 1"),
         (["search", "--run", tmp / "foreign"], "not empty and not a MoENAS run"),
         (["search", "--run", tmp / "old"], "run folder format 0"),
@@ -346,6 +348,22 @@ def test_benchmark(run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     for words in ("mobilevitv2_075: 8.00 ms", "0.630", "2.1 % (median)", "0.987", "a phone"):
         assert words in err
     assert f"Table: {path}" in err
+
+
+def test_the_dashboard_says_where_it_is_and_ends_quietly(
+    run: Any, tiny_run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("optuna_dashboard")
+
+    def stop(server: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli.dashboard.DashboardServer, "serve_forever", stop)
+    code, out, err = run("dashboard", tiny_run, "--port", 0, "--json")
+    assert code == 0
+    url = strict(out)["url"]
+    assert re.fullmatch(r"http://127\.0\.0\.1:[1-9]\d+/dashboard/studies/1", url)
+    assert err == f"Dashboard: {url} Ctrl-C ends it."
 
 
 @pytest.mark.usefixtures("here")

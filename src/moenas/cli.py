@@ -5,6 +5,7 @@ People read stderr, machines (``--json``) stdout.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import sys
 from collections.abc import Callable
@@ -24,6 +25,7 @@ from moenas.runs import json_text
 from moenas.runtime import keep_freed_memory
 from moenas.workflows import (
     benchmark,
+    dashboard,
     data,
     demo,
     doctor,
@@ -216,6 +218,27 @@ def report_command(run: tyro.conf.Positional[Path], json: Json = False) -> None:
     _print({"report": str(path)}, json, f"Report: {path}")
 
 
+def dashboard_command(
+    run: tyro.conf.Positional[Path],
+    host: str = "127.0.0.1",
+    port: int = 8080,
+    json: Json = False,
+) -> None:
+    """Show a search in the browser while it goes on, with optuna-dashboard; it only reads.
+
+    Args:
+        run: Run folder of a search.
+        host: Address to listen on; by default only this machine can look.
+        port: Port to listen on; 0 takes a free one.
+        json: JSON, once it listens.
+    """
+    with dashboard.open_dashboard(run, host, port) as server:
+        _print({"url": server.url}, json, f"Dashboard: {server.url}", "Ctrl-C ends it.")
+        sys.stdout.flush()
+        with contextlib.suppress(KeyboardInterrupt):
+            server.serve_forever()
+
+
 def verify_command(run: tyro.conf.Positional[Path], json: Json = False) -> None:
     """Recompute every number of a run from its predictions and checkpoints.
 
@@ -341,6 +364,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "prune": prune_command,
     "predict": predict_command,
     "report": report_command,
+    "dashboard": dashboard_command,
     "verify": verify_command,
     "benchmark": benchmark_command,
     "doctor": doctor_command,

