@@ -23,7 +23,7 @@ from moenas.nas.objectives import OBJECTIVES, Objective
 from moenas.nas.space import SearchSpace
 from moenas.nas.study import StudyDriver, open_study
 from moenas.runs import RunFolder
-from moenas.training.job import JobResult
+from moenas.training.outcome import JobResult
 
 BASE = "mobilevitv2_050"
 
@@ -79,7 +79,7 @@ with tempfile.TemporaryDirectory() as name:
         space,
         objectives,
         executor=Here(),
-        make_job=lambda number, architecture: (number, architecture),
+        make_job=lambda number, architecture, _rung: (number, architecture),
         floor=0.75,  # a trial below this balanced accuracy is not feasible
     )
     driver.run(trials=16)
