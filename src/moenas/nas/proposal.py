@@ -22,6 +22,7 @@ DRAWS = 16
 GENERATIONS = 10
 PARENTS = 60  # members of the denoised front that the evolution starts from
 SHORTLIST = 64  # candidates that the draws are spent on
+NEAR = 400  # evaluated points, the best by their values, that may be on the front
 KNOWN = 100  # evaluated points, the best by their means, that a draw's front is made of
 PENALTY = 3.0  # what certain infeasibility costs, in ranges of the front
 
@@ -56,12 +57,15 @@ class MixtureProposer:
         self._constrained = data.C.shape[1] > 0
         F = space.grid.features(data.X)
         self._surrogate.fit(F, np.concatenate([data.Y, data.C], axis=1), rng)
-        mean = self._surrogate.mean_std(F)[0][:, : self._objectives]
         good = np.flatnonzero(data.feasible)
-        front = good[front_mask(mean[good])]
-        self._low, self._scale = reference(mean[front], mean)
-        self._front = self._normal(mean[front])
-        self._known = F[good[best(mean[good], KNOWN)]] if len(good) else F[:0]
+        if len(good) > NEAR:
+            good = good[best(data.Y[good], NEAR)]
+        mean = self._surrogate.mean_std(F[good])[0][:, : self._objectives]
+        on_front = front_mask(mean)
+        front = good[on_front]
+        self._low, self._scale = reference(mean[on_front], data.Y)
+        self._front = self._normal(mean[on_front])
+        self._known = F[good[best(mean, KNOWN)]] if len(good) else F[:0]
         if not len(front):  # nothing is feasible yet: start from what misses by least
             excess = (np.maximum(data.C, 0) / (data.C.std(axis=0) + 1e-12)).sum(axis=1)
             front = np.argsort(excess, kind="stable")[:10]

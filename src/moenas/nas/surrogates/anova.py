@@ -77,7 +77,7 @@ class AnovaGP:
     def mean_std(self, X: Array) -> tuple[Array, Array]:
         """See `Surrogate.mean_std`."""
         tables = self._tables(X, self._X)
-        own = np.stack([self._diagonal(X, columns) for columns in self._columns])
+        own = self._diagonals(X)
         mean, variance = np.empty((2, len(X), len(self._roots)))
         for m, (weights, root) in enumerate(zip(self._weights, self._roots, strict=True)):
             cross = _combine(tables, weights)
@@ -108,15 +108,17 @@ class AnovaGP:
                 out[d] = _category(A[:, columns] @ B[:, columns].T, len(columns))
             else:  # few levels: the kernel of the levels, looked up
                 u, i = np.unique(A[:, columns[0]], return_inverse=True)
-                v, j = np.unique(B[:, columns[0]], return_inverse=True)
-                out[d] = _centred(u[:, None], v)[i[:, None], j]
+                v, j = (u, i) if B is A else np.unique(B[:, columns[0]], return_inverse=True)
+                out[d] = _centred(u, v)[i][:, j]
         return out
 
-    @staticmethod
-    def _diagonal(X: Array, columns: NDArray[np.int64]) -> Array:
-        if len(columns) > 1:
-            return np.ones(len(X))
-        return _centred(X[:, columns[0]], X[:, columns[0]])
+    def _diagonals(self, X: Array) -> Array:
+        """Return every parameter's kernel of rows [n, F] with themselves: [D, n]."""
+        out = np.ones((len(self._columns), len(X)))
+        single = [d for d, columns in enumerate(self._columns) if len(columns) == 1]
+        at = X[:, [self._columns[d][0] for d in single]]
+        out[single] = ((1 - 2 * _matern(at[..., None] - NODES).mean(axis=-1) + TOTAL) / SCALE).T
+        return out
 
 
 def _matern(distance: Array) -> Array:
@@ -124,12 +126,14 @@ def _matern(distance: Array) -> Array:
     return np.asarray((1 + r + r * r / 3) * np.exp(-r))
 
 
+TOTAL = float(_matern(NODES[:, None] - NODES).mean())
+SCALE = 1 - TOTAL
+
+
 def _centred(u: Array, v: Array) -> Array:
-    """Return the kernel less its means over the range, with a mean variance of 1; broadcasts."""
-    inner = _matern(NODES[:, None] - NODES)
-    total = inner.mean()
-    a, b = (_matern(x[..., None] - NODES).mean(axis=-1) for x in (u, v))
-    return np.asarray((_matern(u - v) - a - b + total) / (1 - total))
+    """Return the kernel [u, v] less its means over the range, with a mean variance of 1."""
+    a, b = (_matern(x[:, None] - NODES).mean(axis=1) for x in (u, v))
+    return np.asarray((_matern(u[:, None] - v) - a[:, None] - b + TOTAL) / SCALE)
 
 
 def _category(same: Array, choices: int) -> Array:
@@ -138,12 +142,17 @@ def _category(same: Array, choices: int) -> Array:
 
 def _combine(tables: Array, weights: Array) -> Array:
     """Return the kernel of parameters' kernels [D, ...] and weights w_1 .. w_D, a2, a3: [...]."""
-    w, (a2, a3) = weights[:-2], weights[-2:]
-    z = tables * w.reshape(-1, *[1] * (tables.ndim - 1))
-    e1 = z.sum(axis=0)
-    e2 = (e1 * e1 - np.einsum("d...,d...->...", z, z)) / 2
-    z += 1
-    return np.asarray(CONSTANT + e1 + a2 * e2 + a3 * (z.prod(axis=0) - 1 - e1 - e2))
+    first = np.zeros(tables.shape[1:])
+    squares, product = np.zeros_like(first), np.ones_like(first)
+    for weight, table in zip(weights[:-2], tables, strict=True):
+        z = weight * table
+        first += z
+        squares += z * z
+        product *= 1 + z
+    second = (first * first - squares) / 2
+    a2, a3 = weights[-2:]
+    higher = product - 1 - first - second
+    return np.asarray(CONSTANT + first + a2 * second + a3 * higher)
 
 
 def _fit(tables: Array, lower: tuple[NDArray[np.int64], ...], y: Array) -> Array:
