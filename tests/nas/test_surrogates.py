@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
+from scipy.optimize import OptimizeResult, approx_fprime
 
 from moenas.nas.surrogates import anova
 from moenas.nas.surrogates.anova import AnovaGP
@@ -256,3 +257,38 @@ def test_anova_knows_categories():
     model.fit(X[:60], y[:60], draw)
     mean, _ = model.mean_std(X[60:])
     assert ((mean - y[60:]) ** 2).mean() < 0.1 * y.var()
+
+
+def test_anova_gradient_of_the_posterior(monkeypatch):
+    """The gradient that the fit follows is that of finite differences."""
+    seen = []
+
+    def compare(loss, start, **_):
+        at = start + 0.3 * rng(1).normal(size=len(start))
+        found, expected = loss(at)[1], approx_fprime(at, lambda theta: loss(theta)[0], 1e-6)
+        np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-3)
+        seen.append(start)
+        return OptimizeResult(x=start)
+
+    monkeypatch.setattr(anova, "minimize", compare)
+    AnovaGP().fit(*sample(40, noise=0.2), rng(0))
+    assert len(seen) == 2
+
+
+def test_anova_survives_many_parameters():
+    """Products of sixty factors are large, and rows that repeat make the matrix singular."""
+    X = rng(0).integers(0, 2, (40, 60)).astype(float)
+    X = np.concatenate([X, X[:5]])
+    model = AnovaGP()
+    model.fit(X, X[:, :3].sum(axis=1, keepdims=True), rng(0))
+    drawn = model.draws(np.concatenate([X, X]), 8, rng(0))
+    assert np.isfinite(drawn).all()
+    assert np.corrcoef(model.mean_std(X)[0][:, 0], X[:, :3].sum(axis=1))[0, 1] > 0.9
+
+
+def test_anova_root_takes_what_it_needs():
+    """A matrix that rounding has made indefinite still has a factor."""
+    X = rng(0).normal(size=(6, 2))
+    matrix = X @ X.T - 1e-4 * np.eye(6)
+    root = anova._root(matrix, 1e-6)
+    assert np.abs(root @ root.T - matrix).max() < 0.01

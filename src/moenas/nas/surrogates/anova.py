@@ -63,8 +63,7 @@ class AnovaGP:
         for m in range(Y.shape[1]):
             theta = _fit(packed, lower, Z[some, m])
             covariance = _combine(tables, theta[:-1])
-            covariance[np.diag_indices(len(rows))] += theta[-1] + JITTER
-            root = cholesky(covariance, lower=True)
+            root = _root(covariance, theta[-1] + JITTER)
             inverse = cho_solve((root, True), np.eye(len(rows)))
             alpha = inverse @ Z[:, m]
             self.loo[rows, m] = Z[:, m] - alpha / np.diag(inverse)
@@ -94,9 +93,7 @@ class AnovaGP:
         for m, (weights, root) in enumerate(zip(self._weights, self._roots, strict=True)):
             cross = _combine(tables, weights)
             known = solve_triangular(root, cross.T, lower=True, check_finite=False)
-            covariance = _combine(own, weights) - known.T @ known
-            covariance[np.diag_indices(len(X))] += 10 * JITTER
-            spread = cholesky(covariance, lower=True)
+            spread = _root(_combine(own, weights) - known.T @ known, 10 * JITTER)
             out[:, :, m] = cross @ self._alpha[m] + rng.normal(size=(n, len(X))) @ spread.T
         return self._scaler.backward(out)
 
@@ -155,6 +152,15 @@ def _combine(tables: Array, weights: Array) -> Array:
     return np.asarray(CONSTANT + first + a2 * second + a3 * higher)
 
 
+def _root(covariance: Array, diagonal: float) -> Array:
+    """Return the Cholesky factor of a matrix with as much on its diagonal as it needs."""
+    while True:
+        try:
+            return np.asarray(cholesky(covariance + diagonal * np.eye(len(covariance)), lower=True))
+        except np.linalg.LinAlgError:  # rounding, where the highest orders are huge
+            diagonal *= 10
+
+
 def _fit(tables: Array, lower: tuple[NDArray[np.int64], ...], y: Array) -> Array:
     """Return w_1 .. w_D, a2, a3 and the noise variance that maximise the posterior.
 
@@ -207,4 +213,5 @@ def _fit(tables: Array, lower: tuple[NDArray[np.int64], ...], y: Array) -> Array
     found = minimize(
         loss, center, jac=True, method="L-BFGS-B", bounds=bounds, options={"maxiter": ITERATIONS}
     )
-    return np.exp(np.asarray(found.x))
+    best: Array = np.exp(found.x)
+    return best
