@@ -39,8 +39,9 @@ def test_pending_points_take_their_share():
     """A candidate like a pending one adds nothing in the draws, where it added before."""
     front = np.array([[0.5, 0.5]])
     drawn = np.array([[[0.9, 0.6], [0.4, 0.9]], [[0.8, 0.7], [0.4, 1.0]]])
-    free = mc_hvi(front, np.zeros((2, 0, 2)), drawn)
-    taken = mc_hvi(front, drawn[:, :1], drawn)
+    known = np.repeat(front[None], 2, axis=0)
+    free = mc_hvi(known, drawn)
+    taken = mc_hvi(np.concatenate([known, drawn[:, :1]], axis=1), drawn)
     assert free[0] > 0
     assert taken[0] == pytest.approx(0)
     assert 0 < taken[1] <= free[1]
@@ -61,3 +62,10 @@ def test_reference_lies_below_the_front_in_every_objective():
     low, scale = reference(np.zeros((0, 1)), np.zeros((3, 1)))
     assert scale[0] == 1
     assert low[0] < 0
+
+
+def test_each_draw_has_its_own_front():
+    """A candidate that only one of two draws sees beyond the known point gains half of it."""
+    known = np.array([[[0.5, 0.5]], [[1.0, 1.0]]])
+    candidate = np.array([[[1.0, 1.0]], [[1.0, 1.0]]])
+    np.testing.assert_allclose(mc_hvi(known, candidate), [0.375])

@@ -49,16 +49,16 @@ def improvements(front: Values, points: Values) -> Values:
     return out
 
 
-def mc_hvi(front: Values, pending: Values, candidates: Values) -> Values:
+def mc_hvi(known: Values, candidates: Values) -> Values:
     """Return the mean hypervolume improvement [n] of candidates over posterior draws.
 
+    All values are normalised: the reference point is the origin and all is maximised.
+
     Args:
-        front: The denoised front [k, M], normalised: reference at the origin, maximised.
-        pending: What the draws say of the points under evaluation, [draws, p, M].
+        known: What the draws say of points evaluated or under evaluation, [draws, k, M].
         candidates: What the draws say of the candidates, [draws, n, M].
     """
     total = np.zeros(candidates.shape[1])
-    for waiting, drawn in zip(pending, candidates, strict=True):
-        known = np.concatenate([front, waiting])
-        total += improvements(known[front_mask(known)], drawn)
+    for before, drawn in zip(known, candidates, strict=True):
+        total += improvements(before[front_mask(before)], drawn)
     return total / len(candidates)

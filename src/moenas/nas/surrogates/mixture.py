@@ -9,7 +9,7 @@ import numpy as np
 from moenas.nas.surrogates.base import Array, Surrogate
 
 SHARPNESS = 4.0  # a member's weight falls with this power of its squared error
-FLOOR = 0.15  # least weight of a member beside the best one's 1: none is ever dropped
+FLOOR = 0.03  # least weight of a member beside the best one's 1: none is ever dropped
 
 
 class Validated(Surrogate, Protocol):
