@@ -109,7 +109,7 @@ def test_running_trials_and_their_epochs(monkeypatch: pytest.MonkeyPatch, tmp_pa
         assert running.epochs == job.scheme.epochs
         return fake_job(job)
 
-    monkeypatch.setattr(study_module, "run_job", train)
+    monkeypatch.setattr(study_module, "run_trial", train)
     make_driver(run, on_start=progress.start, on_result=progress.finish).run(3)
     assert seen == [(0, 0, 2), (1, 0, 2), (2, 0, 2)]
     assert progress.running == {}
@@ -120,7 +120,7 @@ def test_a_search_that_goes_on_starts_from_its_study(
     monkeypatch: pytest.MonkeyPatch, memory: Any
 ) -> None:
     """What was told trial by trial equals what the study's file says, and the summary."""
-    monkeypatch.setattr(study_module, "run_job", fake_job)
+    monkeypatch.setattr(study_module, "run_trial", fake_job)
     run = RunFolder.create(memory / "run", "search", {})
     told = SearchProgress(PAPER_OBJECTIVES, [UP] * 4, 8)
     driver = make_driver(run, on_result=told.finish)

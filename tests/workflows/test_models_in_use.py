@@ -164,7 +164,7 @@ def test_pruning_in_memory(checkpoint: Path, scenes: Path) -> None:
 def test_the_doctor_describes_this_machine() -> None:
     found = doctor()
     assert found.versions["moenas"] == "0.1.0"
-    assert found.extras == {"demo": True}
+    assert found.extras == {"demo": True, "dashboard": True}  # as the dev extra has them
     assert found.memory_bytes > 0
     assert found.disk_bytes > 0
 
