@@ -20,12 +20,13 @@ METRIC = "balanced_accuracy"
 PEERS = (("base", "#0072b2", "o"), ("wider", "#c77700", "s"))  # Okabe and Ito's palette
 
 
-def panel(axes: Axes, results: dict[str, Any]) -> None:
+def panel(axes: Axes, results: dict[str, Any], rows: int) -> None:
     """Draw one file's models, the first one on top.
 
     Args:
         axes: Where.
         results: What ``experts.py --json`` wrote.
+        rows: Room for so many models.
     """
     models = [m for m in results["models"] if m["model"] != results["base"]]
     for row, model in enumerate(models):
@@ -41,7 +42,7 @@ def panel(axes: Axes, results: dict[str, Any]) -> None:
     axes.axvline(0, color="#5b6470", linewidth=0.8)
     axes.set_yticks(range(len(models)))
     axes.set_yticklabels([f"{m['model']}\n{m['parameters_M']:.2f}M" for m in models])
-    axes.invert_yaxis()
+    axes.set_ylim(rows - 0.5, -0.5)
     axes.set_title(f"{results['epochs']:g} epochs, {results['seeds']} seeds", fontsize=9)
     axes.set_xlabel("balanced accuracy, points more than")
     axes.grid(axis="x", color="#e4e7ea", linewidth=0.6)
@@ -56,12 +57,16 @@ def main() -> None:
     options = parser.parse_args()
     plt.rcParams.update({"font.size": 8, "svg.hashsalt": "moenas"})
     files = [json.loads(path.read_text()) for path in options.results]
-    rows = max(len(results["models"]) for results in files)
+    rows = max(len(results["models"]) for results in files) - 1
     figure, all_axes = plt.subplots(
-        1, len(files), figsize=(0.6 + 3.7 * len(files), 1.1 + 0.42 * rows), squeeze=False
+        1,
+        len(files),
+        figsize=(0.6 + 3.7 * len(files), 1.1 + 0.42 * rows),
+        squeeze=False,
+        sharex=True,
     )
     for axes, results in zip(all_axes[0], files, strict=True):
-        panel(axes, results)
+        panel(axes, results, rows)
     first = files[0]
     marks = [
         plt.Line2D([], [], color=colour, marker=marker, label=first[role])
