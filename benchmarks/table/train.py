@@ -2,11 +2,11 @@
 
 Twenty architectures and two dense models have five seeds: they tell what luck does and which
 layers' experts matter. The others have one seed each, spread over sizes: they tell what
-architectures do. The order of the trainings is fixed and mixes both, so that the table can be read
-whenever one stops; the same command goes on.
+architectures do. The order of the trainings is fixed: three seeds of the former, then both mixed,
+so that the table can be read whenever one stops.
 
-``python benchmarks/table/train.py --minutes 60`` trains for an hour and writes `table.parquet`
-beside this file; ``python benchmarks/table/analyse.py`` tells what it shows.
+``python benchmarks/table/train.py --minutes 60`` trains for an hour and adds to `table.parquet`
+beside this file what that lacks; ``python benchmarks/table/analyse.py`` tells what it shows.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ SCHEME = dataclasses.replace(
     ema_decay=None,
     augmentation="shift",
 )
-SEEDS, ROUNDS, OTHERS = 5, 5, 300
+SEEDS, FIRST, OTHERS = 5, 3, 300
 SPLITS = ("search", "report")
 
 
@@ -93,11 +93,14 @@ def plan() -> list[tuple[str, Architecture, int]]:
     kinds = core()
     known = set(kinds.values())
     others = (a for a in spread() if a not in known)
-    trainings = []
-    for round_ in range(ROUNDS):
-        trainings += [(kind, a, round_ + 1) for kind, a in kinds.items()]
-        for i in range(OTHERS // ROUNDS):
-            trainings.append(("spread", next(others), 1 + i % SEEDS))
+    trainings = [(kind, a, seed) for seed in range(1, SEEDS + 1) for kind, a in kinds.items()]
+    mixed = trainings[FIRST * len(kinds) :]
+    every = OTHERS // len(mixed)
+    trainings = trainings[: FIRST * len(kinds)]
+    for i in range(OTHERS):
+        trainings.append(("spread", next(others), 1 + i % SEEDS))
+        if i % every == every - 1 and mixed:
+            trainings.append(mixed.pop(0))
     return trainings
 
 
@@ -148,37 +151,45 @@ def main() -> None:
     manifest = str(make_manifest("emoji", cache_home() / "data", config=SCENES))
     settings = {"scheme": to_dict(SCHEME), "scenes": to_dict(SCENES)}
     run = RunFolder.create(options.run, "table", settings)
+    table = pd.read_parquet(options.out) if options.out.exists() else pd.DataFrame()
+    known = set() if table.empty else set(zip(table["architecture"], table["seed"], strict=True))
     trainings = plan()
+    missing = [each for each in trainings if (each[1].id, each[2]) not in known]
     with run.locked(), LocalExecutor(options.workers) as executor:
         data = prepare(manifest, PIXELS, run)
-        jobs = [job(architecture, seed, run, data) for _, architecture, seed in trainings]
         limit = None if math.isinf(deadline) else deadline
-        waiting = iter(jobs)
-        running: set[concurrent.futures.Future[Any]] = set()
+        waiting = iter(missing)
+        running: dict[concurrent.futures.Future[Any], tuple[str, TrainingJob]] = {}
         while True:
-            for each in waiting:
-                running.add(executor.submit(run_job, dataclasses.replace(each, deadline=limit)))
+            for kind, architecture, seed in waiting:
+                each = job(architecture, seed, run, data)
+                future = executor.submit(run_job, dataclasses.replace(each, deadline=limit))
+                running[future] = kind, each
                 if len(running) == options.workers:
                     break
             if not running:
                 break
-            done, running = concurrent.futures.wait(
+            done, _ = concurrent.futures.wait(
                 running, return_when=concurrent.futures.FIRST_COMPLETED
             )
             try:
                 for future in done:
                     future.result()
+                    table = pd.concat([table, pd.DataFrame(rows(*running.pop(future)))])
             except OutOfTime:
                 break
-    made = [
-        row
-        for (kind, *_), each in zip(trainings, jobs, strict=True)
-        if ModelFolder(Path(each.folder)).finished
-        for row in rows(kind, each)
-    ]
-    frame = pd.DataFrame(made)
-    frame.to_parquet(options.out, index=False)
-    print(f"{len(frame) // len(SPLITS)} of {len(jobs)} trainings are in {options.out}")
+            finally:
+                write(table, options.out)
+    print(f"{len(table) // len(SPLITS)} of {len(trainings)} trainings are in {options.out}")
+
+
+def write(table: pd.DataFrame, path: Path) -> None:
+    """Replace the table as a whole: one that is interrupted leaves the old one."""
+    if table.empty:
+        return
+    part = path.with_suffix(".part")
+    table.to_parquet(part, index=False)
+    part.replace(path)
 
 
 if __name__ == "__main__":
