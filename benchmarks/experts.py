@@ -22,6 +22,7 @@ from pathlib import Path
 
 import torch
 
+from mixed_experts import mix, run_mixed_job
 from moenas.data.sources.cifar100 import is_cifar100
 from moenas.data.sources.emoji import EmojiConfig
 from moenas.evaluation.comparison import Comparison
@@ -35,6 +36,7 @@ from moenas.runs import ModelFolder, RunFolder, cache_home
 from moenas.runtime import keep_freed_memory
 from moenas.timing import interleaved
 from moenas.training.job import DataReference, TrainingJob
+from moenas.training.outcome import JobResult
 from moenas.training.schemes import SCHEMES, Scheme
 from moenas.workflows.data import make_manifest, prepare
 
@@ -63,6 +65,9 @@ ABLATION: dict[str, dict[str, float]] = {
 }
 """The recipe's parts alone, and other strengths of it; trained with ``--ablation``."""
 
+TEACHER_EPOCHS, TEACHER_SEED = 2.5, 2001
+"""The teacher is one wider dense model for all seeds, trained so many times as long."""
+
 TUNING_SEEDS = (1001, 1002)
 """Not reported. One short training a rate chose a rate at which the wider model then failed."""
 
@@ -74,10 +79,12 @@ METRICS = (
 
 @dataclasses.dataclass(frozen=True)
 class Model:
-    """An architecture and how it is trained."""
+    """An architecture and how it is trained: with a teacher, with experts mixed by image."""
 
     architecture: Architecture
     scheme: Scheme
+    taught: bool = False
+    mixed: bool = False
 
 
 def models(scheme: Scheme) -> dict[str, Model]:
@@ -96,15 +103,27 @@ def models(scheme: Scheme) -> dict[str, Model]:
         "8 experts": Model(eight, scheme),
         "late experts": Model(experts(1, 1, 2, 2, 2, 4, 8, 8, 8), scheme),
         "8 experts, plain switch": Model(eight, plain),
+        "dense 0.50, taught": Model(
+            Architecture.dense_base("mobilevitv2_050"), scheme, taught=True
+        ),
+        "4 experts, taught": Model(experts(*[4] * 9), scheme, taught=True),
+        "4 experts, mixed": Model(experts(*[4] * 9), plain, mixed=True),
     } | {
         f"8 experts, {part}": Model(eight, dataclasses.replace(plain, **changes))
         for part, changes in ABLATION.items()
     }
 
 
+def teacher(scheme: Scheme, run: RunFolder, data: DataReference) -> TrainingJob:
+    """The training of the model from which the taught ones learn."""
+    wider = models(dataclasses.replace(scheme, epochs=TEACHER_EPOCHS * scheme.epochs))[WIDER]
+    return job(wider, 1.0, TEACHER_SEED, run, data, "teacher")
+
+
 def job(
-    model: Model, rate: float, seed: int, run: RunFolder, data: DataReference, name: str
-) -> TrainingJob:
+    model: Model, rate: float, seed: int, run: RunFolder, data: DataReference, name: str,
+    taught_by: str | None = None,
+) -> TrainingJob:  # fmt: skip
     scheme = dataclasses.replace(
         model.scheme,
         learning_rate=model.scheme.learning_rate * rate,
@@ -113,8 +132,20 @@ def job(
     folder = run.path / "models" / name.replace(" ", "-").replace(",", "") / f"{rate}-{seed}"
     return TrainingJob(
         architecture=model.architecture.id, folder=str(folder), data=data, scheme=scheme,
-        seed=seed, score=("report",),
+        seed=seed, score=("report",), teacher=taught_by if model.taught else None,
     )  # fmt: skip
+
+
+def run_models(
+    executor: LocalExecutor, models: list[Model], jobs: list[TrainingJob], title: str
+) -> list[JobResult]:
+    """Run each model's training; those with mixed experts begin first."""
+    aside = {
+        j: executor.submit(run_mixed_job, j) for j, m in zip(jobs, models, strict=True) if m.mixed
+    }
+    plain = [j for j in jobs if j not in aside]
+    results = dict(zip(plain, run_jobs(executor, plain, title), strict=True))
+    return [results[j] if j in results else aside[j].result() for j in jobs]
 
 
 def tuned_rates(
@@ -129,7 +160,8 @@ def tuned_rates(
         for rate in rates
         for seed in TUNING_SEEDS
     }
-    results = run_jobs(executor, list(jobs.values()), "Learning rates")
+    tried = [chosen[name] for name, *_ in jobs]
+    results = run_models(executor, tried, list(jobs.values()), "Learning rates")
     found: dict[tuple[str, float], float] = collections.defaultdict(float)
     for (name, rate, _), result in zip(jobs, results, strict=True):
         found[name, rate] += result.scores["report"].validation_accuracy or 0.0
@@ -143,6 +175,8 @@ def latencies(chosen: dict[str, Model], pixels: int, rounds: int) -> dict[str, f
 
     def work(model: Model):
         made = build_model(model.architecture.base, model.architecture.experts, seed=0).eval()
+        if model.mixed:
+            mix(made)
 
         def run() -> None:
             with torch.inference_mode():
@@ -209,13 +243,17 @@ def main() -> None:
         reference = prepare(data, options.pixels, run)
 
         def make(model: Model, rate: float, seed: int, *, name: str) -> TrainingJob:
-            return job(model, rate, seed, run, reference, name)
+            return job(model, rate, seed, run, reference, name, tutor.folder)
 
+        tutor = teacher(scheme, run, reference)
+        if any(model.taught for model in chosen.values()):
+            run_jobs(executor, [tutor], "Teacher")
         rates = tuned_rates(chosen, (1.0,) if options.one_rate else RATES, executor, make)
         seeds = range(1, options.seeds + 1)
         jobs = {(n, s): make(m, rates[n], s, name=n) for s in seeds for n, m in chosen.items()}
         for seed in seeds:  # one after the other: fewer whole seeds are worth more than torn ones
-            run_jobs(executor, [j for (_, s), j in jobs.items() if s == seed], f"Seed {seed}")
+            own = [jobs[name, seed] for name in chosen]
+            run_models(executor, list(chosen.values()), own, f"Seed {seed}")
 
     folders = {name: [jobs[name, seed].folder for seed in seeds] for name in chosen}
     comparison = Comparison(

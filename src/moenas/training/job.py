@@ -12,13 +12,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import torch
 from torch import nn
 
 from moenas.data.cache import cached_images
 from moenas.data.dataset import ImageDataset
 from moenas.data.manifest import Manifest
 from moenas.data.transforms import train_transform
-from moenas.errors import ModelError
+from moenas.errors import ConfigError, ModelError
 from moenas.evaluation.predict import probabilities
 from moenas.models.architecture import Architecture
 from moenas.models.builder import build_model
@@ -26,11 +27,12 @@ from moenas.models.convert import upcycle
 from moenas.models.storage import load_model, save_model
 from moenas.runs import ModelFolder
 from moenas.runtime import derived_seed, pick_device, seed_everything
+from moenas.training.distillation import DistillationStep
 from moenas.training.loop import EpochRecord, forget_state, train
 from moenas.training.outcome import JobResult, judge, leave, read_result
 from moenas.training.sandwich import SandwichStep
 from moenas.training.schemes import Scheme
-from moenas.training.step import plain_step
+from moenas.training.step import Step, plain_step
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,6 +57,8 @@ class TrainingJob:
         parent: Folder of the dense model that is upcycled; None: a new initialisation.
         pretrained: Weights to start from where there is no parent (see `build_model`).
         supernet: Train its sub-networks, too (see `SandwichStep`).
+        teacher: Folder of a trained model to learn from instead of the labels (see
+            `DistillationStep`); not together with ``supernet``.
         score: The splits to score; validation sets the threshold and is always predicted.
         floor: A training whose validation accuracy is hopelessly below it ends early; None: never.
         device: ``auto``, ``cpu``, ``cuda`` ...
@@ -70,6 +74,7 @@ class TrainingJob:
     parent: str | None = None
     pretrained: bool | str = False
     supernet: bool = False
+    teacher: str | None = None
     score: tuple[str, ...] = ("search",)
     floor: float | None = None
     device: str = "auto"
@@ -116,7 +121,7 @@ def run_job(job: TrainingJob, on_epoch: Callable[[EpochRecord], None] | None = N
         device=device,
         precision=job.precision,
         deadline=job.deadline,
-        step=SandwichStep(model, job.seed) if job.supernet else plain_step,
+        step=_step(job, model, device),
         on_epoch=on_epoch,
         stop=None if job.floor is None else _Hopeless(job.floor, epochs),
     )
@@ -144,6 +149,17 @@ def run_job(job: TrainingJob, on_epoch: Callable[[EpochRecord], None] | None = N
     )
     forget_state(folder)
     return done
+
+
+def _step(job: TrainingJob, model: nn.Module, device: torch.device) -> Step:
+    if job.supernet and job.teacher is not None:
+        raise ConfigError("A supernet is its own teacher: give no other one.")
+    if job.supernet:
+        return SandwichStep(model, job.seed)
+    if job.teacher is None:
+        return plain_step
+    teacher, _ = load_model(ModelFolder(Path(job.teacher)).checkpoint)
+    return DistillationStep(teacher.to(device).to(memory_format=torch.channels_last))
 
 
 def _initial_model(job: TrainingJob, architecture: Architecture) -> nn.Module:

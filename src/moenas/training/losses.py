@@ -26,6 +26,18 @@ def training_loss(
     return loss + router_loss(routings, scheme)
 
 
+def imitation_loss(logits_BC: torch.Tensor, target_BC: torch.Tensor) -> torch.Tensor:
+    """Return the mean Kullback-Leibler divergence of a model's classes from another's (scalar).
+
+    Args:
+        logits_BC: Class logits of the model that learns.
+        target_BC: Class logits of the one it learns from; they get no gradient.
+    """
+    target_BC = target_BC.detach().float().log_softmax(dim=1)
+    said_BC = logits_BC.float().log_softmax(dim=1)
+    return F.kl_div(said_BC, target_BC, reduction="batchmean", log_target=True)
+
+
 def router_loss(routings: Iterable[Routing], scheme: Scheme) -> torch.Tensor | float:
     """Return the routers' part of the loss: a scalar, 0.0 without routers.
 

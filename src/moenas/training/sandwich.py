@@ -12,13 +12,12 @@ import dataclasses
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import nn
 
 from moenas.models.convert import architecture_of
 from moenas.models.subnet import active_subnet
 from moenas.runtime import generator
-from moenas.training.losses import router_loss, training_loss
+from moenas.training.losses import imitation_loss, router_loss, training_loss
 from moenas.training.schemes import Scheme
 from moenas.training.step import Backward, Routings
 
@@ -53,12 +52,10 @@ class SandwichStep:
         loss = training_loss(logits_BC, labels_B, routings.values(), scheme)
         whole = dict(routings)
         backward(loss / (1 + len(parts)))
-        target_BC = logits_BC.detach().float().log_softmax(dim=1)
         for experts in parts:
             with active_subnet(self.supernet, experts):
-                said_BC = model(images_BCHW).float().log_softmax(dim=1)
-                distance = F.kl_div(said_BC, target_BC, reduction="batchmean", log_target=True)
-                part_loss = distance + router_loss(routings.values(), scheme)
+                part_loss = imitation_loss(model(images_BCHW), logits_BC)
+                part_loss = part_loss + router_loss(routings.values(), scheme)
                 backward(part_loss / (1 + len(parts)))
         return loss.detach(), whole
 
