@@ -137,11 +137,11 @@ def job(
 
 
 def run_models(
-    executor: LocalExecutor, models: list[Model], jobs: list[TrainingJob], title: str
+    executor: LocalExecutor, tried: list[Model], jobs: list[TrainingJob], title: str
 ) -> list[JobResult]:
     """Run each model's training; those with mixed experts begin first."""
     aside = {
-        j: executor.submit(run_mixed_job, j) for j, m in zip(jobs, models, strict=True) if m.mixed
+        j: executor.submit(run_mixed_job, j) for j, m in zip(jobs, tried, strict=True) if m.mixed
     }
     plain = [j for j in jobs if j not in aside]
     results = dict(zip(plain, run_jobs(executor, plain, title), strict=True))

@@ -12,7 +12,7 @@ import torch
 
 from moenas.data.cache import cached_images
 from moenas.data.manifest import Manifest
-from moenas.errors import CheckpointError, DataError, ModelError
+from moenas.errors import CheckpointError, ConfigError, DataError, ModelError
 from moenas.evaluation.predict import predict
 from moenas.evaluation.scores import best_threshold, score
 from moenas.models.storage import load_model
@@ -194,3 +194,21 @@ def test_a_training_without_hope_is_scored_as_it_is(job: TrainingJob) -> None:
     lines = ModelFolder(Path(job.folder)).history.read_text().splitlines()
     assert [json.loads(line)["epoch"] for line in lines] == [1, 2]
     assert result.scores["search"].n == 72
+
+
+def test_a_taught_model_learns_what_its_teacher_says(job: TrainingJob, parent: Path) -> None:
+    """Its loss is a distance, which vanishes for the teacher itself; labels' never does."""
+    scheme = dataclasses.replace(job.scheme, learning_rate=1e-9, final_learning_rate=1e-9)
+    own = dataclasses.replace(job, scheme=scheme, parent=str(parent))
+    run_job(dataclasses.replace(own, teacher=str(parent)))
+    taught = json.loads(ModelFolder(Path(job.folder)).history.read_text().splitlines()[0])
+    run_job(dataclasses.replace(own, folder=job.folder + "-2"))
+    told = json.loads(ModelFolder(Path(job.folder + "-2")).history.read_text().splitlines()[0])
+    assert 0 <= taught["loss"] < 0.1 < told["loss"]
+
+
+def test_a_teacher_that_is_not_there_or_not_wanted(job: TrainingJob, tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="nobody"):
+        run_job(dataclasses.replace(job, teacher=str(tmp_path / "nobody")))
+    with pytest.raises(ConfigError, match="its own teacher"):
+        run_job(dataclasses.replace(job, supernet=True, teacher=str(tmp_path / "nobody")))
