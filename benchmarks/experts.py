@@ -17,11 +17,11 @@ import collections
 import dataclasses
 import datetime
 import json
-import subprocess
 from pathlib import Path
 
 import torch
 
+from commit import commit
 from mixed_experts import mix, run_mixed_job
 from moenas.data.sources.cifar100 import is_cifar100
 from moenas.data.sources.emoji import EmojiConfig
@@ -191,13 +191,6 @@ def latencies(chosen: dict[str, Model], pixels: int, rounds: int) -> dict[str, f
 def least_used(folder: str) -> float | None:
     """Share of the least used expert in the last epoch."""
     return json.loads(ModelFolder(Path(folder)).history.read_text().splitlines()[-1])["least_used"]
-
-
-def commit() -> str:
-    done = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False
-    )
-    return done.stdout.strip() or "unknown"
 
 
 def main() -> None:

@@ -17,7 +17,6 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # before NumPy: one thread is wha
 
 import argparse
 import json
-import subprocess
 import time
 import warnings
 from pathlib import Path
@@ -27,6 +26,7 @@ import numpy as np
 import optuna
 from optuna.trial import create_trial
 
+from commit import commit
 from families import FAMILIES
 from landscapes import OBJECTIVES, Landscape, Rows
 from peers import SAMPLERS, SizeLimit, space_of
@@ -110,14 +110,6 @@ def summary(shares: Any) -> tuple[float, float]:
     n = by_instance.shape[1]
     error = by_instance.std(axis=1, ddof=1) / np.sqrt(n) if n > 1 else np.full(len(shares), np.nan)
     return float(shares.mean()), float(np.sqrt((error**2).sum()) / len(shares))
-
-
-def commit() -> str:
-    command = ["git", "rev-parse", "--short", "HEAD"]
-    here = Path(__file__).parent
-    return subprocess.run(
-        command, cwd=here, capture_output=True, text=True, check=False
-    ).stdout.strip()
 
 
 class Results:

@@ -4,7 +4,8 @@ A run folder is all that a command leaves and all that ``report`` and ``verify``
 
     runs/NAME/
         config.json  summary.json  study.db  manifest.parquet  latency.json
-        parents/NAME-sS/     trials/NNNN/     finalists/ARCHITECTURE-sS/     pruned/
+        parents/NAME-sS/  supernets/NAME/  trials/NNNN/  trials/NNNN/rung-K/
+        finalists/ARCHITECTURE-sS/  pruned/
         comparison.json  figures/  report.html
 
 Each model has a `ModelFolder`: ``checkpoint.safetensors``, ``predictions.parquet``,

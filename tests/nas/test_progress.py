@@ -13,7 +13,9 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from moenas.nas import study as study_module
 from moenas.nas.objectives import PAPER_OBJECTIVES
 from moenas.nas.progress import SearchProgress
+from moenas.nas.progress_view import line
 from moenas.nas.records import search_record
+from moenas.nas.rungs import FULL_LENGTH
 from moenas.runs import RunFolder
 from moenas.training.job import TrainingJob
 
@@ -74,6 +76,23 @@ def test_the_last_result() -> None:
     assert progress.last.architecture == "net-e2"
     assert progress.last.values == ()
     assert (progress.done, progress.failed) == (3, 1)
+
+
+def test_a_guess_is_no_result() -> None:
+    progress = two()
+    progress.finish(finished(0, 0.7, 30.0))
+    short = create_trial(
+        values=[0.9, 1.0],
+        constraints={FULL_LENGTH: 1.0},
+        user_attrs={"architecture": "net-e1", "seconds": 5.0},
+    )
+    short.number = 1
+    progress.finish(short)
+    assert bests(progress) == [0, 0]
+    assert (progress.done, progress.stopped, progress.infeasible) == (2, 1, 0)
+    assert progress.last is not None
+    assert (progress.last.values, progress.last.stopped) == ((), True)
+    assert "net-e1: stopped early" in line(progress)
 
 
 def test_the_time_left_is_shared_by_the_workers(monkeypatch: pytest.MonkeyPatch) -> None:

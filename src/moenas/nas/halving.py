@@ -75,7 +75,7 @@ def ranking(values: Values, feasible: Mask) -> np.ndarray:
     for rank in np.unique(front[rows]):
         same = front == rank
         gain[same] = contributions(values[same], np.ones(int(same.sum()), dtype=bool))
-    return np.lexsort((np.arange(len(values)), -gain, front))
+    return np.lexsort((-gain, front))
 
 
 def extrapolated(values: Values, from_short: Values, from_full: Values) -> np.ndarray:

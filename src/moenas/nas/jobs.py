@@ -88,12 +88,14 @@ class JobMaker:
         tuned = self.config.strategy == "upcycled"
         parent = self.run.parent(architecture.base, SEARCH_SEED) if tuned else None
         halving = Halving(self.config.rungs)
-        full = rung is None or rung == halving.last
-        share = 1.0 if rung is None else halving.share(rung)
+        rung = halving.last if rung is None else rung
+        full = rung == halving.last
         return self._job(
             architecture,
-            self.run.trial(number) if full else self.run.rung(number, rung or 0),
-            scheme=self.config.training(self.config.trial_epochs * share, tuning=tuned),
+            self.run.trial(number) if full else self.run.rung(number, rung),
+            scheme=self.config.training(
+                self.config.trial_epochs * halving.share(rung), tuning=tuned
+            ),
             seed=SEARCH_SEED,
             floor=floor if full else None,
             parent=parent,
@@ -106,7 +108,7 @@ class JobMaker:
             folder=str(folder.path),
             supernet=str(self.run.supernet(architecture.base).path),
             data=self.data,
-            seed=self.config.seed * 1000 + SEARCH_SEED,
+            seed=self._seed(SEARCH_SEED),
             device=self.device,
         )
 
@@ -126,6 +128,10 @@ class JobMaker:
             score=("search", "report"),
         )
 
+    def _seed(self, seed: int) -> int:
+        """What a seed of the run is for a training: other runs have others."""
+        return self.config.seed * 1000 + seed
+
     def _job(
         self,
         architecture: Architecture,
@@ -142,7 +148,7 @@ class JobMaker:
             folder=str(folder.path),
             data=self.data,
             scheme=scheme,
-            seed=self.config.seed * 1000 + seed,
+            seed=self._seed(seed),
             parent=str(parent.path) if parent else None,
             pretrained=False if parent else self.config.pretrained,
             score=score,

@@ -77,7 +77,7 @@ def read_history(
             violations.append(trial.constraints)
         elif not trial.state.is_finished():
             pending.append(row)
-    sign = np.array([1.0 if d == StudyDirection.MAXIMIZE else -1.0 for d in directions])
+    sign = signs(directions)
     D = len(grid.names)
     data = Observations(
         X=np.array(rows, dtype=np.int64).reshape(-1, D),
@@ -88,6 +88,11 @@ def read_history(
     return History(
         data, np.array(pending, dtype=np.int64).reshape(-1, D), {r.tobytes() for r in everything}
     )
+
+
+def signs(directions: Sequence[StudyDirection]) -> NDArray[np.float64]:
+    """Return what values are multiplied with to be maximised: 1 or -1 for each objective."""
+    return np.array([1.0 if d == StudyDirection.MAXIMIZE else -1.0 for d in directions])
 
 
 def suggested(trial: FrozenTrial) -> dict[str, Any]:

@@ -13,6 +13,8 @@ from optuna.trial import FrozenTrial, TrialState
 
 from moenas.nas.jobs import TrialJob
 from moenas.nas.live_front import LiveFront
+from moenas.nas.observations import signs
+from moenas.nas.rungs import FULL_LENGTH
 from moenas.nas.study import is_feasible
 from moenas.runs import ModelFolder
 from moenas.training.job import TrainingJob
@@ -25,9 +27,10 @@ class Result:
     Attributes:
         number: Of the trial.
         architecture: Its id.
-        values: Of the objectives, as measured; none when it failed.
+        values: Of the objectives, as measured; none when it failed or was stopped early.
         feasible: Whether it meets all constraints.
         on_front: Whether no trial before it was better in everything.
+        stopped: Whether it was stopped after a short training (see `Rungs`).
     """
 
     number: int
@@ -35,6 +38,7 @@ class Result:
     values: tuple[float, ...]
     feasible: bool = False
     on_front: bool = False
+    stopped: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,10 +81,11 @@ class SearchProgress:
         self.workers = workers
         self.front = LiveFront(len(objectives))
         self.failed = 0
+        self.stopped = 0
         self.best: tuple[Result | None, ...] = (None,) * len(objectives)
         self.last: Result | None = None
         self.running: dict[int, Running] = {}
-        self._signs = np.array([1.0 if d == StudyDirection.MAXIMIZE else -1.0 for d in directions])
+        self._signs = signs(directions)
         self._best = np.full(len(objectives), -np.inf)
         self._started = self._changed = time.monotonic()
         self._seconds = 0.0
@@ -99,8 +104,8 @@ class SearchProgress:
 
     @property
     def done(self) -> int:
-        """Finished trials, failed ones included."""
-        return self.front.count + self.failed
+        """Finished trials, failed and stopped ones included."""
+        return self.front.count + self.failed + self.stopped
 
     @property
     def infeasible(self) -> int:
@@ -115,11 +120,12 @@ class SearchProgress:
     @property
     def seconds_left(self) -> float | None:
         """Seconds to the last trial, if all take what those before took; None: none is finished."""
-        if not self.front.count:
+        trained = self.front.count + self.stopped
+        if not trained:
             return None
         trials = max(self.total - self.done, 0)
         since = time.monotonic() - self._changed
-        return max(trials * self._seconds / self.front.count / self.workers - since, 0.0)
+        return max(trials * self._seconds / trained / self.workers - since, 0.0)
 
     def start(self, number: int, job: TrialJob) -> None:
         """Note that a trial is being trained, or looked at."""
@@ -137,6 +143,10 @@ class SearchProgress:
             self.last = Result(trial.number, architecture, ())
             return
         self._seconds += trial.user_attrs.get("seconds", 0.0)
+        if FULL_LENGTH in trial.constraints:  # its values are guesses, for the sampler alone
+            self.stopped += 1
+            self.last = Result(trial.number, architecture, (), stopped=True)
+            return
         values, feasible = self._signs * np.array(trial.values), is_feasible(trial)
         joins = self.front.add(values, feasible)
         self.last = Result(trial.number, architecture, tuple(trial.values), feasible, joins)

@@ -45,7 +45,7 @@ def line(progress: SearchProgress) -> str:
         return ""
     start = f"{progress.done}/{progress.total} trial {last.number} {last.architecture}"
     if not last.values:
-        return f"{start}: failed"
+        return f"{start}: {'stopped early' if last.stopped else 'failed'}"
     values = ", ".join(
         f"{_words(name)} {_number(value)}"
         for name, value in zip(progress.objectives, last.values, strict=True)
@@ -121,6 +121,8 @@ class ProgressView:
         grid.add_row("front", str(front.size), f"of {front.feasible} feasible")
         if progress.infeasible:
             grid.add_row("infeasible", str(progress.infeasible))
+        if progress.stopped:
+            grid.add_row("stopped", str(progress.stopped), "early")
         if progress.failed:
             grid.add_row("failed", Text(str(progress.failed), "red"))
         running = sorted(progress.running.items())
@@ -144,6 +146,8 @@ def _fit(architecture: str, room: int) -> str:
 
 
 def _outcome(last: Result, front: LiveFront) -> Text:
+    if last.stopped:
+        return Text("stopped early")
     if not last.values:
         return Text("failed", style="red")
     if last.on_front:

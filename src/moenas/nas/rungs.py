@@ -10,11 +10,10 @@ from typing import Any
 
 import numpy as np
 import optuna
-from optuna.study import StudyDirection
 
 from moenas.models.architecture import Architecture
-from moenas.nas.front import Values
 from moenas.nas.halving import Halving, extrapolated
+from moenas.nas.observations import signs
 from moenas.training.outcome import JobResult
 
 RUNGS = "rungs"
@@ -67,7 +66,8 @@ class Rungs:
         others = [t for t in self._at(rung) if t["number"] != trial.number]
         first = next((t["accuracy"] for t in others if t["number"] == 0), -np.inf)
         peers = [t for t in others if not t["dense"]]
-        rows = np.array([*(peer["values"] for peer in peers), values]) * self._signs()
+        rows = np.array([*(peer["values"] for peer in peers), values])
+        rows = rows * signs(self.study.directions)
         accuracies = np.array([*(peer["accuracy"] for peer in peers), accuracy])
         best = architecture.dense or self.halving.goes_on(rows, accuracies >= first - self.margin)
         on = rung < self.halving.last and best
@@ -111,8 +111,3 @@ class Rungs:
                     }
                 )
         return found
-
-    def _signs(self) -> Values:
-        return np.array(
-            [1.0 if d == StudyDirection.MAXIMIZE else -1.0 for d in self.study.directions]
-        )

@@ -30,6 +30,7 @@ from moenas.execution.executor import Executor
 from moenas.models.architecture import Architecture
 from moenas.nas.jobs import TrialJob, run_trial
 from moenas.nas.objectives import OBJECTIVES
+from moenas.nas.observations import signs
 from moenas.nas.rungs import FULL_LENGTH, Rungs
 from moenas.nas.sampler import MoENASSampler
 from moenas.nas.space import BASE, SearchSpace
@@ -109,8 +110,8 @@ def maximised(
     study: optuna.Study, trials: Sequence[FrozenTrial]
 ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
     """Return the values [n, objectives] of complete trials, to maximise, and feasibility [n]."""
-    signs = [1.0 if d == StudyDirection.MAXIMIZE else -1.0 for d in study.directions]
-    values = np.array([t.values for t in trials]).reshape(-1, len(signs)) * np.array(signs)
+    sign = signs(study.directions)
+    values = np.array([t.values for t in trials]).reshape(-1, len(sign)) * sign
     return np.asarray(values), np.array([is_feasible(t) for t in trials], dtype=bool)
 
 
@@ -119,7 +120,7 @@ def is_feasible(trial: FrozenTrial) -> bool:
     return all(value <= 0 for value in trial.constraints.values())
 
 
-def architecture_of(trial: FrozenTrial | optuna.Trial, base: str) -> Architecture:
+def architecture_of(trial: FrozenTrial, base: str) -> Architecture:
     """The architecture that a trial trains; ``base`` where the study has one base model."""
     params = dict(trial.params)
     return Architecture(
@@ -245,7 +246,7 @@ class StudyDriver:
         values = self._values(trial, future.result())
         if isinstance(values, SearchError):
             return False
-        architecture = architecture_of(trial, self.space.base)
+        architecture = self.space.architecture(trial.params)
         return self.rungs.climbs(trial, architecture, values, future.result())
 
     def _values(self, trial: optuna.Trial, result: JobResult) -> list[float] | SearchError:

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from moenas.data.cache import cached_images
+from moenas.data.cache import ImageStore, cached_images
 from moenas.data.dataset import ImageDataset
 from moenas.data.manifest import Manifest
 from moenas.data.transforms import train_transform
@@ -42,6 +42,15 @@ class DataReference:
     manifest: str
     cache: str
     image_size: int
+
+    def load(self) -> tuple[Manifest, ImageStore]:
+        """Return the manifest and the decoded images.
+
+        Raises:
+            DataError: The manifest cannot be read, or too many images.
+        """
+        manifest = Manifest.load(self.manifest)
+        return manifest, cached_images(manifest, self.image_size, Path(self.cache), progress=False)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -103,8 +112,7 @@ def run_job(job: TrainingJob, on_epoch: Callable[[EpochRecord], None] | None = N
     start = time.monotonic()
     device = pick_device(job.device)
     architecture = Architecture.parse(job.architecture)
-    manifest = Manifest.load(job.data.manifest)
-    images = cached_images(manifest, job.data.image_size, Path(job.data.cache), progress=False)
+    manifest, images = job.data.load()
     model = _initial_model(job, architecture)
     split, labels = manifest.frame["split"].to_numpy(), manifest.frame["label"].to_numpy()
     transform = train_transform(job.scheme.augmentation, job.data.image_size)

@@ -8,8 +8,6 @@ from pathlib import Path
 
 import numpy as np
 
-from moenas.data.cache import cached_images
-from moenas.data.manifest import Manifest
 from moenas.evaluation.predict import probabilities
 from moenas.models.architecture import Architecture
 from moenas.models.storage import load_model
@@ -56,8 +54,7 @@ def run_subnet_job(job: SubnetJob) -> JobResult:
     start = time.monotonic()
     device = pick_device(job.device)
     architecture = Architecture.parse(job.architecture)
-    manifest = Manifest.load(job.data.manifest)
-    images = cached_images(manifest, job.data.image_size, Path(job.data.cache), progress=False)
+    manifest, images = job.data.load()
     split = manifest.frame["split"].to_numpy()
     model = subnet(load_model(ModelFolder(Path(job.supernet)).checkpoint)[0], architecture.experts)
     training = np.flatnonzero((split == "train") & images.readable)

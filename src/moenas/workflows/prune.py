@@ -8,8 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from moenas.config import to_dict
-from moenas.data.cache import cached_images
-from moenas.data.manifest import Manifest
 from moenas.evaluation.predict import predict
 from moenas.evaluation.scores import score
 from moenas.models.architecture import Architecture
@@ -94,8 +92,7 @@ def prune_run(
         on_step: Called after each step.
     """
     model, card = load_model(source.checkpoint)
-    manifest = Manifest.load(data.manifest)
-    images = cached_images(manifest, data.image_size, data.cache, progress=False)
+    manifest, images = data.load()
     where = pick_device(device)
     result = prune_experts(
         model,

@@ -105,13 +105,11 @@ def verify(run: Path | str) -> Verification:
 def _model(name: str, folder: RunFolder, model: ModelFolder, result: Verification) -> None:
     stored = read_json(model.scores)["scores"]
     predictions = Predictions.load(model.predictions)
+    result.models += 1
     if not model.checkpoint.exists() and name.startswith(WITHOUT_CHECKPOINT):
-        result.models += 1
         for split, values in stored.items():
             cost = {key: values[key] for key in ("parameters", "macs")}
-            result.compare(
-                f"{name}/scores.{split}", values, to_dict(score(predictions, split=split, **cost))
-            )
+            _scores(f"{name}/scores.{split}", values, predictions, cost, result)
         return
     network, card = load_model(model.checkpoint)
     architecture = Architecture.parse(card.architecture)
@@ -121,7 +119,6 @@ def _model(name: str, folder: RunFolder, model: ModelFolder, result: Verificatio
     }
     if sum(p.numel() for p in network.parameters()) != cost["parameters"]:
         result.problems.append(f"{name}: the checkpoint has not the size of {architecture.id}")
-    result.models += 1
     if (
         not predictions.with_threshold(card.threshold)
         .frame["prediction"]
@@ -129,8 +126,7 @@ def _model(name: str, folder: RunFolder, model: ModelFolder, result: Verificatio
     ):
         result.problems.append(f"{name}: its decisions are not those of its probabilities")
     for split, values in stored.items():
-        again = to_dict(score(predictions, split=split, **cost))
-        result.compare(f"{name}/scores.{split}", values, again)
+        _scores(f"{name}/scores.{split}", values, predictions, cost, result)
     if "report" in stored and folder.manifest.exists():
         manifest = Manifest.load(folder.manifest)
         if _has_images(manifest):
@@ -142,6 +138,17 @@ def _model(name: str, folder: RunFolder, model: ModelFolder, result: Verificatio
             result.numbers += len(fresh)
             if not same or not float(gap.abs().max()) <= PROBABILITY_TOLERANCE:
                 result.problems.append(f"{name}: its predictions are not its checkpoint's")
+
+
+def _scores(
+    where: str,
+    stored: Any,
+    predictions: Predictions,
+    cost: dict[str, int],
+    result: Verification,
+) -> None:
+    again = score(predictions, split=where.rpartition(".")[2], **cost)
+    result.compare(where, stored, to_dict(again))
 
 
 def _search(folder: RunFolder, result: Verification) -> None:
