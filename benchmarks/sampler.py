@@ -28,7 +28,7 @@ from optuna.trial import create_trial
 
 from commit import commit
 from families import FAMILIES
-from landscapes import OBJECTIVES, Landscape, Rows
+from landscapes import OBJECTIVES, Landscape, Rows, Values
 from peers import SAMPLERS, SizeLimit, space_of
 
 DIRECTIONS = ["maximize"] * OBJECTIVES
@@ -42,12 +42,13 @@ def search(
     evaluations: int,
     batch: int,
     seed: int,
-) -> tuple[Rows, float]:
-    """Return the evaluated feasible points [n, D] and the CPU seconds a suggestion."""
+) -> tuple[Rows, Values, float]:
+    """Return the feasible points [n, D], their values [n, 4] and the CPU seconds a suggestion."""
     rng = np.random.default_rng([seed, landscape.instance])
     space, limit = space_of(landscape), SizeLimit(landscape)
     study = optuna.create_study(directions=DIRECTIONS, sampler=sampler)
     rows: list[list[int]] = []
+    values: list[list[float]] = []
     spent, asked = 0.0, 0
     while len(rows) < evaluations:
         start = time.process_time()
@@ -58,10 +59,12 @@ def search(
             row = [trial.params[name] for name in space]
             violation = limit(trial.params)
             trial.set_constraint("size", violation)
-            study.tell(trial, landscape.observe(np.array([row]), rng)[0].tolist())
+            seen = landscape.observe(np.array([row]), rng)[0].tolist()
+            study.tell(trial, seen)
             if violation <= 1e-9:
                 rows.append(row)
-    return np.array(rows), spent / asked
+                values.append(seen)
+    return np.array(rows), np.array(values), spent / asked
 
 
 def reached(landscape: Landscape, X: Rows, share: float, cache: Path | None) -> int:
@@ -160,7 +163,9 @@ def main() -> None:
         points = {}
         for name in options.samplers:
             sampler = SAMPLERS[name](landscape, s, options.batch)
-            points[name], each = search(landscape, sampler, options.evaluations, options.batch, s)
+            points[name], _, each = search(
+                landscape, sampler, options.evaluations, options.batch, s
+            )
             shares[name][f, i, s] = landscape.share(points[name], options.cache)
             seconds[name].append(each)
         if "tpe" in points and "mixture" in points:
