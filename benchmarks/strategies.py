@@ -38,7 +38,7 @@ from moenas.training.subnet_job import SubnetJob, run_subnet_job
 from moenas.workflows.data import make_manifest, prepare
 from table.train import BASE, PIXELS, SCENES, SCHEME, TABLE
 
-SUPERNET_EPOCHS, UPCYCLED_EPOCHS = 2.0, 0.5
+SUPERNET, UPCYCLED = 1.0, 0.25  # epochs, as shares of a training from scratch
 ARCHITECTURES = 127  # what a search tries, in the paper
 FEWEST = 3  # seeds of the truth that an architecture needs
 DRAWS = 2000
@@ -88,9 +88,10 @@ class Strategies:
         )
 
     def tuned(
-        self, architecture: Architecture, folder: Path, epochs: float, seed: int
+        self, architecture: Architecture, folder: Path, share: float, seed: int
     ) -> TrainingJob:
-        """A training that starts from the parent of that seed."""
+        """A training that starts from the parent of that seed, with a share of its epochs."""
+        epochs = share * self.scheme.epochs
         rate = self.scheme.learning_rate / 2
         scheme = dataclasses.replace(
             self.scheme, epochs=epochs, learning_rate=rate, final_learning_rate=rate / 10
@@ -108,16 +109,14 @@ class Strategies:
         """The network that has all architectures as parts."""
         whole = Architecture(BASE, (MAX_EXPERTS,) * layer_count(BASE))
         folder = self.run.supernet(f"{BASE}-s{seed}").path
-        return dataclasses.replace(self.tuned(whole, folder, SUPERNET_EPOCHS, seed), supernet=True)
+        return dataclasses.replace(self.tuned(whole, folder, SUPERNET, seed), supernet=True)
 
     def upcycled(
         self, architectures: list[Architecture], seed: int
     ) -> tuple[list[JobResult], float]:
         """Results and what 127 of them cost, seconds."""
         folder = self.run.path / "upcycled"
-        jobs = [
-            self.tuned(a, folder / f"{a.id}-s{seed}", UPCYCLED_EPOCHS, seed) for a in architectures
-        ]
+        jobs = [self.tuned(a, folder / f"{a.id}-s{seed}", UPCYCLED, seed) for a in architectures]
         results = run_jobs(self.executor, jobs, f"Upcycled, seed {seed}")
         return results, seconds(self.parent(seed)) + ARCHITECTURES * mean_seconds(results)
 
@@ -154,14 +153,12 @@ def tau(judged: Values, true: Values, draws: int = DRAWS) -> list[float]:
     """
 
     def of(rows: Values) -> float:
-        return float(
-            np.nanmean(
-                [
-                    stats.kendalltau(judged[rows, j], true[rows, j]).statistic
-                    for j in range(judged.shape[1])
-                ]
-            )
-        )
+        taus = [
+            stats.kendalltau(judged[rows, j], true[rows, j]).statistic
+            for j in range(judged.shape[1])
+        ]
+        known = [tau for tau in taus if not np.isnan(tau)]  # a constant has no ranking
+        return float(np.mean(known)) if known else np.nan
 
     n = len(judged)
     rng = np.random.default_rng(0)
