@@ -30,6 +30,10 @@ from commit import commit
 from families import FAMILIES
 from landscapes import OBJECTIVES, Landscape, Rows, Values
 from peers import SAMPLERS, SizeLimit, space_of
+from trained import Trained
+
+KNOWN = FAMILIES | {Trained.family: Trained}
+"""Trained needs the table of trainings; it is chosen by name."""
 
 DIRECTIONS = ["maximize"] * OBJECTIVES
 FIRST_FOUR = ("sat", "inter", "noisy", "dtlz2")  # what the first version was measured on
@@ -133,7 +137,7 @@ def main() -> None:
     parser.add_argument(
         "--quick", action="store_true", help="one instance and seed, 63 evaluations"
     )
-    parser.add_argument("--families", nargs="+", default=list(FAMILIES), choices=list(FAMILIES))
+    parser.add_argument("--families", nargs="+", default=list(FAMILIES), choices=list(KNOWN))
     parser.add_argument(
         "--samplers",
         nargs="+",
@@ -159,7 +163,7 @@ def main() -> None:
     needed = np.full(shape, np.nan)
     # Seeds and instances outside, so that a run cut short has seen all families.
     for s, i, f in np.ndindex(shape[::-1]):
-        landscape = FAMILIES[options.families[f]](options.instances[i])
+        landscape = KNOWN[options.families[f]](options.instances[i])
         points = {}
         for name in options.samplers:
             sampler = SAMPLERS[name](landscape, s, options.batch)
