@@ -1,8 +1,9 @@
 """A family of landscapes that real trainings taught: `table/table.parquet` through a surrogate.
 
-As NAS-Bench-301 does (Zela et al., 2022), a model that none of the compared samplers uses, extremely
-randomised trees, is fitted to the table, and what seeds do to a training is added as noise. Each
-instance is fitted to another resample of the architectures, so that runs see how little is known.
+As NAS-Bench-301 does (Zela et al., 2022), a model is fitted to the table, and what seeds do to a
+training is added as noise. It is one that none of the compared samplers uses, extremely randomised
+trees. Each instance is fitted to another resample of the architectures, so that runs see how little
+is known.
 
 ``python benchmarks/trained.py`` prints the error on architectures that the trees have not seen,
 beside the error that luck alone would cause.
@@ -62,7 +63,7 @@ def trees(seed: int) -> ExtraTreesRegressor:
 
 
 class Trained(Landscape):
-    """What trainings of expert counts did to balanced accuracy, fairness, robustness, overfitting."""
+    """What expert counts did to the four objectives in real trainings."""
 
     family, stream = "trained", 9
 
