@@ -145,7 +145,7 @@ def test_a_changed_card_is_detected(raw, tmp_path):
         ({"architecture": "mobilevitv2_050-e888888888"}, "cannot hold"),
         ({"architecture": "mobilevitv2_400-e888888888"}, "cannot hold"),
         ({"architecture": "mobilevitv2_050-e12"}, "needs 9 expert counts"),
-        ({"architecture": "resnet18-e1"}, "no base model"),
+        ({"architecture": "resnet18-e1"}, "no expert counts"),
         ({"architecture": 3}, "architecture"),
         ({"num_classes": 10**12}, "cannot hold"),
         ({"num_classes": -1}, "at least one class"),

@@ -6,7 +6,7 @@ import dataclasses
 import re
 
 from moenas.errors import ModelError
-from moenas.models.bases import get_base
+from moenas.models.zoo import get_model, is_model
 
 MIN_EXPERTS = 1
 MAX_EXPERTS = 8
@@ -19,8 +19,9 @@ class Architecture:
     """A base model with its vector of expert counts; hashable, validated when made.
 
     Attributes:
-        base: Name of the base model, e.g. ``"mobilevitv2_050"``.
+        base: Name of the base model, e.g. ``"mobilevitv2_050"``, or of any other model of timm.
         experts: Experts of each FFN, 1 to 8, in the order an image passes them; 1 is the plain FFN.
+            Empty for a model without FFNs that are converted.
 
     Raises:
         ModelError: Unknown base model, wrong length, or a count out of range.
@@ -30,7 +31,11 @@ class Architecture:
     experts: tuple[int, ...]
 
     def __post_init__(self) -> None:
-        layers = len(get_base(self.base).layers)
+        layers = len(get_model(self.base).layers)
+        if self.experts and not layers:
+            raise ModelError(
+                f"'{self.base}' has no FFN that is converted here: it takes no expert counts."
+            )
         if len(self.experts) != layers:
             raise ModelError(
                 f"'{self.base}' has {layers} FFNs and needs {layers} expert counts, "
@@ -48,7 +53,7 @@ class Architecture:
     @classmethod
     def dense_base(cls, base: str) -> Architecture:
         """Return the dense base model's architecture: one expert everywhere."""
-        return cls(base, (1,) * len(get_base(base).layers))
+        return cls(base, (1,) * len(get_model(base).layers))
 
     @classmethod
     def parse(cls, text: str) -> Architecture:
@@ -58,6 +63,8 @@ class Architecture:
             ModelError: It is not one.
         """
         match = _ID.fullmatch(text)
+        if match is None and is_model(text) and not get_model(text).layers:
+            return cls(text, ())
         if match is None:
             raise ModelError(
                 f"'{text}' is not an architecture: write it like mobilevitv2_050-e183124116 "
@@ -67,7 +74,9 @@ class Architecture:
 
     @property
     def id(self) -> str:
-        """Name such as ``mobilevitv2_050-e183124116``; `parse` reads it back."""
+        """Name such as ``mobilevitv2_050-e183124116``, or the base alone; `parse` reads it back."""
+        if not self.experts:
+            return self.base
         return f"{self.base}-e{''.join(map(str, self.experts))}"
 
     @property

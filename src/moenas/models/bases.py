@@ -30,13 +30,21 @@ def get_base(name: str) -> BaseModel:
     Raises:
         ModelError: There is none of that name; a similar one is suggested.
     """
+    base = find_base(name)
+    if base is None:
+        raise ModelError(f"There is no base model named '{name}'. {_advice(name)}")
+    return base
+
+
+def find_base(name: str) -> BaseModel | None:
+    """Return a base model by its name, None where there is none."""
     if name in BASES:
         return BASES[name]
     for family in FAMILIES:
         base = family(name)
         if base is not None:
             return BASES.add(name, base)
-    raise ModelError(f"There is no base model named '{name}'. {_advice(name)}")
+    return None
 
 
 def _advice(name: str) -> str:

@@ -11,10 +11,10 @@ from torch import nn
 
 from moenas.errors import ModelError
 from moenas.models.architecture import Architecture
-from moenas.models.bases import get_base
 from moenas.models.convert import upcycle
 from moenas.models.pretrained import load_pretrained
 from moenas.models.switch_ffn import GATES, Gate
+from moenas.models.zoo import get_model
 
 
 def build_model(
@@ -48,7 +48,7 @@ def build_model(
         ModelError: Unknown base model, invalid expert counts or gate, weights not reachable.
         CheckpointError: The local weights cannot be used.
     """
-    description = get_base(base)
+    description = get_model(base)
     architecture = (
         Architecture.dense_base(base) if experts is None else Architecture(base, tuple(experts))
     )

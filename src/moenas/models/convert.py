@@ -10,9 +10,9 @@ from torch import nn
 
 from moenas.errors import ModelError
 from moenas.models.architecture import Architecture
-from moenas.models.bases import get_base
 from moenas.models.ffn import FFN
 from moenas.models.switch_ffn import GATES, Gate, SwitchFFN
+from moenas.models.zoo import get_model
 
 
 def architecture_of(model: nn.Module) -> Architecture:
@@ -37,7 +37,7 @@ def ffn_layers(model: nn.Module) -> dict[str, FFN | SwitchFFN]:
         ModelError: The model is not one of ours.
     """
     layers: dict[str, FFN | SwitchFFN] = {}
-    for layer in get_base(architecture_of(model).base).layers:
+    for layer in get_model(architecture_of(model).base).layers:
         module = model.get_submodule(layer.name)
         if not isinstance(module, FFN | SwitchFFN):
             raise ModelError(f"'{layer.name}' is a {type(module).__name__}, not an FFN.")

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from moenas.models.architecture import Architecture
 from moenas.models.bases import get_base
+from moenas.models.zoo import get_model
 
 
 def layer_count(base: str) -> int:
@@ -28,7 +29,7 @@ def count_parameters(base: str, experts: Sequence[int] | None = None, num_classe
     Raises:
         ModelError: Unknown base model or invalid expert counts.
     """
-    model = get_base(base)
+    model = get_model(base)
     extra = 0
     if experts is not None:
         for layer, count in zip(
@@ -55,7 +56,7 @@ def count_macs(
     Raises:
         ModelError: Unknown base model or invalid expert counts.
     """
-    model = get_base(base)
+    model = get_model(base)
     routers = 0
     if experts is not None:
         counts = Architecture(base, tuple(experts)).experts

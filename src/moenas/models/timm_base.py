@@ -7,37 +7,23 @@ outside of it and stay what they are.
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Callable
-from typing import Any
-
 import timm
-import torch
 from timm.layers import GELU, ConvMlp, Mlp
-from torch import Tensor, nn
-from torch.utils.flop_counter import FlopCounterMode
+from torch import nn
 
 from moenas.models.activation import Activation
-from moenas.models.base_model import BaseModel, FFNLayer
+from moenas.models.base_model import FFNLayer
 from moenas.models.ffn import FFN
+from moenas.models.measured import MeasuredModel
 from moenas.models.timm_families import TIMM_FAMILIES, Family
 
 _ACTIVATIONS: dict[type[nn.Module], Activation] = {nn.SiLU: "silu", nn.GELU: "gelu", GELU: "gelu"}
 
 
-@dataclasses.dataclass(frozen=True)
-class Work:
-    """What one image costs: multiply-accumulates, and tokens in each FFN."""
-
-    macs: int
-    tokens: tuple[int, ...]
-
-
-class TimmBase(BaseModel):
+class TimmBase(MeasuredModel):
     """A timm model whose plain FFNs can become Switch FFNs.
 
-    Nothing is known of it but its family. Its FFNs and parameters are read from a copy without
-    storage (torch's meta device), and its work is what torch counts while such a copy runs.
+    Nothing is known of it but its family: its FFNs are found in it.
     """
 
     def __init__(self, name: str, family: Family, timm_name: str | None = None) -> None:
@@ -51,15 +37,12 @@ class TimmBase(BaseModel):
         """
         self.family = family
         self.timm_name = timm_name or name
-        one_class, two_classes = (_without_storage(self._timms, n) for n in (1, 2))
-        layers = tuple(
-            FFNLayer(path, ffn.dim, ffn.hidden) for path, ffn in find_ffns(one_class).items()
-        )
         published = timm_name is None and timm.is_model_pretrained(name)
-        super().__init__(name, layers, pretrained=published)
-        self._one_class = _parameters(one_class)
-        self._each_further = _parameters(two_classes) - self._one_class
-        self._work: dict[tuple[int, int], Work] = {}
+        super().__init__(name, self._timms, pretrained=published)
+
+    def find_layers(self, model: nn.Module) -> tuple[FFNLayer, ...]:
+        """Return timm's plain FFNs."""
+        return tuple(FFNLayer(path, ffn.dim, ffn.hidden) for path, ffn in find_ffns(model).items())
 
     @classmethod
     def from_name(cls, name: str) -> TimmBase | None:
@@ -72,23 +55,10 @@ class TimmBase(BaseModel):
 
     def create(self, num_classes: int) -> nn.Module:
         """Return timm's model, initialised as timm does, with our FFNs in place of its own."""
-        model = self._timms(num_classes)
+        model = super().create(num_classes)
         for path, ffn in find_ffns(model).items():
             model.set_submodule(path, ffn)
-        result: nn.Module = model.to(memory_format=torch.channels_last)
-        return result
-
-    def dense_parameters(self, num_classes: int) -> int:
-        """Parameters of the dense model: they grow linearly with the classes."""
-        return self._one_class + (num_classes - 1) * self._each_further
-
-    def dense_macs(self, image_size: int, num_classes: int) -> int:
-        """Multiply-accumulates of the dense model's convolutions and matrix products, one image."""
-        return self._measure(image_size, num_classes).macs
-
-    def tokens(self, image_size: int) -> tuple[int, ...]:
-        """Tokens of one image in each layer."""
-        return self._measure(image_size, 2).tokens
+        return model
 
     def _timms(self, num_classes: int) -> nn.Module:
         options = dict(self.family.options)
@@ -96,25 +66,6 @@ class TimmBase(BaseModel):
         if self.family.adapt is not None:
             self.family.adapt(model)
         return model
-
-    def _measure(self, image_size: int, num_classes: int) -> Work:
-        """Run a copy without storage; some tenths of a second, once for each image size."""
-        key = image_size, num_classes
-        if key not in self._work:
-            model = _without_storage(self.create, num_classes).eval()
-            tokens: dict[str, int] = {}
-            for layer in self.layers:
-
-                def count(ffn: Any, inputs: tuple[Tensor], _: Any, name: str = layer.name) -> None:
-                    tokens[name] = inputs[0].numel() // ffn.dim
-
-                model.get_submodule(layer.name).register_forward_hook(count)
-            image = torch.empty(1, 3, image_size, image_size, device="meta")
-            with torch.no_grad(), FlopCounterMode(display=False) as counter:
-                model(image)
-            macs = counter.get_total_flops() // 2
-            self._work[key] = Work(macs, tuple(tokens[layer.name] for layer in self.layers))
-        return self._work[key]
 
 
 def find_ffns(model: nn.Module) -> dict[str, FFN]:
@@ -144,17 +95,3 @@ def find_ffns(model: nn.Module) -> dict[str, FFN]:
             first = isinstance(fc1, nn.Conv2d)
             found[path] = FFN(fc1, fc2, activation, channels_first=first).train(module.training)
     return found
-
-
-def _without_storage(make: Callable[[int], nn.Module], num_classes: int) -> nn.Module:
-    """Build a model on the meta device; torch's generator is left alone."""
-    try:
-        with torch.device("meta"):
-            return make(num_classes)
-    except RuntimeError:  # older releases of timm read values while they build
-        with torch.random.fork_rng(devices=[]):
-            return make(num_classes).to("meta")
-
-
-def _parameters(model: nn.Module) -> int:
-    return sum(parameter.numel() for parameter in model.parameters())
