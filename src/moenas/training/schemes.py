@@ -1,4 +1,8 @@
-"""Training schemes: complete recipes as frozen values; a run changes them with ``replace``."""
+"""Training schemes: complete recipes as frozen values; a run changes them with ``replace``.
+
+The five of the paper are those of the papers that introduced its models. Learning rates are for the
+scheme's own batch size.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +24,7 @@ class Scheme:
         batch_size: Images per optimiser step.
         optimizer: Name in timm's optimiser registry.
         learning_rate: Peak learning rate.
-        final_learning_rate: Learning rate at the end of the cosine.
+        final_learning_rate: Learning rate at the end.
         warmup: Share of all steps in which the learning rate rises linearly, 0–1.
         weight_decay: Of matrices; biases and norms have none.
         label_smoothing: Of the cross entropy, 0–1.
@@ -28,6 +32,11 @@ class Scheme:
         ema_decay: Decay of the moving average of the weights, or None for none. It warms up, so
             that short trainings are averaged over fewer steps.
         augmentation: Name of the training transform.
+        stairs: Parts of equal length in which the learning rate is constant, falling by the same
+            factor from one to the next; 0 is a cosine.
+        epsilon: Of the optimiser; None: timm's default.
+        dropout: Share of the classifier's inputs that are dropped, 0–1.
+        multi_scale: Each step's images have one of five sides, from 5/8 to 5/4 of the full one.
         small_share: Share of the steps, the first ones, that see images of two thirds of the side:
             they cost less than half and teach nearly as much (progressive learning,
             EfficientNetV2, Section 4.2). 0 for none.
@@ -52,6 +61,10 @@ class Scheme:
     gradient_clip: float | None
     ema_decay: float | None
     augmentation: str
+    stairs: int = 0
+    epsilon: float | None = None
+    dropout: float = 0.0
+    multi_scale: bool = False
     small_share: float = 0.0
     balance_weight: float = 0.01
     router_z_weight: float = 0.001
@@ -63,14 +76,42 @@ class Scheme:
             raise ConfigError(f"The scheme's epochs must be above 0, not {self.epochs}.")
         if self.batch_size < 1:
             raise ConfigError("The scheme's batch_size must be at least 1.")
-        if not 0 <= self.small_share <= 1:
-            raise ConfigError("The scheme's small_share must be within 0–1.")
+        if self.stairs < 0:
+            raise ConfigError("The scheme's stairs must be at least 0.")
         TRANSFORMS[self.augmentation]
-        for name in ("router_rate", "expert_sharing"):
+        for name in ("dropout", "small_share", "router_rate", "expert_sharing"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ConfigError(f"The scheme's {name} must be within 0–1.")
         if not self.learning_rate > 0:
             raise ConfigError("The scheme's learning_rate must be above 0.")
+
+    def fitted(self, images: int, epochs: float, batch_size: int) -> Scheme:
+        """Return the scheme for a training of another length or batch size.
+
+        The learning rate follows the batch size, linearly (Goyal et al., 2017), under Adam by its
+        square root (Malladi et al., 2022). AdamW's weight decay is raised so far that weights are
+        forgotten within a fifth of the training (Wang and Aitchison, 2024): with a long training's
+        value a short one hardly leaves its initialisation.
+
+        Args:
+            images: Training images.
+            epochs: Passes over them.
+            batch_size: Images per step.
+        """
+        adam = "adam" in self.optimizer
+        factor = (batch_size / self.batch_size) ** (0.5 if adam else 1.0)
+        rate = self.learning_rate * factor
+        fitted = dataclasses.replace(
+            self,
+            epochs=epochs,
+            batch_size=batch_size,
+            learning_rate=rate,
+            final_learning_rate=self.final_learning_rate * factor,
+        )
+        if not adam:
+            return fitted
+        decay = max(self.weight_decay, FORGETTING / (rate * fitted.steps(images)))
+        return dataclasses.replace(fitted, weight_decay=decay)
 
     def plain_experts(self) -> Scheme:
         """Return the scheme with routers as fast as the rest and each expert for itself."""
@@ -87,6 +128,9 @@ class Scheme:
     def _batches(self, images: int) -> int:
         return images // min(self.batch_size, images)
 
+
+FORGETTING = 5.0
+"""Learning rate x weight decay x steps of a short training with AdamW; docs/search.md has why."""
 
 SCHEMES: Registry[Scheme] = Registry("training scheme")
 
@@ -109,3 +153,91 @@ MOBILEVITV2 = SCHEMES.add(
 )
 """MobileViTv2's recipe (Mehta & Rastegari 2022, appendix): AdamW, cosine from 2e-3 to 2e-4 after a
 warm-up, moving average 0.9995, label smoothing 0.1, RandAugment; 150 epochs as in the paper."""
+
+MOBILEVIT = SCHEMES.add(
+    "mobilevit",
+    Scheme(
+        name="mobilevit",
+        epochs=300,
+        batch_size=1024,
+        optimizer="adamw",
+        learning_rate=2e-3,
+        final_learning_rate=2e-4,
+        warmup=0.008,
+        weight_decay=0.01,
+        label_smoothing=0.1,
+        gradient_clip=10.0,
+        ema_decay=0.9995,
+        augmentation="crop",
+        multi_scale=True,
+    ),
+)
+"""MobileViT's (Mehta & Rastegari 2021, 4.1): AdamW, warm-up and cosine, images of several sizes,
+random crops and flips, label smoothing, moving average."""
+
+MOBILENETV2 = SCHEMES.add(
+    "mobilenetv2",
+    Scheme(
+        name="mobilenetv2",
+        epochs=300,
+        batch_size=96,
+        optimizer="rmsproptf",
+        learning_rate=0.045,
+        final_learning_rate=0.045 * 0.98**299,
+        warmup=0.0,
+        weight_decay=4e-5,
+        label_smoothing=0.0,
+        gradient_clip=None,
+        ema_decay=None,
+        augmentation="crop",
+        stairs=300,
+        epsilon=1e-3,
+    ),
+)
+"""MobileNetV2's (Sandler et al. 2018, 6.1): RMSprop with momentum 0.9, 0.045 that falls by 2 % an
+epoch, for a batch of 96; epsilon is that of timm's recipes, for the paper gives none."""
+
+EFFICIENTNET = SCHEMES.add(
+    "efficientnet",
+    Scheme(
+        name="efficientnet",
+        epochs=350,
+        batch_size=4096,
+        optimizer="rmsproptf",
+        learning_rate=0.256,
+        final_learning_rate=0.256 * 0.97**145,
+        warmup=5 / 350,
+        weight_decay=1e-5,
+        label_smoothing=0.1,
+        gradient_clip=None,
+        ema_decay=0.9999,
+        augmentation="autoaugment",
+        stairs=146,
+        epsilon=1e-3,
+        dropout=0.2,
+    ),
+)
+"""EfficientNet-B0's (Tan & Le 2019, 5.2): RMSprop, 0.256 that falls by 3 % every 2.4 of 350 epochs,
+for a batch of 4096, AutoAugment, dropout; warm-up, moving average and label smoothing as in its
+code. Stochastic depth is left out: most of the audited models have no place for it."""
+
+RESNET = SCHEMES.add(
+    "resnet",
+    Scheme(
+        name="resnet",
+        epochs=120,
+        batch_size=256,
+        optimizer="momentum",
+        learning_rate=0.1,
+        final_learning_rate=0.001,
+        warmup=0.0,
+        weight_decay=1e-4,
+        label_smoothing=0.0,
+        gradient_clip=None,
+        ema_decay=None,
+        augmentation="crop",
+        stairs=3,
+    ),
+)
+"""ResNet's (He et al. 2016, 3.4): SGD with momentum 0.9, 0.1 divided by 10 twice, for a batch of
+256, random crops and flips."""
