@@ -27,27 +27,35 @@ def run_jobs(executor: Executor, jobs: Sequence[TrainingJob], title: str) -> lis
         OutOfTime: At least one job reached its deadline; all that run were let end before.
         MoENASError: A job failed; the message names its folder. The others were finished first.
     """
+    results = []
+    for job, outcome in zip(jobs, attempt_jobs(executor, jobs, title), strict=True):
+        if not isinstance(outcome, JobResult):
+            raise MoENASError(f"Training in '{job.folder}' failed: {outcome}") from outcome
+        results.append(outcome)
+    return results
+
+
+def attempt_jobs(
+    executor: Executor, jobs: Sequence[TrainingJob], title: str
+) -> list[JobResult | BaseException]:
+    """Run jobs as `run_jobs` does, and return the errors of those that fail in their places.
+
+    Raises:
+        OutOfTime: As there, unless a job failed for another reason.
+    """
     order = sorted(range(len(jobs)), key=lambda i: -_work(jobs[i]))
     futures = {executor.submit(run_job, jobs[i]): i for i in order}
-    results: dict[int, JobResult] = {}
-    failed: dict[int, BaseException] = {}
+    outcomes: dict[int, JobResult | BaseException] = {}
     with progress() as bar:
         task = bar.add_task(title, total=len(jobs), note="")
         for future in concurrent.futures.as_completed(futures):
             index = futures[future]
-            error = future.exception()
-            if error is None:
-                results[index] = future.result()
-            else:
-                failed[index] = error
+            outcomes[index] = future.exception() or future.result()
             bar.update(task, advance=1, note=jobs[index].architecture)
-    for index, error in failed.items():
-        if isinstance(error, OutOfTime):
-            continue
-        raise MoENASError(f"Training in '{jobs[index].folder}' failed: {error}") from error
-    if failed:
+    late = [isinstance(outcome, OutOfTime) for outcome in outcomes.values()]
+    if any(late):
         raise OutOfTime("The time limit came. What was finished is kept; run it again to go on.")
-    return [results[i] for i in range(len(jobs))]
+    return [outcomes[i] for i in range(len(jobs))]
 
 
 def _work(job: TrainingJob) -> float:
