@@ -34,7 +34,7 @@ Rule = Literal["vww", "mlperf"]
 VWW_AREA, MLPERF_AREA = 0.005, 0.025
 """Share of the image that a person must exceed: of its mask, of its box."""
 
-YEARS = (2017, 2014)
+YEARS, PARTS = (2017, 2014), ("train", "val")
 MINIVAL = "mscoco_minival_ids.txt"
 """The 8,059 images that Visual Wake Words validates on, one id a line, if it is among the
 annotations; else the val images are (those of 2017 are the 5,000 also known as minival)."""
@@ -84,18 +84,17 @@ class _Layout:
         return self.folder / "annotations" / f"instances_{part}{self.year}.json"
 
     def missing(self) -> list[str]:
-        paths = [p for part in ("train", "val") for p in (self.annotations(part),)]
-        found = [path.relative_to(self.folder).as_posix() for path in paths if not path.is_file()]
-        folders = [f"{part}{self.year}" for part in ("train", "val")]
-        return found + [f"{name}/" for name in folders if not (self.folder / name).is_dir()]
+        files = [self.annotations(part) for part in PARTS]
+        folders = [self.folder / f"{part}{self.year}" for part in PARTS]
+        missing = [path for path in files if not path.is_file()]
+        missing += [path for path in folders if not path.is_dir()]
+        return [path.relative_to(self.folder).as_posix() for path in missing]
 
 
 def is_coco(folder: Path) -> bool:
     """Whether a folder holds annotations of COCO's instances."""
     return any(
-        _Layout(folder, year).annotations(part).is_file()
-        for year in YEARS
-        for part in ("train", "val")
+        _Layout(folder, year).annotations(part).is_file() for year in YEARS for part in PARTS
     )
 
 
@@ -126,7 +125,7 @@ def make_coco(
     if missing := layout.missing():
         raise DataError(f"'{folder}' has no {', '.join(missing)}: give the folder of COCO.")
     frames = []
-    for part in ("train", "val"):
+    for part in PARTS:
         frame = index_instances(layout.annotations(part), rule)
         frame["path"] = f"{part}{layout.year}/" + frame["file_name"]
         frames.append(frame.assign(split=part))
