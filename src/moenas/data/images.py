@@ -34,12 +34,14 @@ def image_size(path: Path) -> tuple[int, int]:
     try:
         with Image.open(path, formats=FORMATS) as image:
             width, height = image.size
-            sideways = image.getexif().get(ExifTags.Base.Orientation, 1) >= 5
+            orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
     except FileNotFoundError:
         raise DataError(f"'{path}' does not exist.") from None
     except Exception as error:
         raise DataError(f"'{path}' cannot be read as an image: {error}") from error
-    return (height, width) if sideways else (width, height)
+    if width * height > MAX_PIXELS:
+        raise DataError(f"'{path}' has {width} x {height} pixels, more than {MAX_PIXELS}.")
+    return (height, width) if orientation in (5, 6, 7, 8) else (width, height)
 
 
 def read_image(path: Path, near: tuple[int, int] | None = None) -> Image.Image:
