@@ -223,8 +223,29 @@ def test_facet_and_coco_become_one_manifest(
         assert "Images of each group (skin tone)" in told
         assert "FACET: 180 persons; of each skin tone: 1:" in told
         for tone, n in counts["report"]["groups"].items():
-            assert re.search(rf"\b{tone} │.* {n} │", said.err), tone
+            assert re.search(rf"\b{tone} +│.* {n} │", said.err), tone
         prepare(str(out / "manifest.parquet"), 32, RunFolder.create(out / "run", "train", {}))
+
+
+def test_both_protocols_on_facet(published: Path, tmp_path: Path) -> None:
+    """Held out: no person or image is on both sides. The paper's: all are."""
+    data = str(
+        make_manifest((str(published / "facet"), str(published / "coco")), tmp_path / "data")
+    )
+    found = {}
+    for protocol in ("held-out", "paper"):
+        run = RunFolder.create(tmp_path / protocol, "search", {})
+        prepare(data, 32, run, protocol)  # type: ignore[arg-type]
+        frame = Manifest.load(run.manifest).frame
+        persons = frame[frame["source"] == "facet"]
+        found[protocol] = {
+            column: [set(persons.loc[persons["split"] == s, column]) for s in ("search", "report")]
+            for column in ("path", "person_id")
+        }
+    for column in ("path", "person_id"):
+        search, report = found["held-out"][column]
+        assert not search & report
+        assert found["paper"][column] == [search | report] * 2
 
 
 def test_the_rule_reaches_coco(published: Path, tmp_path: Path) -> None:

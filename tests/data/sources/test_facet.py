@@ -200,6 +200,8 @@ BOX = '{"x": 1, "y": 2, "width": 10, "height": 10}'
             BOX.replace("1,", "61,"),
             r"lies outside its image in row 5; .*61.* of \(60, 48\)",
         ),
+        ("bounding_box", BOX.replace("2,", "48,"), "lies outside its image in row 5"),
+        ("bounding_box", BOX.replace("1,", "-10,"), "lies outside its image in row 5"),
         ("bounding_box", BOX.replace("2,", "-10,"), "lies outside its image in row 5"),
         ("skin_tone_3", "-1", "row 5: skin_tone_3 is '-1', not a whole number"),
         ("skin_tone_3", "many", "row 5: skin_tone_3 is 'many'"),

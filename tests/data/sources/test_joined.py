@@ -80,6 +80,20 @@ def test_the_same_seed_writes_the_same_bytes(sources, joined, tmp_path):
     for one, two in zip(joined.frame["path"], again.frame["path"], strict=True):
         assert joined.file(one).read_bytes() == again.file(two).read_bytes()
     assert not other.frame["lighting"].equals(joined.frame["lighting"])
+    relit = joined.frame["path"].str.contains("relit")
+    alike = relit & (other.frame["lighting"] == joined.frame["lighting"])
+    assert alike.any()
+    for one, two in zip(joined.frame["path"][alike], other.frame["path"][alike], strict=True):
+        assert joined.file(one).read_bytes() != other.file(two).read_bytes()
+
+
+def test_persons_of_the_other_source_are_not_tested(sources, tmp_path):
+    folder, persons, base = sources
+    both = make_coco(base.root)
+    assert (both.split("report").frame["label"] == 1).any()
+    found = join_test_persons(persons, both, folder / "out3")
+    test = found.frame["split"].isin(TEST) & (found.frame["label"] == 1)
+    assert set(found.frame.loc[test, "source"]) == {"facet"}
 
 
 def test_lights_that_are_known_stay(sources, tmp_path):
