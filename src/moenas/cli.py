@@ -18,6 +18,8 @@ from rich.markup import escape
 from moenas.config import to_dict
 from moenas.console import console, set_up_logging, table
 from moenas.data.manifest import Manifest, describe
+from moenas.data.sources.coco import Rule
+from moenas.data.sources.facet import Unit
 from moenas.errors import MoENASError, did_you_mean
 from moenas.evaluation.scores import Scores
 from moenas.nas.settings import NEXT_WIDTH, SearchConfig
@@ -261,10 +263,15 @@ def verify_command(run: tyro.conf.Positional[Path], json: Json = False) -> None:
 
 def data_command(
     source: Annotated[
-        tyro.conf.Positional[str],
-        tyro.conf.arg(help="'emoji', or your folder of images, CSV or manifest."),
+        tyro.conf.Positional[tuple[str, ...]],
+        tyro.conf.arg(
+            help="'emoji', your folder of images, CSV or manifest, or a folder of COCO, FACET, "
+            "Wake Vision or CIFAR-100. FACET needs a second one, to train on."
+        ),
     ],
     out: Path = Path("data"),
+    rule: Rule = "vww",
+    unit: Unit = "person",
     json: Json = False,
 ) -> None:
     """Make a manifest and check all of it: unreadable images, leaks between splits, missing groups.
@@ -272,9 +279,11 @@ def data_command(
     Args:
         source: Where images come from.
         out: Where the manifest goes.
+        rule: COCO: which image has a person.
+        unit: FACET: show each person's box, or the whole image.
         json: JSON.
     """
-    path = data.make_manifest(source, out)
+    path = data.make_manifest(source, out, rule=rule, unit=unit)
     counts = describe(Manifest.load(path))
     rows = [
         (split, part["n"], part["positives"], len(part["groups"]), len(part["lights"]))
@@ -285,6 +294,7 @@ def data_command(
         {"manifest": str(path), "counts": counts},
         json,
         table("Images", columns, rows),
+        *_group_counts(counts),
         f"Manifest: {path}",
     )
 
@@ -468,6 +478,15 @@ def _lights(scores: Scores) -> Any:
     ]
     columns = ("light", "images", "per cent", "95 % interval")
     return table("Balanced accuracy by light", columns, rows)
+
+
+def _group_counts(counts: dict[str, dict[str, Any]]) -> list[Any]:
+    groups = sorted({int(group) for part in counts.values() for group in part["groups"]})
+    rows = [
+        (group, *(part["groups"].get(str(group), 0) for part in counts.values()))
+        for group in groups
+    ]
+    return [table("Images of each group (skin tone)", ("group", *counts), rows)] if rows else []
 
 
 def _interval(low: float | None, high: float | None) -> str:

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from moenas.data import images
-from moenas.data.images import crop_and_resize, read_image
+from moenas.data.images import crop_and_resize, image_size, read_image
 from moenas.errors import DataError
 
 
@@ -52,6 +52,27 @@ def test_exif_orientation_is_applied(tmp_path):
     exif[0x0112] = 6  # turned by 90 degrees
     image.save(tmp_path / "a.jpg", exif=exif)
     assert read_image(tmp_path / "a.jpg").size == (10, 20)
+
+
+@pytest.mark.parametrize("orientation", range(9))
+def test_the_size_in_the_header_is_that_of_the_upright_image(tmp_path, orientation):
+    image = Image.new("RGB", (20, 10))
+    exif = image.getexif()
+    exif[0x0112] = orientation
+    image.save(tmp_path / "a.jpg", exif=exif)
+    assert image_size(tmp_path / "a.jpg") == read_image(tmp_path / "a.jpg").size
+
+
+def test_a_header_without_a_size_is_an_error(tmp_path, monkeypatch):
+    with pytest.raises(DataError, match="does not exist"):
+        image_size(tmp_path / "none.jpg")
+    (tmp_path / "a.jpg").write_bytes(b"\xff\xd8\xff")
+    with pytest.raises(DataError, match="cannot be read as an image"):
+        image_size(tmp_path / "a.jpg")
+    Image.new("L", (200, 100)).save(tmp_path / "a.png")
+    monkeypatch.setattr(images, "MAX_PIXELS", 19_999)
+    with pytest.raises(DataError, match="200 x 100 pixels, more than 19999"):
+        image_size(tmp_path / "a.png")
 
 
 def test_bomb_is_refused_before_it_is_decoded(tmp_path, monkeypatch):

@@ -1,5 +1,11 @@
 from __future__ import annotations
 
+import json
+import logging
+import re
+import shutil
+import struct
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +18,7 @@ from moenas.data.manifest import Manifest
 from moenas.errors import DataError
 from moenas.runs import RunFolder
 from moenas.workflows.data import data_record, make_manifest, open_manifest, prepare
+from published_data import write_coco, write_facet, write_wake_vision
 
 SPLITS = ("train", "val", "search", "report")
 
@@ -183,3 +190,142 @@ def test_the_record_tells_own_images_from_drawings(
     other = data_record(prepare(str(scenes), 32, drawn))
     assert "not photographs" in other["note"]
     assert other["fingerprint"] != record["fingerprint"]
+
+
+# Published data sets
+
+
+@pytest.fixture(scope="module")
+def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """COCO, FACET and Wake Vision; not to be changed."""
+    folder = tmp_path_factory.mktemp("published")
+    write_coco(folder / "coco", train=120)
+    write_facet(folder / "facet")
+    write_wake_vision(folder / "wake")
+    return folder
+
+
+def test_facet_and_coco_become_one_manifest(
+    published: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for order in (("facet", "coco"), ("coco", "facet")):
+        sources = [str(published / name) for name in order]
+        out = tmp_path / order[0]
+        assert main(["data", *sources, "--out", str(out), "--unit", "image", "--json"]) == 0
+        said = capsys.readouterr()
+        counts = json.loads(said.out)["counts"]
+        manifest = Manifest.load(out / "manifest.parquet")
+        frame = manifest.frame
+        assert set(frame.loc[frame["source"] == "facet", "split"]) == {"search", "report"}
+        assert frame["x"].isna().all()
+        assert sorted(map(int, counts["report"]["groups"])) == list(range(1, 11))
+        told = " ".join(said.err.split())
+        assert "Images of each group (skin tone)" in told
+        assert "FACET: 180 persons; of each skin tone: 1:" in told
+        for tone, n in counts["report"]["groups"].items():
+            assert re.search(rf"\b{tone} +│.* {n} │", said.err), tone
+        prepare(str(out / "manifest.parquet"), 32, RunFolder.create(out / "run", "train", {}))
+
+
+def test_both_protocols_on_facet(published: Path, tmp_path: Path) -> None:
+    """Held out: no person or image is on both sides. The paper's: all are."""
+    data = str(
+        make_manifest((str(published / "facet"), str(published / "coco")), tmp_path / "data")
+    )
+    found = {}
+    for protocol in ("held-out", "paper"):
+        run = RunFolder.create(tmp_path / protocol, "search", {})
+        prepare(data, 32, run, protocol)  # type: ignore[arg-type]
+        frame = Manifest.load(run.manifest).frame
+        persons = frame[frame["source"] == "facet"]
+        found[protocol] = {
+            column: [set(persons.loc[persons["split"] == s, column]) for s in ("search", "report")]
+            for column in ("path", "person_id")
+        }
+    for column in ("path", "person_id"):
+        search, report = found["held-out"][column]
+        assert not search & report
+        assert found["paper"][column] == [search | report] * 2
+
+
+def test_the_rule_reaches_coco(published: Path, tmp_path: Path) -> None:
+    sizes = [
+        len(Manifest.load(make_manifest(str(published / "coco"), tmp_path / rule, rule=rule)))  # type: ignore[arg-type]
+        for rule in ("vww", "mlperf")
+    ]
+    assert sizes == [138, 69]
+
+
+def test_facet_joins_other_sources_and_manifests(
+    published: Path, photos: Path, tmp_path: Path
+) -> None:
+    own = make_manifest(str(photos), tmp_path / "own.parquet")
+    for number, other in enumerate((own, photos, published / "wake")):
+        path = make_manifest((str(published / "facet"), str(other)), tmp_path / str(number))
+        frame = Manifest.load(path).frame
+        persons = frame["split"].isin(["search", "report"]) & (frame["label"] == 1)
+        assert set(frame.loc[persons, "source"]) == {"facet"}
+
+
+@pytest.mark.parametrize(
+    ("sources", "message"),
+    [
+        (["facet"], "has a person in every image and may not be trained on. Name a second source"),
+        (["coco", "wake"], "Give one source, or FACET's folder and another"),
+        (["facet", "facet"], "Give one source, or FACET's folder and another"),
+        (["facet", "coco", "wake"], "Give one source, or FACET's folder and another"),
+        ([], "Give one source, or FACET's folder and another, not none"),
+        (["facet", "nothing"], "There is no folder or CSV file"),
+    ],
+)
+def test_other_mixtures_are_explained(
+    published: Path, tmp_path: Path, sources: list[str], message: str
+) -> None:
+    with pytest.raises(DataError, match=message):
+        make_manifest([str(published / name) for name in sources], tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("name", ["coco", "facet", "wake"])
+def test_runs_are_told_to_make_a_manifest_first(published: Path, name: str) -> None:
+    with pytest.raises(DataError, match="make a manifest first, with 'moenas data /"):
+        open_manifest(str(published / name), 32)
+
+
+def test_facet_cannot_be_smuggled_into_training(published: Path, tmp_path: Path) -> None:
+    path = make_manifest((str(published / "facet"), str(published / "coco")), tmp_path / "data")
+    manifest = Manifest.load(path)
+    facet = manifest.frame["source"] == "facet"
+    manifest.frame.loc[facet & (manifest.frame["split"] == "search"), "split"] = "train"
+    manifest.save(path)
+    run = RunFolder.create(tmp_path / "run", "train", {})
+    with pytest.raises(DataError, match="FACET's licence allows evaluation only"):
+        prepare(str(path), 32, run)
+
+
+def test_bombs_and_torn_images_are_named(
+    published: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    shutil.copytree(published / "coco", tmp_path / "coco")
+    files = sorted((tmp_path / "coco" / "train2017").iterdir())
+    files[0].write_bytes(files[0].read_bytes()[:300])
+    with caplog.at_level(logging.WARNING, logger="moenas"):
+        path = make_manifest(str(tmp_path / "coco"), tmp_path / "one")
+    assert files[0].name in caplog.text
+    assert len(Manifest.load(path)) == 137
+    for number, file in enumerate(files[:20]):
+        file.write_bytes(bomb() + bytes(number))  # copies would be left out
+    with pytest.raises(DataError, match=r"20 of 138 images .*400000000 pixels.*decompression bomb"):
+        make_manifest(str(tmp_path / "coco"), tmp_path / "two")
+
+
+def bomb() -> bytes:
+    """A PNG of 20,000 × 20,000 pixels in some bytes."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return (
+            struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        )
+
+    head = struct.pack(">IIBBBBB", 20_000, 20_000, 8, 0, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", b"") + chunk(b"IEND", b"")

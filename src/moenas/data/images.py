@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageOps, WebPImagePlugin  # noqa: F401 - the import registers WebP
+from PIL import ExifTags, Image, ImageOps, WebPImagePlugin  # noqa: F401 - the import registers WebP
 
 from moenas.errors import DataError
 
@@ -23,6 +23,25 @@ MAX_PIXELS = 89_478_485
 
 Box = tuple[float, float, float, float]
 """A crop: x, y, width, height in pixels."""
+
+
+def image_size(path: Path) -> tuple[int, int]:
+    """Return width and height of a file as `read_image` would, from its first bytes.
+
+    Raises:
+        DataError: It is missing, too large, of another format, or damaged there.
+    """
+    try:
+        with Image.open(path, formats=FORMATS) as image:
+            width, height = image.size
+            orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
+    except FileNotFoundError:
+        raise DataError(f"'{path}' does not exist.") from None
+    except Exception as error:
+        raise DataError(f"'{path}' cannot be read as an image: {error}") from error
+    if width * height > MAX_PIXELS:
+        raise DataError(f"'{path}' has {width} x {height} pixels, more than {MAX_PIXELS}.")
+    return (height, width) if orientation in (5, 6, 7, 8) else (width, height)
 
 
 def read_image(path: Path, near: tuple[int, int] | None = None) -> Image.Image:

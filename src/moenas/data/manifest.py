@@ -10,8 +10,17 @@ import numpy as np
 import pandas as pd
 
 from moenas.data.images import Box
+from moenas.data.skipped import TOO_MANY, tell_skipped
 from moenas.data.splits import SPLITS
-from moenas.data.validation import CROP, crops, find_problems, leaves_root, rows_of
+from moenas.data.validation import (
+    CROP,
+    crops,
+    evaluation_only,
+    find_problems,
+    inspect_images,
+    leaves_root,
+    rows_of,
+)
 from moenas.errors import DataError
 from moenas.predictions import LIGHTS
 from moenas.runs import write_parquet
@@ -52,12 +61,15 @@ class Manifest:
         root: The folder that ``path`` is relative to.
 
     Raises:
-        DataError: A column is missing or holds a value of the wrong type.
+        DataError: A column is missing or holds a value of the wrong type, or images are in a split
+            that their source's licence forbids.
     """
 
     def __init__(self, frame: pd.DataFrame, root: Path | str) -> None:
         self.root = Path(root)
         self.frame = _typed(frame)
+        if problem := evaluation_only(self.frame):
+            raise DataError(problem)
 
     def __len__(self) -> int:
         return len(self.frame)
@@ -133,12 +145,45 @@ class Manifest:
         Raises:
             DataError: Lists each problem with the first rows (numbered from 0) that have it.
         """
+        self._not_empty()
+        facts = inspect_images(self.frame, self.root) if check_images else None
+        _raise(find_problems(self.frame, facts, need_splits))
+
+    def checked(
+        self, need_splits: Sequence[str] = SPLITS, skip_at_most: float = TOO_MANY
+    ) -> Manifest:
+        """Return the manifest without the images that cannot be read; the rest is validated.
+
+        For data sets of a hundred thousand files, of which a few are damaged or were not fetched.
+
+        Args:
+            need_splits: As in `validate`.
+            skip_at_most: The share of a split, label and group that may be left out; what is left
+                out is counted in a warning.
+
+        Raises:
+            DataError: Too many cannot be read, or something is wrong with the rest.
+        """
+        self._not_empty()
+        result, facts = self, inspect_images(self.frame, self.root)
+        if facts is not None:
+            errors = facts.map(lambda fact: fact.error)
+            broken = errors.notna().to_numpy(dtype=bool)
+            if broken.any():
+                tell_skipped(self.frame, broken, str(errors[broken].iloc[0]), skip_at_most)
+            result, facts = self.take(~broken), facts[~broken].reset_index(drop=True)
+        _raise(find_problems(result.frame, facts, need_splits))
+        return result
+
+    def _not_empty(self) -> None:
         if not len(self):
             raise DataError("The manifest is empty: it has no rows.")
-        problems = find_problems(self.frame, self.root, check_images, need_splits)
-        if problems:
-            count = "a problem" if len(problems) == 1 else f"{len(problems)} problems"
-            raise DataError(f"The manifest has {count}:\n- " + "\n- ".join(problems))
+
+
+def _raise(problems: Sequence[str]) -> None:
+    if problems:
+        count = "a problem" if len(problems) == 1 else f"{len(problems)} problems"
+        raise DataError(f"The manifest has {count}:\n- " + "\n- ".join(problems))
 
 
 def describe(manifest: Manifest) -> dict[str, dict[str, Any]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import concurrent.futures
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
@@ -20,22 +20,42 @@ from moenas.runtime import available_cores
 
 CROP = ("x", "y", "width", "height")
 
+EVALUATION_ONLY = {
+    "facet": "FACET's licence allows evaluation only: no model may be trained or tuned on it."
+}
+"""Sources whose images may be in the splits search and report alone, and why."""
+
 
 def find_problems(
-    frame: pd.DataFrame, root: Path, check_images: bool, need_splits: Sequence[str]
+    frame: pd.DataFrame, facts: pd.Series | None, need_splits: Sequence[str]
 ) -> list[str]:
     """Return everything that is wrong with a typed manifest's table, one sentence a problem.
 
     Args:
         frame: The table; rows are numbered from 0.
-        root: The folder that its paths are relative to.
-        check_images: Also decode every image.
+        facts: What `inspect_images` found; None leaves images unchecked.
         need_splits: Splits that must have images of both classes.
     """
     problems = [*_bad_values(frame), *_bad_splits(frame, need_splits)]
-    if check_images and not frame["path"].map(leaves_root).any():
-        problems += _bad_images(frame, root)
+    if facts is not None:
+        problems += _bad_images(frame, facts)
     return problems
+
+
+def inspect_images(frame: pd.DataFrame, root: Path) -> pd.Series | None:
+    """Decode every image and return what it told, a `Facts` a row.
+
+    None where a path leaves the root: nothing is opened then.
+    """
+    if frame["path"].map(leaves_root).any():
+        return None
+    paths = sorted(set(frame["path"]))
+    boxes = pd.Series(crops(frame), index=frame.index, dtype=object)
+    cuts = {path: {box for box in own if box} for path, own in boxes.groupby(frame["path"])}
+    # Decoding and hashing release Python's lock: threads are enough, and bound the memory.
+    with concurrent.futures.ThreadPoolExecutor(available_cores()) as pool:
+        facts = pool.map(lambda path: Facts(root / path, cuts[path]), paths)
+        return frame["path"].map(dict(zip(paths, facts, strict=True)))
 
 
 def crops(frame: pd.DataFrame) -> list[Box | None]:
@@ -93,6 +113,15 @@ def _bad_values(frame: pd.DataFrame) -> Iterator[str]:
             yield f"{message[0].upper()}{message[1:]}: {rows_of(wrong)}."
 
 
+def evaluation_only(frame: pd.DataFrame) -> str | None:
+    """Say which rows are in a split that their source's licence forbids; None: there are none."""
+    for source, reason in EVALUATION_ONLY.items():
+        wrong = (frame["source"] == source) & frame["split"].isin(("train", "val"))
+        if wrong.any():
+            return f"{reason} {rows_of(wrong).capitalize()}: refused in the splits train and val."
+    return None
+
+
 def _bad_splits(frame: pd.DataFrame, need_splits: Sequence[str]) -> Iterator[str]:
     groups = sorted(set(frame["group"].dropna().astype(int)))
     for split in need_splits:
@@ -124,12 +153,8 @@ def _bad_splits(frame: pd.DataFrame, need_splits: Sequence[str]) -> Iterator[str
             )
 
 
-def _bad_images(frame: pd.DataFrame, root: Path) -> Iterator[str]:
-    paths = sorted(set(frame["path"]))
-    boxes = pd.Series(crops(frame), index=frame.index, dtype=object)
-    cuts = {path: {box for box in own if box} for path, own in boxes.groupby(frame["path"])}
-    facts = dict(zip(paths, _inspect(root, [(p, cuts[p]) for p in paths]), strict=True))
-    rows = frame["path"].map(facts)
+def _bad_images(frame: pd.DataFrame, rows: pd.Series) -> Iterator[str]:
+    boxes = crops(frame)
     broken = rows.map(lambda fact: fact.error is not None)
     if broken.any():
         first = rows[broken].iloc[0].error
@@ -158,7 +183,7 @@ def _bad_images(frame: pd.DataFrame, root: Path) -> Iterator[str]:
             )
 
 
-class _Facts:
+class Facts:
     """What decoding a file told; digests are of pixels, of all and of crops, to find copies."""
 
     def __init__(self, path: Path, boxes: set[Box]) -> None:
@@ -185,9 +210,3 @@ def _digest(image: Image.Image) -> str:
     hasher = hashlib.blake2b(f"{image.size}".encode(), digest_size=16)
     hasher.update(image.tobytes())
     return hasher.hexdigest()
-
-
-def _inspect(root: Path, files: Sequence[tuple[str, set[Box]]]) -> Iterable[_Facts]:
-    # Decoding and hashing release Python's lock: threads are enough, and bound the memory.
-    with concurrent.futures.ThreadPoolExecutor(available_cores()) as pool:
-        return list(pool.map(lambda file: _Facts(root / file[0], file[1]), files))

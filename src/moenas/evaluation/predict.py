@@ -9,6 +9,7 @@ from torch import nn
 
 from moenas.data.cache import ImageStore
 from moenas.data.dataset import normalise
+from moenas.data.manifest import COLUMNS as OF_THE_IMAGE
 from moenas.data.manifest import Manifest
 from moenas.errors import DataError
 from moenas.models.folding import fold_batch_norms
@@ -88,13 +89,15 @@ def tabulate(
 ) -> Predictions:
     """Return the table of what was predicted for some rows of a manifest, in the manifest's order.
 
+    It keeps the manifest's further columns (votes, attributes): scores can be grouped by them.
+
     Args:
         manifest: Describes the images.
         rows: [n] Which of them, in any order.
         probability: [n] Of a person, 0–1; entry i is row ``rows[i]``'s.
         threshold: From which probability on a person is seen.
     """
-    columns = [name for name in COLUMNS if name in manifest.frame]
+    columns = [name for name in manifest.frame if name in COLUMNS or name not in OF_THE_IMAGE]
     order = np.argsort(rows)
     frame = manifest.frame.iloc[rows[order]][columns].reset_index(drop=True)
     return Predictions(frame.assign(probability=probability[order]), threshold)

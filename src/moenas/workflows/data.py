@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -10,9 +11,11 @@ import pandas as pd
 
 from moenas.data.cache import cached_images
 from moenas.data.manifest import Manifest, describe
-from moenas.data.sources import SOURCES
-from moenas.data.sources.cifar100 import is_cifar100, make_cifar100
+from moenas.data.sources import SOURCES, recognise
+from moenas.data.sources.coco import Rule
 from moenas.data.sources.emoji import EmojiConfig, make_emoji_scenes
+from moenas.data.sources.facet import Unit
+from moenas.data.sources.joined import join_test_persons
 from moenas.errors import DataError
 from moenas.runs import RunFolder, cache_home
 from moenas.training.job import DataReference
@@ -24,34 +27,83 @@ DRAWINGS = (
 """What every page that shows numbers of the drawn scenes says."""
 
 
-def make_manifest(source: str, out: Path | str, *, config: EmojiConfig | None = None) -> Path:
+TITLES = {"cifar100": "CIFAR-100", "coco": "COCO", "facet": "FACET", "wake_vision": "Wake Vision"}
+
+
+def make_manifest(
+    source: str | Sequence[str],
+    out: Path | str,
+    *,
+    config: EmojiConfig | None = None,
+    rule: Rule = "vww",
+    unit: Unit = "person",
+) -> Path:
     """Make a manifest from a source, check all of it, and return its path.
 
     Args:
-        source: ``emoji`` for drawn scenes; else a folder of images or a CSV (see `read_folder`),
-            or the folder of CIFAR-100's binary version (see `make_cifar100`).
-        out: Folder for drawn scenes and CIFAR-100's images, or the manifest file to write for a
-            folder or CSV.
+        source: ``emoji`` for drawn scenes; a folder of images or a CSV (see `read_folder`); the
+            folder of CIFAR-100's binary version, of COCO or of Wake Vision, as they are published.
+            Or two: FACET's folder, which has the test's persons, and another source, which trains
+            and has the test's images without a person.
+        out: Folder for the manifest and for images that are drawn or shown in another light; or the
+            manifest file to write.
         config: Of drawn scenes.
+        rule: Which image of COCO counts as one of a person.
+        unit: What of FACET's images is shown.
 
     Raises:
         DataError: Something is wrong with the images; the message lists all of it.
     """
-    if source == "emoji":
+    names = [source] if isinstance(source, str) else list(source)
+    out = Path(out)
+    if names == ["emoji"]:
         manifest = make_emoji_scenes(out, config)
         path = manifest.root / "manifest.parquet"
-    elif is_cifar100(Path(source)):
-        path = Path(out) / "manifest.parquet"
-        manifest = make_cifar100(source, out)
-        manifest.validate()
     else:
-        manifest = SOURCES["folder"](source)
-        manifest.validate()
-        path = Path(out)
-        if path.suffix != ".parquet":
-            path = path / "manifest.parquet"
+        path = out if out.suffix == ".parquet" else out / "manifest.parquet"
+        manifest = _read(names, path.parent, rule, unit)
     manifest.save(path)
     return path
+
+
+def _read(names: list[str], folder: Path, rule: Rule, unit: Unit) -> Manifest:
+    kinds = [recognise(name) for name in names]
+    if len(names) == 1 and kinds[0] != "facet":
+        return _read_one(names[0], kinds[0], folder, rule, with_persons=True)
+    if len(names) != 2 or kinds.count("facet") != 1:
+        if kinds == ["facet"]:
+            raise DataError(
+                f"'{names[0]}' is FACET, which has a person in every image and may not be trained "
+                "on. Name a second source, which trains and has images without a person: "
+                f"moenas data {names[0]} COCO_FOLDER"
+            )
+        raise DataError(
+            f"Give one source, or FACET's folder and another, not {' '.join(names) or 'none'}."
+        )
+    if kinds[1] == "facet":
+        names, kinds = names[::-1], kinds[::-1]
+    persons = SOURCES["facet"](names[0], unit)
+    base = _read_one(names[1], kinds[1], folder, rule, with_persons=False)
+    return join_test_persons(persons, base, folder).checked()
+
+
+def _read_one(
+    name: str, kind: str | None, folder: Path, rule: Rule, *, with_persons: bool
+) -> Manifest:
+    """Read one source; what stands alone is checked, what is joined will be with the rest."""
+    match kind:
+        case "cifar100":
+            manifest = SOURCES[kind](name, folder)
+        case "coco":
+            manifest = SOURCES[kind](name, rule, test_persons=with_persons)
+        case "wake_vision":
+            manifest = SOURCES[kind](name)
+        case _:
+            manifest = Manifest.load(name) if name.endswith(".parquet") else SOURCES["folder"](name)
+            if with_persons:
+                manifest.validate()
+            return manifest
+    return manifest.checked() if with_persons else manifest
 
 
 def open_manifest(data: str, image_size: int) -> Manifest:
@@ -70,8 +122,11 @@ def open_manifest(data: str, image_size: int) -> Manifest:
         )
     if path.suffix == ".parquet":
         return Manifest.load(path)
-    if is_cifar100(path):
-        raise DataError(f"'{path}' is CIFAR-100: make a manifest first, with 'moenas data {path}'.")
+    if kind := recognise(path):
+        more = " COCO_FOLDER" if kind == "facet" else ""
+        raise DataError(
+            f"'{path}' is {TITLES[kind]}: make a manifest first, with 'moenas data {path}{more}'."
+        )
     manifest: Manifest = SOURCES["folder"](path)
     return manifest
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import concurrent.futures
-import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 
 import pandas as pd
 
 from moenas.console import logger
+from moenas.data.copies import first_copies
 from moenas.data.images import SUFFIXES
 from moenas.data.manifest import COLUMNS, Manifest
 from moenas.data.splits import SPLITS, split_by_cluster
@@ -141,17 +140,7 @@ def _from_csv(file: Path) -> pd.DataFrame:
 
 def _by_content(manifest: Manifest) -> pd.Series:
     """Name each row by its file's bytes, so that copies and crops of one file stay together."""
-    paths = sorted(set(manifest.frame["path"]))
-
-    def digest(path: str) -> str:
-        try:
-            return hashlib.blake2b(manifest.file(path).read_bytes(), digest_size=10).hexdigest()
-        except OSError:
-            return path  # missing: validation tells
-
-    with concurrent.futures.ThreadPoolExecutor() as pool:
-        found = dict(zip(paths, pool.map(digest, paths), strict=True))
-    names: dict[str, str] = {}
-    for path in paths:
-        names.setdefault(found[path], path)
-    return manifest.frame["path"].map(lambda path: names[found[path]]).astype("str")
+    for path in set(manifest.frame["path"]):
+        manifest.file(path)  # raises for one that leaves the folder
+    first = first_copies(manifest.root, manifest.frame["path"])
+    return manifest.frame["path"].map(first).astype("str")
