@@ -26,6 +26,7 @@ from moenas.nas.settings import NEXT_WIDTH, SearchConfig
 from moenas.runs import json_text
 from moenas.runtime import keep_freed_memory
 from moenas.workflows import (
+    audit,
     benchmark,
     dashboard,
     data,
@@ -39,6 +40,8 @@ from moenas.workflows import (
     train,
     verify,
 )
+from moenas.workflows.audit import AuditConfig
+from moenas.workflows.audit_predictions import audit_predictions
 from moenas.workflows.settings import Resources
 
 Json = Annotated[bool, tyro.conf.arg(name="json", help="Print the result as JSON to stdout.")]
@@ -348,6 +351,54 @@ def benchmark_command(
     _print(found, json, *tables, *notes)
 
 
+def audit_command(
+    config: AuditConfig,
+    run: Run = Path("runs/audit"),
+    resources: Resources = ANY,
+    predictions: Path | None = None,
+    json: Json = False,
+) -> None:
+    """Train edge models as they are, or judge predictions: who is accurate, fair and robust?
+
+    Args:
+        config: What to audit.
+        run: Run folder.
+        resources: Where and how long.
+        predictions: Judge this file of predictions instead (Parquet or CSV), write nothing.
+        json: JSON.
+    """
+    if predictions is not None:
+        found = audit_predictions(predictions, config.data, image_size=config.image_size)
+        for split, scores in found.scores.items():
+            last = split == list(found.scores)[-1]
+            notes = [_groups(scores), _lights(scores), *found.judgement] if last else []
+            _print({}, False, _score_table(f"{predictions} on {split}", scores), *notes)
+        if json:
+            _print({"scores": to_dict(found.scores), "judgement": found.judgement}, True)
+        return
+    result = audit.audit(config, run, resources)
+    rows = []
+    for each in result.models:
+        cells = ["–"] * len(AUDITED)
+        if each.scores is not None:
+            values = [getattr(each.scores, name) for name in AUDITED]
+            cells = ["–" if value is None else f"{100 * value:.1f}" for value in values]
+        size = "–" if each.scores is None else f"{each.scores.parameters / 1e6:.2f}M"
+        rows.append((each.model, size, each.scheme or "none", *cells))
+    columns = ("model", "size", "scheme", *(name.replace("_", " ") for name in AUDITED))
+    _print(
+        {"run": str(result.run), "models": [to_dict(each) for each in result.models]},
+        json,
+        table("Report half, per cent", columns, rows),
+        *(f"{each.model}: {each.judgement[0]}" for each in result.models),
+        f"Table: {result.run / 'audit.csv'}",
+    )
+
+
+AUDITED = ("balanced_accuracy", "fairness", "worst_group_accuracy", "robustness", "overfitting")
+"""Scores in the audit's table."""
+
+
 def doctor_command(json: Json = False) -> None:
     """Tell what is installed, what is missing, and what to do about it."""
     found = doctor.doctor()
@@ -370,6 +421,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "data": data_command,
     "train": train_command,
     "evaluate": evaluate_command,
+    "audit": audit_command,
     "search": search_command,
     "prune": prune_command,
     "predict": predict_command,

@@ -5,7 +5,7 @@ A run folder is all that a command leaves and all that ``report`` and ``verify``
     runs/NAME/
         config.json  summary.json  study.db  manifest.parquet  latency.json
         parents/NAME-sS/  supernets/NAME/  trials/NNNN/  trials/NNNN/rung-K/
-        finalists/ARCHITECTURE-sS/  pruned/
+        finalists/ARCHITECTURE-sS/  pruned/  models/NAME-SCHEME/  audit.csv
         comparison.json  figures/  report.html
 
 Each model has a `ModelFolder`: ``checkpoint.safetensors``, ``predictions.parquet``,
@@ -177,6 +177,7 @@ class RunFolder:
         self.trials = path / "trials.json"
         self.comparison = path / "comparison.json"
         self.pruning = path / "pruned" / "curve.json"
+        self.audit = path / "audit.csv"
         self.report = path / "report.html"
         self.figures = path / "figures"
 
@@ -217,6 +218,10 @@ class RunFolder:
     def pruned(self) -> ModelFolder:
         """The pruned model."""
         return ModelFolder(self.path / "pruned")
+
+    def audited(self, model: str, scheme: str) -> ModelFolder:
+        """A model of an audit, trained under a scheme."""
+        return ModelFolder(self.path / "models" / f"{model}-{scheme}")
 
     def model(self) -> ModelFolder:
         """The one model of a run that trains a single one."""

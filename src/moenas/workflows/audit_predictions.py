@@ -1,0 +1,111 @@
+"""``moenas audit --predictions``: judge what a device, or any other program, said of images."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import pandas as pd
+
+from moenas.data.manifest import COLUMNS as OF_THE_IMAGE
+from moenas.data.manifest import Manifest
+from moenas.data.skipped import TOO_MANY, skipped_table
+from moenas.errors import DataError
+from moenas.evaluation.judgement import judgement
+from moenas.evaluation.scores import Scores, best_threshold, score
+from moenas.predictions import COLUMNS, Predictions
+from moenas.workflows.data import open_manifest
+
+SAID = ("image_id", "probability", "prediction")
+NAMED = 3
+"""So many unknown images are named in a message."""
+
+
+@dataclasses.dataclass(frozen=True)
+class PredictionsAudit:
+    """Scores by split, what those of the report half mean, and the table that they are of."""
+
+    scores: dict[str, Scores]
+    judgement: tuple[str, ...]
+    predictions: Predictions
+
+
+def audit_predictions(
+    file: Path | str, data: str = "emoji", *, image_size: int = 128
+) -> PredictionsAudit:
+    """Score predictions that were made elsewhere.
+
+    Args:
+        file: Parquet or CSV with ``image_id`` and ``probability`` (of a person, 0–1), or
+            ``prediction`` (0 or 1), or both. With a column ``label`` it is judged by what it says
+            itself, with ``group``, ``lighting``, ``split`` and ``cluster`` where it has them.
+        data: Says what the images show, where the file has no ``label``. Images without a
+            prediction are left out and must be few in every split, class and group.
+        image_size: Of drawn scenes.
+
+    Without decisions the threshold is the best one on validation images, where there are any with
+    and without a person, else 0.5.
+
+    Raises:
+        DataError: The file cannot be read, lacks a column, names an image twice or one that is not
+            there, or holds a value that it cannot hold.
+    """
+    file = Path(file)
+    frame = _read(file)
+    if "image_id" not in frame:
+        raise DataError(f"'{file}' has no column 'image_id'.")
+    frame["image_id"] = frame["image_id"].astype(str)
+    twice = frame["image_id"].duplicated()
+    if twice.any():
+        row = int(twice.to_numpy().argmax())
+        raise DataError(
+            f"'{file}', row {row + 1}: a second prediction of '{frame['image_id'].iloc[row]}'."
+        )
+    if "label" not in frame:
+        frame = _joined(frame, open_manifest(data, image_size), file)
+    predictions = Predictions(frame)
+    held = predictions.split("val")
+    if "prediction" not in frame and set(held.frame["label"]) == {0, 1}:
+        predictions = predictions.with_threshold(best_threshold(held))
+    splits = [s for s in ("search", "report") if (predictions.frame["split"] == s).any()]
+    if not splits:
+        raise DataError(f"'{file}' has no image of the splits 'search' or 'report'.")
+    scores = {name: score(predictions, split=name, parameters=0, macs=0) for name in splits}
+    return PredictionsAudit(scores, judgement(scores[splits[-1]]), predictions)
+
+
+def _read(file: Path) -> pd.DataFrame:
+    try:
+        if file.suffix == ".csv":
+            return pd.read_csv(file, dtype={"image_id": "str"})
+        return pd.read_parquet(file)
+    except FileNotFoundError:
+        raise DataError(f"There is no predictions file '{file}'.") from None
+    except (OSError, ValueError) as error:
+        raise DataError(f"'{file}' cannot be read: {error}.") from error
+
+
+def _joined(frame: pd.DataFrame, manifest: Manifest, file: Path) -> pd.DataFrame:
+    """What the file says, beside what the manifest knows; in the manifest's order."""
+    known = manifest.frame
+    strange = frame.loc[~frame["image_id"].isin(known["image_id"]), "image_id"].tolist()
+    if strange:
+        names = ", ".join(f"'{name}'" for name in strange[:NAMED])
+        raise DataError(
+            f"'{file}' has {len(strange)} images that the data do not have: {names}"
+            f"{' ...' if len(strange) > NAMED else ''}. Their image_id must be the manifest's."
+        )
+    said = frame[[name for name in SAID if name in frame]]
+    heard = known["image_id"].isin(said["image_id"])
+    asked = known["split"].isin(set(known.loc[heard, "split"]))
+    missing = skipped_table(known[asked], ~heard[asked].to_numpy())
+    many = missing[missing["skipped"] > TOO_MANY * missing["n"]]
+    if len(many):
+        cell = many.iloc[0]
+        raise DataError(
+            f"'{file}' lacks {cell['skipped']} of {cell['n']} images of split '{cell['split']}', "
+            f"label {cell['label']}, group {cell['group']}: what is left out may be what is hard. "
+            f"At most {TOO_MANY:.0%} may be missing."
+        )
+    columns = [name for name in known if name in COLUMNS or name not in OF_THE_IMAGE]
+    return known.loc[heard, columns].merge(said, on="image_id", validate="one_to_one")
