@@ -93,7 +93,7 @@ def _joined(frame: pd.DataFrame, manifest: Manifest, file: Path) -> pd.DataFrame
         names = ", ".join(f"'{name}'" for name in strange[:NAMED])
         raise DataError(
             f"'{file}' has {len(strange)} images that the data do not have: {names}"
-            f"{' ...' if len(strange) > NAMED else ''}. Their image_id must be the manifest's."
+            f"{', ...' if len(strange) > NAMED else ''}; their image_id must be the manifest's."
         )
     said = frame[[name for name in SAID if name in frame]]
     heard = known["image_id"].isin(said["image_id"])

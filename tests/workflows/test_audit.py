@@ -1,0 +1,140 @@
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from moenas.config import from_dict
+from moenas.errors import ConfigError, ModelError, MoENASError, RunFolderError
+from moenas.evaluation.scores import Scores
+from moenas.nas import stages
+from moenas.report.paper_table import paper_table
+from moenas.runs import ModelFolder, RunFolder, read_json
+from moenas.training import job as job_module
+from moenas.training.job import TrainingJob
+from moenas.training.loop import OutOfTime
+from moenas.training.outcome import JobResult, read_result
+from moenas.training.scoring import ScoringJob, run_scoring_job
+from moenas.workflows.audit import AuditConfig, audit
+from moenas.workflows.verify import verify
+
+MODELS, PLANS = ("lcnet_035", "mobilevitv2_050"), ("mobilevitv2", "resnet")
+
+
+@pytest.fixture
+def config(scenes: Path) -> AuditConfig:
+    return AuditConfig(
+        str(scenes), models=MODELS, schemes=PLANS, epochs=1, image_size=32, batch_size=16
+    )
+
+
+@pytest.fixture
+def run(config: AuditConfig, tmp_path: Path, here: None) -> Path:
+    audit(config, tmp_path / "audit")
+    return tmp_path / "audit"
+
+
+def test_an_audit(run: Path, config: AuditConfig) -> None:
+    summary = read_json(run / "summary.json")
+    assert [m["model"] for m in summary["models"]] == list(MODELS)
+    for entry in summary["models"]:
+        tried = entry["tried"]
+        assert set(tried) == set(PLANS)
+        assert entry["scheme"] == max(tried, key=tried.get)
+        for scheme in PLANS:
+            found = read_result(RunFolder(run).audited(entry["model"], scheme))
+            assert found.scores["search"].balanced_accuracy == tried[scheme]
+            assert ("report" in found.scores) == (scheme == entry["scheme"])
+        own = read_result(ModelFolder(run / entry["folder"])).scores["report"]
+        assert from_dict(Scores, entry["scores"]) == own
+        assert entry["judgement"]
+    table = pd.read_csv(run / "audit.csv").set_index("model")
+    ours = paper_table().set_index("model").loc["MobileViTV2"]
+    assert table.loc["mobilevitv2_050", "paper_fairness"] == ours["fairness"]
+    assert pd.isna(table.loc["lcnet_035", "paper_fairness"])
+    result = verify(run)
+    assert not result.problems
+    assert result.models == 4
+
+    audit(config, run)  # everything is there
+    assert read_json(run / "summary.json") == summary
+    with pytest.raises(RunFolderError, match=r"other settings \(epochs\)"):
+        audit(dataclasses.replace(config, epochs=2), run)
+
+
+def test_a_training_that_fails_is_one_scheme_less(
+    config: AuditConfig,
+    tmp_path: Path,
+    here: None,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    real = job_module.run_job
+
+    def fails(job: TrainingJob) -> JobResult:
+        if job.scheme.name == "resnet" or "lcnet" in job.architecture:
+            raise MoENASError("The loss became nan.")
+        return real(job)
+
+    monkeypatch.setattr(stages, "run_job", fails)
+    first, second = audit(config, tmp_path / "audit").models
+    assert (first.scheme, first.scores) == (None, None)
+    assert first.judgement == ("No training succeeded.",)
+    assert second.scheme == "mobilevitv2"
+    assert second.tried["resnet"] is None
+    assert "mobilevitv2_050 could not be trained with resnet: The loss became nan." in caplog.text
+
+    only = dataclasses.replace(config, models=("lcnet_035",))
+    with pytest.raises(MoENASError, match="Every training failed; the last one: The loss became"):
+        audit(only, tmp_path / "none")
+
+
+def test_out_of_time_goes_on(
+    config: AuditConfig, tmp_path: Path, here: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = job_module.run_job
+
+    def late(job: TrainingJob) -> JobResult:
+        if job.scheme.name == "resnet":
+            raise OutOfTime("late")
+        return real(job)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(stages, "run_job", late)
+        with pytest.raises(OutOfTime, match="run it again to go on"):
+            audit(config, tmp_path / "audit")
+    assert not (tmp_path / "audit" / "summary.json").exists()
+    assert len(audit(config, tmp_path / "audit").models) == 2
+
+
+def test_scoring_again_changes_nothing_that_was_known(run: Path, config: AuditConfig) -> None:
+    folder = RunFolder(run).audited("lcnet_035", "resnet")
+    before = read_result(folder)
+    data = _data(run, config)
+    after = run_scoring_job(ScoringJob(str(folder.path), data, ("search", "report"), "cpu"))
+    assert after.scores["search"] == read_result(folder).scores["search"]
+    assert after.scores["search"].balanced_accuracy == before.scores["search"].balanced_accuracy
+    assert after.seconds == before.seconds
+
+
+def _data(run: Path, config: AuditConfig) -> job_module.DataReference:
+    from moenas.runs import cache_home
+
+    manifest = str(RunFolder(run).manifest)
+    return job_module.DataReference(manifest, str(cache_home() / "images"), config.image_size)
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        ({"models": ("resnet_18",)}, ModelError, "Did you mean 'resnet18'"),
+        ({"schemes": ("resnets",)}, ConfigError, "Did you mean 'resnet'"),
+        ({"models": ()}, ConfigError, "one or more models"),
+        ({"schemes": ("resnet", "resnet")}, ConfigError, "each once"),
+    ],
+)
+def test_bad_settings(change: dict[str, object], error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=message):
+        dataclasses.replace(AuditConfig(), **change)  # type: ignore[arg-type]

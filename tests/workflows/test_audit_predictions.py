@@ -1,0 +1,95 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from moenas.data.manifest import Manifest
+from moenas.errors import DataError
+from moenas.evaluation.scores import best_threshold, score
+from moenas.predictions import Predictions
+from moenas.workflows.audit_predictions import audit_predictions
+
+
+@pytest.fixture
+def said(scenes: Path) -> pd.DataFrame:
+    """What some program says of the scenes; it is mostly right."""
+    frame = Manifest.load(scenes).frame
+    frame = frame[frame["split"] != "train"]
+    noise = np.random.default_rng(0).normal(0, 0.2, len(frame))
+    probability = np.clip(0.25 + 0.5 * frame["label"].to_numpy() + noise, 0, 1)
+    return pd.DataFrame({"image_id": frame["image_id"].to_numpy(), "probability": probability})
+
+
+def test_a_devices_outputs(said: pd.DataFrame, scenes: Path, tmp_path: Path) -> None:
+    said.sample(frac=1, random_state=1).to_csv(tmp_path / "out.csv", index=False)
+    said.to_parquet(tmp_path / "out.parquet")
+    found = audit_predictions(tmp_path / "out.csv", str(scenes))
+    again = audit_predictions(tmp_path / "out.parquet", str(scenes))
+    assert found.scores == again.scores  # the order of rows tells nothing
+    assert set(found.scores) == {"search", "report"}
+    known = Manifest.load(scenes).frame.merge(said, on="image_id")
+    table = Predictions(known)
+    table = table.with_threshold(best_threshold(table.split("val")))
+    assert found.scores["report"] == score(table, split="report", parameters=0, macs=0)
+    assert found.judgement
+
+
+def test_a_file_that_knows_its_labels_needs_no_data(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame(
+        {
+            "image_id": [f"frame-{i}" for i in range(400)],
+            "label": np.tile([0, 1], 200),
+            "prediction": np.tile([0, 1], 200) ^ (rng.random(400) < 0.1),
+            "group": np.repeat([1, 2], 200),
+        }
+    )
+    frame.to_csv(tmp_path / "out.csv", index=False)
+    found = audit_predictions(tmp_path / "out.csv", "no such data")
+    assert list(found.scores) == ["report"]
+    right = (frame["label"] == frame["prediction"]).mean()
+    assert found.scores["report"].accuracy == pytest.approx(right)
+
+
+def break_it(said: pd.DataFrame, how: str) -> pd.DataFrame:
+    if how == "columns":
+        return said.rename(columns={"image_id": "image"})
+    if how == "nothing said":
+        return said[["image_id"]]
+    if how == "twice":
+        return pd.concat([said, said.iloc[[4]]])
+    if how == "strange":
+        return said.assign(image_id=["other-" + name for name in said["image_id"]])
+    if how == "few":
+        return said.iloc[: len(said) - 40]
+    return said.assign(probability=np.where(np.arange(len(said)) == 7, 1.5, said["probability"]))
+
+
+@pytest.mark.parametrize(
+    ("how", "message"),
+    [
+        ("columns", "has no column 'image_id'"),
+        ("nothing said", "need a column 'probability' or 'prediction'"),
+        ("twice", r"row \d+: a second prediction of"),
+        ("strange", r"images that the data do not have: 'other-.*, \.\.\.; their image_id"),
+        ("few", r"lacks \d+ of \d+ images of split 'report'.*may be what is hard"),
+        ("range", "probability 1.5, not 0–1"),
+    ],
+)
+def test_wrong_files(
+    said: pd.DataFrame, scenes: Path, tmp_path: Path, how: str, message: str
+) -> None:
+    break_it(said, how).to_parquet(tmp_path / "out.parquet")
+    with pytest.raises(DataError, match=message):
+        audit_predictions(tmp_path / "out.parquet", str(scenes))
+
+
+def test_no_file_and_no_table(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="There is no predictions file"):
+        audit_predictions(tmp_path / "out.parquet")
+    (tmp_path / "out.parquet").write_text("image_id,probability")
+    with pytest.raises(DataError, match="cannot be read"):
+        audit_predictions(tmp_path / "out.parquet")
