@@ -14,12 +14,14 @@ import moenas
 
 NAMES = [
     "Architecture",
+    "AuditConfig",
     "Manifest",
     "MoENASError",
     "MoENASSampler",
     "Predictions",
     "Scores",
     "SearchConfig",
+    "audit",
     "build_model",
     "count_macs",
     "count_parameters",

@@ -18,17 +18,20 @@ if TYPE_CHECKING:
     from moenas.nas.sampler import MoENASSampler
     from moenas.nas.settings import SearchConfig
     from moenas.predictions import Predictions
+    from moenas.workflows.audit import AuditConfig, audit
     from moenas.workflows.facade import evaluate, prune_experts
     from moenas.workflows.search import search
 
 _HOME = {
     "Architecture": "models.architecture",
+    "AuditConfig": "workflows.audit",
     "Manifest": "data.manifest",
     "MoENASError": "errors",
     "MoENASSampler": "nas.sampler",
     "Predictions": "predictions",
     "Scores": "evaluation.scores",
     "SearchConfig": "nas.settings",
+    "audit": "workflows.audit",
     "build_model": "models.builder",
     "count_macs": "models.cost",
     "count_parameters": "models.cost",
@@ -45,12 +48,14 @@ _HOME = {
 
 __all__ = [
     "Architecture",
+    "AuditConfig",
     "Manifest",
     "MoENASError",
     "MoENASSampler",
     "Predictions",
     "Scores",
     "SearchConfig",
+    "audit",
     "build_model",
     "count_macs",
     "count_parameters",
