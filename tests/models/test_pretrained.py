@@ -36,6 +36,15 @@ def test_local_file_with_another_head(timms, tmp_path, suffix):
     assert model(torch.randn(2, 3, 64, 64)).shape == (2, 2)
 
 
+def test_any_model_of_timm_with_another_head(tmp_path):
+    theirs = timm.create_model("lcnet_035", num_classes=10)
+    safetensors.torch.save_file(theirs.state_dict(), tmp_path / "weights.safetensors")
+    model = build_model("lcnet_035", num_classes=2, pretrained=tmp_path / "weights.safetensors")
+    for name, value in model.state_dict().items():
+        if not name.startswith("classifier."):
+            assert torch.equal(value, theirs.state_dict()[name])
+
+
 def test_head_of_the_right_shape_is_kept(timms, tmp_path):
     path = tmp_path / "weights.safetensors"
     safetensors.torch.save_file(timms.state_dict(), path)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -14,8 +13,8 @@ from torch import Tensor, nn
 from moenas.errors import CheckpointError, ModelError
 from moenas.models.base_model import BaseModel
 
-_HEAD = re.compile(r"head(\.fc|_dist)?\.(weight|bias)")
-"""The classifier in the families that are converted; a norm in front of it is no part of it."""
+_HEADS = ("head", "head.fc", "head_dist")
+"""Names of the classifier where timm does not tell; a norm in front of it is no part of it."""
 
 
 def load_pretrained(model: nn.Module, base: BaseModel, source: bool | str | Path) -> None:
@@ -36,13 +35,13 @@ def load_pretrained(model: nn.Module, base: BaseModel, source: bool | str | Path
     else:
         path = Path(source)
         tensors, where = read_tensors(path), f"'{path}'"
-    wanted = model.state_dict()
+    wanted, head = model.state_dict(), _head(base)
     chosen = {
         name: tensor
         for name, tensor in tensors.items()
-        if not (_HEAD.fullmatch(name) and tensor.shape != wanted.get(name, tensor).shape)
+        if not (name in head and tensor.shape != wanted.get(name, tensor).shape)
     }
-    missing = sorted(name for name in wanted if name not in chosen and not _HEAD.fullmatch(name))
+    missing = sorted(name for name in wanted if name not in chosen and name not in head)
     foreign = sorted(name for name in chosen if name not in wanted)
     wrong = sorted(n for n in chosen if n in wanted and chosen[n].shape != wanted[n].shape)
     for names, what in (
@@ -56,6 +55,14 @@ def load_pretrained(model: nn.Module, base: BaseModel, source: bool | str | Path
                 f"{where} is not of the base model '{base.name}': it {what} {listed}."
             )
     model.load_state_dict(chosen, strict=False)
+
+
+def _head(base: BaseModel) -> set[str]:
+    """Names of the classifier's tensors."""
+    known = timm.get_pretrained_cfg(base.name)
+    layers = _HEADS if known is None or known.classifier is None else known.classifier
+    layers = (layers,) if isinstance(layers, str) else layers
+    return {f"{layer}.{kind}" for layer in layers for kind in ("weight", "bias")}
 
 
 def _published(base: BaseModel) -> Mapping[str, Tensor]:
