@@ -23,7 +23,7 @@ from moenas.metrics.accuracy import balanced_accuracy_of
 from moenas.metrics.fairness import fairness_from_spd, group_table
 from moenas.metrics.metric import METRICS
 from moenas.metrics.robustness import light_table
-from moenas.metrics.tally import F64, Tally, weights
+from moenas.metrics.tally import F64, weights
 from moenas.predictions import POOR_LIGHT, Predictions
 from moenas.runs import write_json
 
@@ -294,10 +294,11 @@ def _groups(test: Predictions, clusters: Clusters) -> tuple[GroupScore, ...]:
 
 def label_shares(clusters: Clusters, lights: tuple[str, ...] | None = None) -> Shares:
     """Right answers among images [without, with a person], in some lights or all."""
-    counts: Tally = clusters.counts()
-    if lights is not None:
-        counts = counts.in_lights(lights)
-    return cluster_shares(clusters.number, counts.total.sum((-2, -1)), counts.correct.sum((-2, -1)))
+    counts = clusters.counts()
+    known = [*counts.cells.lights, None]
+    keep = [n for n, light in enumerate(known) if lights is None or light in lights]
+    total, correct = (part.sum(-1)[..., keep].sum(-1) for part in (counts.total, counts.correct))
+    return cluster_shares(clusters.number, total, correct)
 
 
 def _lights(test: Predictions, clusters: Clusters) -> tuple[LightScore, ...]:

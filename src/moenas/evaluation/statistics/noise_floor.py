@@ -20,6 +20,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 
 from moenas.errors import DataError
 from moenas.evaluation.statistics.permutation import permute_blocks, swap_clusters
@@ -61,7 +62,7 @@ def noise_floor(
         DataError: Fewer than two groups have images.
     """
     tables = [predictions] if isinstance(predictions, Predictions) else list(predictions)
-    tables = aligned(tables)
+    tables = aligned(tables) if len(tables) != 1 else tables
     cells = Cells.of(tables[0])
     if cells.reference is None or len(cells.groups) < 2:
         raise DataError("The noise floor of fairness needs images of at least two groups.")
@@ -109,7 +110,7 @@ def permuted_counts(tables: Sequence[Predictions], cells: Cells, draws: int, see
     """[draws, 1 + M, G] total and correct weight of each group under permuted groups."""
     rows, group, values = _rows(tables, cells)
     frame = tables[0].frame[rows]
-    _, cluster = np.unique(frame["cluster"].to_numpy(dtype=str), return_inverse=True)
+    cluster = pd.factorize(frame["cluster"])[0]
     matched = np.asarray(frame["matched_set"].notna(), dtype=np.bool_)
     rng = generator(seed, "permutations")
     sums = np.zeros((draws, values.shape[1], len(cells.groups)))
