@@ -33,10 +33,13 @@ def test_mcnemar_test_counts_the_images_that_one_model_alone_gets_right():
     one = scenes(0)
     prediction = one.frame["prediction"].to_numpy().copy()
     label = one.frame["label"].to_numpy()
-    wrong = np.flatnonzero(one.correct)[:12]
+    first_of_cluster = ~one.frame["cluster"].duplicated()
+    wrong = np.flatnonzero(one.correct & first_of_cluster)[:12]
     prediction[wrong] = 1 - label[wrong]
     two = Predictions(one.frame.assign(prediction=prediction))
     assert mcnemar_test(one, shuffled(two)) == pytest.approx(mcnemar(12, 0))
+    together = (Predictions(t.frame.assign(cluster="one")) for t in (one, two))
+    assert mcnemar_test(*together) == pytest.approx(0.5)
 
 
 def test_mcnemar_s_false_alarms_in_simulation():

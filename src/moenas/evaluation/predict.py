@@ -9,6 +9,7 @@ from torch import nn
 
 from moenas.data.cache import ImageStore
 from moenas.data.dataset import normalise
+from moenas.data.manifest import COLUMNS as MANIFEST_COLUMNS
 from moenas.data.manifest import Manifest
 from moenas.errors import DataError
 from moenas.models.folding import fold_batch_norms
@@ -88,13 +89,19 @@ def tabulate(
 ) -> Predictions:
     """Return the table of what was predicted for some rows of a manifest, in the manifest's order.
 
+    Further columns of the manifest (attributes such as gender or age) travel along, so that scores
+    of their intersections can be computed.
+
     Args:
         manifest: Describes the images.
         rows: [n] Which of them, in any order.
         probability: [n] Of a person, 0–1; entry i is row ``rows[i]``'s.
         threshold: From which probability on a person is seen.
     """
-    columns = [name for name in COLUMNS if name in manifest.frame]
+    own = ("prediction", "probability", "threshold")
+    columns = [
+        name for name in manifest.frame if name in COLUMNS or name not in (*MANIFEST_COLUMNS, *own)
+    ]
     order = np.argsort(rows)
     frame = manifest.frame.iloc[rows[order]][columns].reset_index(drop=True)
     return Predictions(frame.assign(probability=probability[order]), threshold)

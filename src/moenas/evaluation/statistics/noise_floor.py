@@ -20,7 +20,6 @@ from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 
 from moenas.errors import DataError
 from moenas.evaluation.statistics.permutation import permute_blocks, swap_clusters
@@ -109,9 +108,8 @@ def group_counts(tables: Sequence[Predictions], cells: Cells) -> F64:
 def permuted_counts(tables: Sequence[Predictions], cells: Cells, draws: int, seed: int = 0) -> F64:
     """[draws, 1 + M, G] total and correct weight of each group under permuted groups."""
     rows, group, values = _rows(tables, cells)
-    frame = tables[0].frame[rows]
-    cluster = pd.factorize(frame["cluster"])[0]
-    matched = np.asarray(frame["matched_set"].notna(), dtype=np.bool_)
+    cluster = tables[0].cluster[rows]
+    matched = np.asarray(tables[0].frame["matched_set"].notna(), dtype=np.bool_)[rows]
     rng = generator(seed, "permutations")
     sums = np.zeros((draws, values.shape[1], len(cells.groups)))
     if matched.any():

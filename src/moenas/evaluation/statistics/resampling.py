@@ -21,7 +21,6 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 from scipy import special
 
 from moenas.errors import DataError
@@ -156,7 +155,7 @@ class Clusters:
         _, kind = np.unique(weight, return_inverse=True)
         for feature in (cell, *right):
             _, kind = np.unique(kind * size + feature, return_inverse=True)
-        cluster = pd.factorize(first.frame["cluster"])[0]
+        cluster = first.cluster
         order = np.lexsort((kind, cluster))
         kind, cluster, cell = kind[order], cluster[order], cell[order]
         weight, right = weight[order], right[:, order]
