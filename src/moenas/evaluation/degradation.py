@@ -114,18 +114,15 @@ Row = tuple[str, int | None, int, float, float, float, float, float, float]
 
 
 def _balanced(pair: Clusters) -> list[Row]:
-    clean, worse = pair.counts(0), pair.counts(1)
-    total = clean.total.sum((-2, -1))
-    shares = _paired(pair, total, clean.correct.sum((-2, -1)), worse.correct.sum((-2, -1)))
+    total, before = (part.sum(-1) for part in pair.by_light(0))
+    shares = _paired(pair, total, before, pair.by_light(1)[1].sum(-1))
     value, drop = [0, 0, 0.5, 0.5], [0.5, 0.5, -0.5, -0.5]
     return _row("balanced_accuracy", None, len(pair.tables[0]), shares, value, drop)
 
 
 def _groups(pair: Clusters) -> list[Row]:
-    clean, worse = pair.counts(0), pair.counts(1)
-    _, total = clean.by_group()
-    before, after = (t.correct[..., :-1].sum((-3, -2)) for t in (clean, worse))
-    shares = _paired(pair, total, before, after)
+    total, before = pair.by_group(0)
+    shares = _paired(pair, total, before, pair.by_group(1)[1])
     members = pair.tables[0].group
     count = len(pair.cells.groups)
     rows: list[Row] = []

@@ -306,10 +306,9 @@ def _groups(test: Predictions, clusters: Clusters) -> tuple[GroupScore, ...]:
 
 def label_shares(clusters: Clusters, lights: tuple[str, ...] | None = None) -> Shares:
     """Right answers among images [without, with a person], in some lights or all."""
-    counts = clusters.counts()
-    known = [*counts.cells.lights, None]
+    known = [*clusters.cells.lights, None]
     keep = [n for n, light in enumerate(known) if lights is None or light in lights]
-    total, correct = (part.sum(-1)[..., keep].sum(-1) for part in (counts.total, counts.correct))
+    total, correct = (part[..., keep].sum(-1) for part in clusters.by_light())
     return cluster_shares(clusters.number, total, correct)
 
 
@@ -335,12 +334,8 @@ def _intervals(
     clusters: Clusters, held: Clusters | None, p_value: float, draws: int, seed: int
 ) -> dict[str, Interval]:
     labels = label_shares(clusters)
-    everything = clusters.counts()
-    whole = cluster_shares(
-        clusters.number,
-        everything.total.sum((-3, -2, -1))[:, None],
-        everything.correct.sum((-3, -2, -1))[:, None],
-    )
+    everything = (part.sum((-2, -1))[:, None] for part in clusters.by_light())
+    whole = cluster_shares(clusters.number, *everything)
     found = {
         "accuracy": combination([[1.0]], [whole]),
         "balanced_accuracy": combination([[0.5, 0.5]], [labels]),

@@ -124,7 +124,8 @@ def _quantiles(mean: int) -> npt.NDArray[np.int32]:
 def _strata(total: F64, number: I64) -> I64:
     """[P] the stratum of each pattern of counts [P, C] by the labels in it."""
     half = total.shape[1] // 2
-    kinds = 2 * (total[:, half:].sum(1) > 0) + (total[:, :half].sum(1) > 0)
+    label = np.repeat([[1.0, 0.0], [0.0, 1.0]], half, axis=0)
+    kinds = (total @ label > 0) @ np.array([1, 2])
     sizes = np.bincount(kinds, number, minlength=4)
     result: I64 = np.where(sizes[kinds] > 1, kinds, int(np.argmax(sizes)))
     return result
@@ -179,6 +180,7 @@ class Clusters:
         self.number: I64 = number[place]
         self._total = total[place]
         del total
+        self._known: dict[int, tuple[F64, F64, F64, F64]] = {}
         self._correct = np.empty((len(right), *self._total.shape))
         for model, answers in enumerate(right):
             self._correct[model] = count(weight * answers)[place]
@@ -193,6 +195,25 @@ class Clusters:
         shape = (-1, *self.cells.shape)
         total, correct = self._total, self._correct[model]
         return Tally(self.cells, total.reshape(shape), correct.reshape(shape))
+
+    def by_light(self, model: int = 0) -> tuple[F64, F64]:
+        """Total and correct weight of a model by label and light, [P, Y, L] each."""
+        return self._margins(model)[:2]
+
+    def by_group(self, model: int = 0) -> tuple[F64, F64]:
+        """Total and correct weight of a model by group, [P, G] each."""
+        return self._margins(model)[2:]
+
+    def _margins(self, model: int) -> tuple[F64, F64, F64, F64]:
+        """`by_light` and `by_group`; kept, for there may be a hundred thousand patterns."""
+        if model not in self._known:
+            labels, lights, groups = self.cells.shape
+            parts = self._total, self._correct[model]
+            cubes = [part.reshape(-1, labels * lights, groups) for part in parts]
+            light = [(cube @ np.ones(groups)).reshape(-1, labels, lights) for cube in cubes]
+            group = [(np.ones(labels * lights) @ cube)[:, :-1] for cube in cubes]
+            self._known[model] = light[0], light[1], group[0], group[1]
+        return self._known[model]
 
     def tallies(self) -> list[Tally]:
         """The tally of each model, as observed."""
