@@ -91,7 +91,7 @@ def clustered_pair(seed, gap=0.0, photos=150):
 
 
 def test_clusters_keep_their_level_and_coverage_where_single_images_would_not():
-    trials = 80
+    trials = 60
     alarms = naive = hits = 0
     for seed in range(trials):
         one, two = clustered_pair(seed)
@@ -113,7 +113,7 @@ def test_the_detectable_difference_is_found_with_its_power():
     effect = np.random.default_rng(0).normal(0, 2, 100_000)
     grid = np.linspace(0, 2, 81)
     drop = [(logistic(1.5 + effect) - logistic(1.5 - g + effect)).mean() for g in grid]
-    gap, trials = float(np.interp(known, drop, grid)), 80
+    gap, trials = float(np.interp(known, drop, grid)), 60
     found = [
         compare_answers(dict(zip("ab", clustered_pair(500 + s, gap), strict=True)))["p"].iloc[0]
         for s in range(trials)

@@ -51,6 +51,15 @@ def test_severities_share_their_images_and_noise(data):
     pd.testing.assert_frame_equal(found[3].frame, by_hand.frame)
 
 
+def test_attributes_of_the_manifest_travel_to_the_predictions(data):
+    manifest, images = data
+    frame = manifest.frame.assign(gender="f", probability=0.5)
+    found = predict(Brightness(), Manifest(frame, manifest.root), images, splits=("val",))
+    assert (found.frame["gender"] == "f").all()
+    assert "path" not in found.frame
+    assert (found.frame["probability"] != 0.5).any()  # the model's, not the manifest's
+
+
 def test_an_unknown_corruption_is_named_at_once(data):
     with pytest.raises(ConfigError, match="Did you mean 'low_light'"):
         predict_severities(Brightness(), *data, corruption="lowlight")
@@ -110,7 +119,7 @@ def test_pairs_make_the_drop_surer_than_two_independent_tests_would():
 
 
 def test_drops_are_covered_and_a_tone_that_fades_faster_shows():
-    trials, hits, cells = 40, 0, 0
+    trials, hits, cells = 30, 0, 0
     for seed in range(trials):
         table = degradation({s: t for s, t in fading(seed, 150).items() if s in (0, 3)})
         rows = table[(table["severity"] == 3) & (table["score"] != "fairness")]

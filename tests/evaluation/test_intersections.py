@@ -73,27 +73,28 @@ def test_a_hidden_intersection_is_found_though_each_attribute_hides_it():
 
 
 def test_fair_models_raise_false_alarms_in_five_percent_and_gaps_are_covered():
-    trials = 50
+    """Twenty intersections, some of ten persons: normal tests call 18 % of such models unfair."""
+    trials = 40
     alarms = any_alarm = hits = cells = 0
     for seed in range(trials):
-        found = intersections(people(seed, n=400, together=2.0), ("gender", "age"))
+        found = intersections(people(seed, n=500), ("group", "gender"), draws=800)
         alarms += (found["p"] <= 0.05).sum()
         any_alarm += (found["p_holm"] <= 0.05).any()
         hits += ((found["gap_low"] <= 0) & (found["gap_high"] >= 0)).sum()
         cells += len(found)
-    assert alarms / cells <= at_most(0.05, cells // 2)  # four gaps of a table are dependent
+    assert alarms / cells <= at_most(0.05, cells // 2)  # gaps of a table are dependent
     assert any_alarm / trials <= at_most(0.05, trials)
     assert hits / cells >= at_least(0.94, cells // 2)
 
 
 def test_the_detectable_gap_is_found_with_its_power():
-    trials, n = 60, 500
+    trials, n = 50, 400
     known = intersections(people(0, n), ("gender", "age"))
     # An answer that is turned round only where it was right loses this share of accuracy.
     turn = known["detectable"].mean() / known["accuracy"].mean()
     found = []
     for seed in range(trials):
-        table = intersections(people(seed, n, odd=turn), ("gender", "age"))
+        table = intersections(people(seed, n, odd=turn), ("gender", "age"), draws=300)
         row = table[(table["gender"] == "f") & (table["age"] == "old")]
         found.append(float(row["p"].iloc[0]) <= 0.05)
     assert at_least(0.75, trials) <= np.mean(found) <= at_most(0.85, trials)
