@@ -60,7 +60,7 @@ def main() -> None:
     options = parser.parse_args()
     trials = 20 if options.quick else options.trials
     parts: dict[str, Callable[[], list[Row]]] = {
-        "speed": lambda: speed(fairlearn_draws=20 if options.quick else 200),
+        "speed": lambda: speed(fairlearn_draws=10 if options.quick else 50),
         "million": lambda: million(20_000 if options.quick else 1_000_000),
         "coverage": lambda: coverage(trials),
         "alarms": lambda: alarms(trials),
