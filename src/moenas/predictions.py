@@ -117,6 +117,12 @@ class Predictions:
         return np.asarray(self.frame["group"].fillna(-1), dtype=np.int64)
 
     @property
+    def cluster(self) -> npt.NDArray[np.int64]:
+        """[n] number of each image's cluster, in order of appearance."""
+        codes, _ = pd.factorize(self.frame["cluster"], use_na_sentinel=False)
+        return np.asarray(codes, dtype=np.int64)
+
+    @property
     def poorly_lit(self) -> npt.NDArray[np.bool_]:
         """[n] whether the light is poor."""
         return np.asarray(self.frame["lighting"].isin(POOR_LIGHT), dtype=np.bool_)

@@ -13,12 +13,17 @@ import random
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import psutil
-import torch
 
 from moenas.errors import ConfigError
+
+if TYPE_CHECKING:
+    import torch
+
+# torch takes seconds and 500 MB to import, and scores need only seeds: it is imported where used.
 
 
 def pick_device(name: str = "auto") -> torch.device:
@@ -27,6 +32,8 @@ def pick_device(name: str = "auto") -> torch.device:
     Raises:
         ConfigError: The device is unknown or absent.
     """
+    import torch
+
     if name == "auto":
         if torch.cuda.is_available():
             return torch.device("cuda")
@@ -43,6 +50,8 @@ def pick_device(name: str = "auto") -> torch.device:
 
 def seed_everything(seed: int) -> None:
     """Seed Python, NumPy and torch (all devices)."""
+    import torch
+
     random.seed(seed)
     np.random.seed(seed % 2**32)  # noqa: NPY002 - third parties draw from the global generator
     torch.manual_seed(seed)
@@ -98,6 +107,8 @@ def fastest_threads(work: Callable[[], object], candidates: tuple[int, ...] | No
         work: One short piece of the work to come; it is called a few times.
         candidates: Numbers of threads to try; by default 1, half and all of the cores.
     """
+    import torch
+
     cores = available_cores()
     options = sorted(set(candidates or (1, max(1, cores // 2), cores)))
     best = (float("inf"), options[0])
@@ -142,6 +153,8 @@ def available_cores() -> int:
 @functools.cache
 def device_name(device: torch.device) -> str:
     """Name of what computes: the card's, or the processor's as its maker calls it."""
+    import torch
+
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     if device.type != "cpu":
@@ -168,6 +181,8 @@ class Machine:
     @classmethod
     def here(cls, device: torch.device | None = None) -> Machine:
         """Describe this machine."""
+        import torch
+
         device = device or pick_device()
         name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
         return cls(

@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 from simulated_predictions import scenes, shuffled
+from statsmodels.stats.power import NormalIndPower
 
 from moenas.errors import DataError
 from moenas.evaluation.statistics import holm, mcnemar, mcnemar_test, minimum_detectable_gap
@@ -33,10 +34,13 @@ def test_mcnemar_test_counts_the_images_that_one_model_alone_gets_right():
     one = scenes(0)
     prediction = one.frame["prediction"].to_numpy().copy()
     label = one.frame["label"].to_numpy()
-    wrong = np.flatnonzero(one.correct)[:12]
+    first_of_cluster = ~one.frame["cluster"].duplicated()
+    wrong = np.flatnonzero(one.correct & first_of_cluster)[:12]
     prediction[wrong] = 1 - label[wrong]
     two = Predictions(one.frame.assign(prediction=prediction))
     assert mcnemar_test(one, shuffled(two)) == pytest.approx(mcnemar(12, 0))
+    together = (Predictions(t.frame.assign(cluster="one")) for t in (one, two))
+    assert mcnemar_test(*together) == pytest.approx(0.5)
 
 
 def test_mcnemar_s_false_alarms_in_simulation():
@@ -75,6 +79,15 @@ def test_the_minimum_detectable_gap_is_found_with_its_power():
     z = (two - one) / np.sqrt(pooled * (1 - pooled) * (1 / 400 + 1 / 1600))
     assert np.mean(np.abs(z) > 1.96) == pytest.approx(0.8, abs=0.04)
     assert minimum_detectable_gap([100, 400], 400, 0.9).shape == (2,)
+
+
+@pytest.mark.parametrize("power", [0.5, 0.8, 0.95])
+def test_the_minimum_detectable_gap_is_statsmodels(power):
+    effect = NormalIndPower().solve_power(
+        nobs1=400, ratio=4, alpha=0.05, power=power, alternative="larger"
+    )
+    gap = minimum_detectable_gap(400, 1600, 0.9, power=power, level=0.1)
+    assert gap == pytest.approx(effect * np.sqrt(0.9 * 0.1), rel=1e-5)
 
 
 @pytest.mark.parametrize("args", [(0, 5, 0.9), (5, 5, 1.2)])

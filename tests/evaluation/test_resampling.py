@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from scipy import stats
 from simulated_predictions import photographs, scenes, shuffled
 
 from moenas.errors import DataError
@@ -129,3 +130,38 @@ def test_weights_of_images_count():
     np.testing.assert_allclose(
         balanced_accuracy_of(Clusters([double]).resample(10, 0)[0]), balanced_accuracy_of(single)
     )
+
+
+@pytest.mark.parametrize("weights", ["each cluster once", "patterns"])
+def test_poisson_numbers_keep_the_composition_and_the_variance(weights):
+    """Strata of many clusters: the variance of a share is the cluster-robust one."""
+    table = photographs(0, n=3000)
+    if weights == "patterns":
+        table = Predictions(table.frame.assign(cluster=table.frame["image_id"]))
+    clusters = Clusters([table])
+    draws = clusters.resample(4000, 0)[0]
+    np.testing.assert_allclose(draws.total[:, 0].sum((-2, -1)), 3000, rtol=1e-9)
+    for statistic in (balanced_accuracy_of, gap_of):
+        variance, _ = clusters.jackknife(lambda t, s=statistic: s(t[0]))
+        assert statistic(draws).var() == pytest.approx(variance, rel=0.1)
+
+
+def test_the_draws_are_scipy_s_bootstrap():
+    table = photographs(0, n=400)
+    table = Predictions(table.frame.assign(cluster=table.frame["image_id"]))
+    own = balanced_accuracy_of(Clusters([table]).resample(4000, 0)[0])
+    right = [table.correct[table.label == label].astype(float) for label in (True, False)]
+    peer = stats.bootstrap(
+        right, lambda a, b, axis: (a.mean(axis) + b.mean(axis)) / 2, n_resamples=4000,
+        method="percentile", vectorized=True, rng=np.random.default_rng(0),
+    )  # fmt: skip
+    assert own.std() == pytest.approx(peer.standard_error, rel=0.05)
+    ends = np.quantile(own, [0.025, 0.975])
+    np.testing.assert_allclose(ends, peer.confidence_interval, atol=0.12 * own.std() + 1 / 400)
+
+
+def test_weights_that_are_no_whole_numbers_are_drawn_alike():
+    table = photographs(0, n=1000)
+    whole = Clusters([table]).resample(200, 0)[0]
+    third = Clusters([Predictions(table.frame.assign(weight=1 / 3))]).resample(200, 0)[0]
+    np.testing.assert_allclose(third.correct * 3, whole.correct, rtol=1e-9)

@@ -1,5 +1,7 @@
 import json
 import math
+import subprocess
+import sys
 
 import numpy as np
 import pandas as pd
@@ -194,3 +196,16 @@ def test_the_threshold_needs_both_labels():
     frame = scenes(0).frame
     with pytest.raises(DataError, match="only one of them"):
         best_threshold(Predictions(frame[frame["label"] == 1]))
+
+
+def test_scores_need_no_torch():
+    """It takes seconds and 500 MB: a predictions file alone is scored without."""
+    code = "import sys, moenas.evaluation.scores; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_scores_of_older_runs_are_read():
+    old = config.to_dict(scored(scenes(0)))
+    for name in ("equal_opportunity_floor", "equal_opportunity_p_value", "detectable_gap"):
+        assert old.pop(name) is not None
+    assert config.from_dict(Scores, old).detectable_gap is None

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 import torch
 from torch import nn
 
@@ -16,6 +19,9 @@ from moenas.models.folding import fold_batch_norms
 from moenas.predictions import COLUMNS, Predictions
 from moenas.runtime import pick_device
 
+Alter = Callable[[torch.Tensor, npt.NDArray[np.integer]], torch.Tensor]
+"""(uint8 images [B, 3, H, W], their rows [B]) -> other images of the same shape and type."""
+
 
 @torch.inference_mode()
 def probabilities(
@@ -25,6 +31,7 @@ def probabilities(
     *,
     device: torch.device | None = None,
     batch_size: int = 64,
+    alter: Alter | None = None,
 ) -> npt.NDArray[np.float64]:
     """Return the probability of a person for each image.
 
@@ -34,6 +41,7 @@ def probabilities(
         rows: Which images, in this order; all by default.
         device: Where to compute.
         batch_size: Images at once; small batches stay in a CPU's cache.
+        alter: Applied to each batch before the model sees it.
 
     Returns:
         [n] values in 0–1.
@@ -43,8 +51,11 @@ def probabilities(
     result = []
     rows = np.arange(len(images)) if rows is None else rows
     for start in range(0, len(rows), batch_size):
-        batch = torch.from_numpy(np.array(images[rows[start : start + batch_size]]))
-        logits = model(normalise(batch.to(device)))
+        chosen = rows[start : start + batch_size]
+        batch = torch.from_numpy(np.array(images[chosen])).to(device)
+        if alter is not None:
+            batch = alter(batch.permute(0, 3, 1, 2), chosen)
+        logits = model(normalise(batch))
         result.append(logits.float().softmax(dim=1)[:, 1].double().cpu())
     return torch.cat(result).numpy() if result else np.empty(0)
 
@@ -57,6 +68,7 @@ def predict(
     splits: tuple[str, ...] | None = None,
     threshold: float = 0.5,
     device: torch.device | None = None,
+    alter: Alter | None = None,
 ) -> Predictions:
     """Return what a model says about the images of a manifest.
 
@@ -67,6 +79,7 @@ def predict(
         splits: The splits to predict; all by default.
         threshold: From which probability on a person is seen.
         device: Where to compute.
+        alter: Applied to each batch before the model sees it.
 
     Raises:
         DataError: There are not as many images as rows.
@@ -77,7 +90,7 @@ def predict(
     if splits is not None:
         wanted &= manifest.frame["split"].isin(splits).to_numpy()
     rows = np.flatnonzero(wanted)
-    probability = probabilities(model, images.images, rows, device=device)
+    probability = probabilities(model, images.images, rows, device=device, alter=alter)
     return tabulate(manifest, rows, probability, threshold)
 
 
@@ -97,7 +110,13 @@ def tabulate(
         probability: [n] Of a person, 0–1; entry i is row ``rows[i]``'s.
         threshold: From which probability on a person is seen.
     """
-    columns = [name for name in manifest.frame if name in COLUMNS or name not in OF_THE_IMAGE]
+    columns = told_columns(manifest.frame)
     order = np.argsort(rows)
     frame = manifest.frame.iloc[rows[order]][columns].reset_index(drop=True)
     return Predictions(frame.assign(probability=probability[order]), threshold)
+
+
+def told_columns(frame: pd.DataFrame) -> list[str]:
+    """Return the columns of a manifest's table that belong in a predictions table."""
+    said = ("prediction", "probability", "threshold")
+    return [n for n in frame if n not in said and (n in COLUMNS or n not in OF_THE_IMAGE)]

@@ -10,28 +10,28 @@ import pandas as pd
 
 from moenas import config
 from moenas.errors import DataError
+from moenas.evaluation.statistics.detectable import detectable_gap
 from moenas.evaluation.statistics.gaps import (
     debiased_spd,
     fairness_interval,
     gaps,
     group_shares,
 )
+from moenas.evaluation.statistics.intervals import TOO_FEW
 from moenas.evaluation.statistics.noise_floor import noise_floor
+from moenas.evaluation.statistics.opportunity import equal_opportunity_floor
 from moenas.evaluation.statistics.resampling import Clusters
 from moenas.evaluation.statistics.shares import Shares, cluster_shares, combination
 from moenas.metrics.accuracy import balanced_accuracy_of
 from moenas.metrics.fairness import fairness_from_spd, group_table
 from moenas.metrics.metric import METRICS
 from moenas.metrics.robustness import light_table
-from moenas.metrics.tally import F64, Tally, weights
+from moenas.metrics.tally import F64, weights
 from moenas.predictions import POOR_LIGHT, Predictions
 from moenas.runs import write_json
 
 OBJECTIVES = ("balanced_accuracy", "fairness", "robustness", "generalisation")
 """What the search maximises."""
-
-TOO_FEW = 0.05
-"""A group whose accuracy is known no better than ± this (95 %) has too few images."""
 
 Interval = tuple[float, float]
 
@@ -73,6 +73,8 @@ class Scores:
     interval of that. ``noise_floor_*`` describe a perfectly fair model's fairness on these images,
     and ``fairness_p_value`` says how often it would be as unfair as this one. Accuracies of
     validation and of poor light are balanced. All intervals cover 95 % and respect clusters.
+    ``equal_opportunity_floor`` is a fair model's mean spread of recalls. ``detectable_gap`` is the
+    gap of lightest and darkest group that this split would have shown with 80 % power.
     """
 
     split: str
@@ -104,6 +106,9 @@ class Scores:
     parameters: int
     macs: int
     intervals: dict[str, Interval]
+    equal_opportunity_floor: float | None = None
+    equal_opportunity_p_value: float | None = None
+    detectable_gap: float | None = None
 
     @property
     def generalisation(self) -> float | None:
@@ -196,10 +201,14 @@ def score(
         assert result is not None
         return result
 
-    floor = debiased = None
+    floor = debiased = detectable = None
     if len(clusters.cells.groups) >= 2:
         floor = noise_floor(test, draws, seed)
+        detectable = detectable_gap(clusters, floor, draws=draws, seed=seed).trend
         debiased = min(1.0, float(fairness_from_spd(debiased_spd(gaps(clusters)))))
+    opportunity = None
+    if value("equal_opportunity") is not None:
+        opportunity = equal_opportunity_floor(test, draws, seed)
     groups = _groups(test, clusters)
     worst = min(groups, key=lambda group: group.accuracy) if floor else None
     reference = clusters.cells.reference
@@ -235,6 +244,9 @@ def score(
         parameters=parameters,
         macs=macs,
         intervals=_intervals(clusters, held, floor.p_value if floor else 1.0, draws, seed),
+        equal_opportunity_floor=opportunity.mean if opportunity else None,
+        equal_opportunity_p_value=opportunity.p_value if opportunity else None,
+        detectable_gap=detectable,
     )
 
 
@@ -294,10 +306,10 @@ def _groups(test: Predictions, clusters: Clusters) -> tuple[GroupScore, ...]:
 
 def label_shares(clusters: Clusters, lights: tuple[str, ...] | None = None) -> Shares:
     """Right answers among images [without, with a person], in some lights or all."""
-    counts: Tally = clusters.counts()
-    if lights is not None:
-        counts = counts.in_lights(lights)
-    return cluster_shares(clusters.number, counts.total.sum((-2, -1)), counts.correct.sum((-2, -1)))
+    known = [*clusters.cells.lights, None]
+    keep = [n for n, light in enumerate(known) if lights is None or light in lights]
+    total, correct = (part[..., keep].sum(-1) for part in clusters.by_light())
+    return cluster_shares(clusters.number, total, correct)
 
 
 def _lights(test: Predictions, clusters: Clusters) -> tuple[LightScore, ...]:
@@ -322,12 +334,8 @@ def _intervals(
     clusters: Clusters, held: Clusters | None, p_value: float, draws: int, seed: int
 ) -> dict[str, Interval]:
     labels = label_shares(clusters)
-    everything = clusters.counts()
-    whole = cluster_shares(
-        clusters.number,
-        everything.total.sum((-3, -2, -1))[:, None],
-        everything.correct.sum((-3, -2, -1))[:, None],
-    )
+    everything = (part.sum((-2, -1))[:, None] for part in clusters.by_light())
+    whole = cluster_shares(clusters.number, *everything)
     found = {
         "accuracy": combination([[1.0]], [whole]),
         "balanced_accuracy": combination([[0.5, 0.5]], [labels]),

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pandas as pd
 
-from moenas.data.manifest import COLUMNS as OF_THE_IMAGE
 from moenas.data.manifest import Manifest
 from moenas.data.skipped import TOO_MANY, skipped_table
 from moenas.errors import DataError
 from moenas.evaluation.judgement import judgement
+from moenas.evaluation.predict import told_columns
 from moenas.evaluation.scores import Scores, best_threshold, score
-from moenas.predictions import COLUMNS, Predictions
+from moenas.predictions import Predictions
 from moenas.workflows.data import open_manifest
 
 SAID = ("image_id", "probability", "prediction")
@@ -107,5 +107,4 @@ def _joined(frame: pd.DataFrame, manifest: Manifest, file: Path) -> pd.DataFrame
             f"label {cell['label']}, group {cell['group']}: what is left out may be what is hard. "
             f"At most {TOO_MANY:.0%} may be missing."
         )
-    columns = [name for name in known if name in COLUMNS or name not in OF_THE_IMAGE]
-    return known.loc[heard, columns].merge(said, on="image_id", validate="one_to_one")
+    return known.loc[heard, told_columns(known)].merge(said, on="image_id", validate="one_to_one")

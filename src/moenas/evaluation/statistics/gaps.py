@@ -49,12 +49,12 @@ class Gaps:
 
 def group_shares(clusters: Clusters, model: int = 0) -> Shares:
     """Accuracy of each group [G] of a model, with intervals."""
-    counts = clusters.counts(model)
-    _, total = counts.by_group()
-    correct = counts.correct[..., :-1].sum((-3, -2))
+    total, correct = clusters.by_group(model)
     first = clusters.tables[0]
     weight = first.frame["weight"].to_numpy(dtype="float64")
-    square = np.array([(weight[first.group == g] ** 2).sum() for g in clusters.cells.groups])
+    group = first.group
+    place = np.searchsorted(clusters.cells.groups, group[group >= 0])
+    square = np.bincount(place, weight[group >= 0] ** 2, len(clusters.cells.groups))
     size = total.T @ clusters.number
     return cluster_shares(clusters.number, total, correct, size**2 / square)
 
@@ -87,7 +87,7 @@ def gaps(clusters: Clusters, model: int = 0) -> Gaps:
     k = accuracy.clusters[still]
     guess = (accuracy.value[still] * k + 1) / (k + 2)
     covariance[still, still] = guess * (1 - guess) / (k + 2)
-    _, total = clusters.counts(model).by_group()
+    total, _ = clusters.by_group(model)
     number = int(clusters.number[total.sum(-1) > 0].sum())
     return Gaps(contrast @ accuracy.value, contrast @ covariance @ contrast.T, number)
 

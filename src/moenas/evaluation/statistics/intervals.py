@@ -15,6 +15,9 @@ F64 = npt.NDArray[np.float64]
 CONFIDENCE = 0.95
 """Of all intervals, unless said."""
 
+TOO_FEW = 0.05
+"""A group whose accuracy is known no better than ± this (95 %) has too few images."""
+
 
 def wilson(
     successes: npt.ArrayLike,

@@ -61,7 +61,7 @@ def noise_floor(
         DataError: Fewer than two groups have images.
     """
     tables = [predictions] if isinstance(predictions, Predictions) else list(predictions)
-    tables = aligned(tables)
+    tables = aligned(tables) if len(tables) != 1 else tables
     cells = Cells.of(tables[0])
     if cells.reference is None or len(cells.groups) < 2:
         raise DataError("The noise floor of fairness needs images of at least two groups.")
@@ -108,9 +108,8 @@ def group_counts(tables: Sequence[Predictions], cells: Cells) -> F64:
 def permuted_counts(tables: Sequence[Predictions], cells: Cells, draws: int, seed: int = 0) -> F64:
     """[draws, 1 + M, G] total and correct weight of each group under permuted groups."""
     rows, group, values = _rows(tables, cells)
-    frame = tables[0].frame[rows]
-    _, cluster = np.unique(frame["cluster"].to_numpy(dtype=str), return_inverse=True)
-    matched = np.asarray(frame["matched_set"].notna(), dtype=np.bool_)
+    cluster = tables[0].cluster[rows]
+    matched = np.asarray(tables[0].frame["matched_set"].notna(), dtype=np.bool_)[rows]
     rng = generator(seed, "permutations")
     sums = np.zeros((draws, values.shape[1], len(cells.groups)))
     if matched.any():

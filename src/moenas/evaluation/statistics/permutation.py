@@ -12,6 +12,7 @@ import math
 import numpy as np
 import numpy.typing as npt
 
+from moenas.evaluation.statistics.permutation_limit import many_answers, swap_limit
 from moenas.metrics.tally import F64
 
 I64 = npt.NDArray[np.int64]
@@ -109,15 +110,25 @@ def swap_clusters(
         if len(rows) < _MIN_CLUSTERS * rows_each:
             rest[rows] = True
             continue
-        rows = rows[np.argsort(cluster[rows], kind="stable")]
+        if rows_each > 1:
+            rows = rows[_canonical(cluster[rows], group[rows], weight[rows], right[rows])]
         part = group[rows], weight[rows], right[rows]
         if rows_each == 1 and (weight[rows] == weight[rows[0]]).all():
             sums += _deal(part[0], part[2], shape, rng) * weight[rows[0]]
+        elif many_answers(part[0], part[2], shape[2]):
+            sums += swap_limit(*part, int(rows_each), shape, rng)
         else:
             sums += _swap_equal(*part, int(rows_each), shape, rng)
     if rest.any():
-        sums += _swap_profiles(cluster[rest], group[rest], weight[rest], right[rest], shape, rng)
+        rows = np.flatnonzero(rest)
+        rows = rows[_canonical(cluster[rows], group[rows], weight[rows], right[rows])]
+        sums += _swap_profiles(cluster[rows], group[rows], weight[rows], right[rows], shape, rng)
     return sums
+
+
+def _canonical(cluster: I64, group: I64, weight: F64, right: F64) -> I64:
+    """[n] the order of rows cluster by cluster, and by what they hold within each."""
+    return np.lexsort((*right.T, weight, group, cluster))
 
 
 def _deal(group: I64, right: F64, shape: tuple[int, int, int], rng: np.random.Generator) -> F64:

@@ -3,23 +3,25 @@
 Images of one cluster (an emoji's concept, a person, a photograph) are not independent, so clusters
 are what is drawn. Each cluster is a vector of counts; a draw is a vector of weights of clusters;
 so all draws of all cells are one matrix product, and clusters with equal counts are drawn together
-by their number (binomially), which is the same distribution.
+by their number, which is the same distribution.
 
 Strata: clusters with persons only, without persons, and mixed ones are drawn apart, so every draw
 has the test set's composition. In a stratum of K clusters K − 1 are drawn and weigh K / (K − 1)
-(Rao and Wu 1988): plain draws of K would understate the variance by (K − 1) / K. In strata of very
-many clusters that differ, weights are Poisson, the limit of multinomial ones. A cluster that is
-alone in its stratum joins the largest one.
+(Rao and Wu 1988): plain draws of K would understate the variance by (K − 1) / K. In strata of many
+clusters, numbers are Poisson and divided by what their sum is too large or small: given that sum T
+they are multinomial, and the mean of 1 / T is 1 / (K − 1) but for a share of 1 / K. A cluster that
+is alone in its stratum joins the largest one.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable, Sequence
 
 import numpy as np
 import numpy.typing as npt
-from scipy import stats
+from scipy import special
 
 from moenas.errors import DataError
 from moenas.evaluation.statistics.intervals import satterthwaite
@@ -31,10 +33,12 @@ I64 = npt.NDArray[np.int64]
 
 _CHUNK = 4_000_000
 """Numbers held at a time."""
-_FEW_PATTERNS = 400
-"""Above, the weights of clusters are drawn one by one (Poisson), which is faster."""
-_POISSON = stats.poisson(1).ppf((np.arange(2**16) + 0.5) / 2**16).astype(np.int8)
-"""Weights of mean 1 by a 16-bit die."""
+_MANY = 200
+"""From so many clusters in a stratum on, their numbers are Poisson, which is faster."""
+_SIDES = 2**16
+"""Of the dice that Poisson numbers are read from."""
+_EXACT = 2**24
+"""Below, single precision holds all whole numbers."""
 
 
 def aligned(tables: Sequence[Predictions]) -> list[Predictions]:
@@ -78,26 +82,50 @@ class Stratum:
         """Number of clusters K."""
         return int(self.number.sum())
 
-    def weigh(self, draws: int, rng: np.random.Generator) -> F64:
-        """[draws, P] weights of the patterns in each draw."""
+    def sums(self, counts: F64, draws: int, rng: np.random.Generator) -> F64:
+        """[draws, C] of the patterns' counts [P, C], as often as each pattern is drawn."""
         k = self.clusters
         if k == 1:
-            return np.ones((draws, 1))
-        if len(self.number) <= _FEW_PATTERNS:
-            drawn = rng.multinomial(k - 1, self.number / k, size=draws).astype(np.float64)
-            return drawn * (k / (k - 1))
-        weights = np.empty((draws, len(self.number)))
-        once = int(np.searchsorted(self.number, 2))
-        dice = rng.integers(0, len(_POISSON), size=(draws, once), dtype=np.uint16)
-        weights[:, :once] = _POISSON.take(dice)
-        weights[:, once:] = rng.poisson(self.number[once:], size=(draws, len(self.number) - once))
-        return weights
+            return np.broadcast_to(counts[0], (draws, counts.shape[1]))
+        if k < _MANY:
+            drawn = rng.multinomial(k - 1, self.number / k, size=draws)
+            return np.asarray(drawn @ (counts * (k / (k - 1))), dtype=np.float64)
+        whole = (counts == np.rint(counts)).all() and 2 * self.number @ counts.sum(1) < _EXACT
+        values = np.hstack([counts, np.ones((len(counts), 1))])
+        values = values.astype(np.float32 if whole else np.float64)
+        result = np.empty((draws, counts.shape[1]))
+        chunk = max(1, _CHUNK // len(self.number))
+        for start in range(0, draws, chunk):
+            stop = min(start + chunk, draws)
+            drawn = _poisson(self.number, stop - start, rng).astype(values.dtype)
+            found = (values.T @ drawn).T.astype(np.float64)
+            result[start:stop] = found[:, :-1] * (k / found[:, -1:])
+        return result
+
+
+def _poisson(mean: I64, draws: int, rng: np.random.Generator) -> npt.NDArray[np.int32]:
+    """[P, draws] Poisson numbers of ascending means [P]."""
+    dice = rng.integers(0, _SIDES, size=(len(mean), draws), dtype=np.uint16)
+    result = np.empty(dice.shape, dtype=np.int32)
+    for value in np.unique(mean):
+        start, stop = np.searchsorted(mean, [value, value + 1])
+        result[start:stop] = _quantiles(int(value)).take(dice[start:stop])
+    return result
+
+
+@functools.lru_cache(maxsize=64)
+def _quantiles(mean: int) -> npt.NDArray[np.int32]:
+    """The Poisson number for each side of a die."""
+    numbers = np.arange(max(0, int(mean - 6 * mean**0.5)), int(mean + 6 * mean**0.5) + 10)
+    ends = np.rint(_SIDES * special.pdtr(numbers, mean)).astype(np.int64)
+    return np.repeat(numbers, np.diff(ends, prepend=0)).astype(np.int32)
 
 
 def _strata(total: F64, number: I64) -> I64:
     """[P] the stratum of each pattern of counts [P, C] by the labels in it."""
     half = total.shape[1] // 2
-    kinds = 2 * (total[:, half:].sum(1) > 0) + (total[:, :half].sum(1) > 0)
+    label = np.repeat([[1.0, 0.0], [0.0, 1.0]], half, axis=0)
+    kinds = (total @ label > 0) @ np.array([1, 2])
     sizes = np.bincount(kinds, number, minlength=4)
     result: I64 = np.where(sizes[kinds] > 1, kinds, int(np.argmax(sizes)))
     return result
@@ -108,6 +136,10 @@ class Clusters:
 
     Args:
         tables: Predictions of each model for the split.
+
+    Attributes:
+        number: [P] clusters that have the counts of `counts`, over all strata.
+        strata: Clusters that are drawn among themselves.
 
     Raises:
         DataError: The tables are empty or not of the same images.
@@ -124,7 +156,7 @@ class Clusters:
         _, kind = np.unique(weight, return_inverse=True)
         for feature in (cell, *right):
             _, kind = np.unique(kind * size + feature, return_inverse=True)
-        _, cluster = np.unique(first.frame["cluster"].to_numpy(dtype=str), return_inverse=True)
+        cluster = first.cluster
         order = np.lexsort((kind, cluster))
         kind, cluster, cell = kind[order], cluster[order], cell[order]
         weight, right = weight[order], right[:, order]
@@ -139,31 +171,49 @@ class Clusters:
         index = row_slot[rows] * size + cell[rows]
 
         def count(values: F64) -> F64:
-            counts = np.bincount(index, values[rows], len(sample) * size).astype(np.float64)
-            return counts.reshape(-1, size)
+            counts = np.bincount(index, values[rows], len(sample) * size)
+            return np.asarray(counts, dtype=np.float64).reshape(-1, size)
 
         total = count(weight)
-        correct = np.stack([count(weight * model) for model in right])
         kinds = _strata(total, number)
-        rare = np.argsort(number, kind="stable")
-        number, total, correct = number[rare], total[rare], correct[:, rare]
-        kinds = kinds[rare]
+        place = np.lexsort((number, kinds))
+        self.number: I64 = number[place]
+        self._total = total[place]
+        del total
+        self._known: dict[int, tuple[F64, F64, F64, F64]] = {}
+        self._correct = np.empty((len(right), *self._total.shape))
+        for model, answers in enumerate(right):
+            self._correct[model] = count(weight * answers)[place]
+        ends = np.cumsum(np.unique(kinds, return_counts=True)[1])
         self.strata = [
-            Stratum(number[kinds == k], total[kinds == k], correct[:, kinds == k])
-            for k in np.unique(kinds)
+            Stratum(self.number[own], self._total[own], self._correct[:, own])
+            for own in map(slice, [0, *ends[:-1]], ends)
         ]
-
-    @property
-    def number(self) -> I64:
-        """[P] clusters that have the counts of `counts`, over all strata."""
-        return np.concatenate([stratum.number for stratum in self.strata])
 
     def counts(self, model: int = 0) -> Tally:
         """Counts of a model, one pattern of clusters on the leading axis, [P, Y, L, G + 1]."""
-        total = np.concatenate([stratum.total for stratum in self.strata])
-        correct = np.concatenate([stratum.correct[model] for stratum in self.strata])
         shape = (-1, *self.cells.shape)
+        total, correct = self._total, self._correct[model]
         return Tally(self.cells, total.reshape(shape), correct.reshape(shape))
+
+    def by_light(self, model: int = 0) -> tuple[F64, F64]:
+        """Total and correct weight of a model by label and light, [P, Y, L] each."""
+        return self._margins(model)[:2]
+
+    def by_group(self, model: int = 0) -> tuple[F64, F64]:
+        """Total and correct weight of a model by group, [P, G] each."""
+        return self._margins(model)[2:]
+
+    def _margins(self, model: int) -> tuple[F64, F64, F64, F64]:
+        """`by_light` and `by_group`; kept, for there may be a hundred thousand patterns."""
+        if model not in self._known:
+            labels, lights, groups = self.cells.shape
+            parts = self._total, self._correct[model]
+            cubes = [part.reshape(-1, labels * lights, groups) for part in parts]
+            light = [(cube @ np.ones(groups)).reshape(-1, labels, lights) for cube in cubes]
+            group = [(np.ones(labels * lights) @ cube)[:, :-1] for cube in cubes]
+            self._known[model] = light[0], light[1], group[0], group[1]
+        return self._known[model]
 
     def tallies(self) -> list[Tally]:
         """The tally of each model, as observed."""
@@ -178,10 +228,7 @@ class Clusters:
         for number, stratum in enumerate(self.strata):
             rng = generator(seed, "bootstrap", number)
             counts = np.hstack([stratum.total[:, used], *stratum.correct[:, :, used]])
-            chunk = max(1, _CHUNK // len(stratum.number))
-            for start in range(0, draws, chunk):
-                stop = min(start + chunk, draws)
-                sums[start:stop] += stratum.weigh(stop - start, rng) @ counts
+            sums += stratum.sums(counts, draws, rng)
         return self._tallies(sums, used)
 
     def _tallies(self, sums: F64, used: I64) -> list[Tally]:
