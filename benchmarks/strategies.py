@@ -40,7 +40,7 @@ from table.train import BASE, PIXELS, SCENES, SCHEME, TABLE
 
 SUPERNET, UPCYCLED = 1.0, 0.25  # epochs, as shares of a training from scratch
 ARCHITECTURES = 127  # what a search tries, in the paper
-FEWEST = 3  # seeds of the truth that an architecture needs
+FEWEST = 2  # seeds of the truth that an architecture needs
 DRAWS = 2000
 
 Values = np.ndarray

@@ -22,7 +22,7 @@ METRICS = (
     "overfitting",
 )  # fmt: skip
 LAYERS = [f"e{i}" for i in range(1, 10)]
-FEWEST = 3  # seeds that all of some architectures must have, to tell luck from architectures
+FEWEST = 2  # seeds that all of some architectures must have, to tell luck from architectures
 
 
 def complete(table: pd.DataFrame, kinds: list[str] | None = None) -> pd.DataFrame:
