@@ -385,18 +385,28 @@ def audit_command(
             cells = ["–" if value is None else f"{100 * value:.1f}" for value in values]
         size = "–" if each.scores is None else f"{each.scores.parameters / 1e6:.2f}M"
         rows.append((each.model, size, each.scheme or "none", *cells))
-    columns = ("model", "size", "scheme", *(name.replace("_", " ") for name in AUDITED))
+    columns = ("model", "size", "scheme", *AUDITED.values())
     _print(
         {"run": str(result.run), "models": [to_dict(each) for each in result.models]},
         json,
-        table("Report half, per cent", columns, rows),
+        table(
+            "Report half, per cent: balanced accuracy, fairness, worst group, dim light, overfitting",
+            columns,
+            rows,
+        ),
         *(f"{each.model}: {each.judgement[0]}" for each in result.models),
         f"Table: {result.run / 'audit.csv'}",
     )
 
 
-AUDITED = ("balanced_accuracy", "fairness", "worst_group_accuracy", "robustness", "overfitting")
-"""Scores in the audit's table."""
+AUDITED = {
+    "balanced_accuracy": "acc.",
+    "fairness": "fair",
+    "worst_group_accuracy": "worst",
+    "robustness": "dim",
+    "overfitting": "overfit",
+}
+"""Scores in the audit's table, and what is above them on a terminal of 80 columns."""
 
 
 def doctor_command(json: Json = False) -> None:

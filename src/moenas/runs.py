@@ -5,7 +5,7 @@ A run folder is all that a command leaves and all that ``report`` and ``verify``
     runs/NAME/
         config.json  summary.json  study.db  manifest.parquet  latency.json
         parents/NAME-sS/  supernets/NAME/  trials/NNNN/  trials/NNNN/rung-K/
-        finalists/ARCHITECTURE-sS/  pruned/  models/NAME-SCHEME/  audit.csv
+        finalists/ARCHITECTURE-sS/  pruned/  models/NAME-SCHEME/  audit.csv  answers.csv
         comparison.json  figures/  report.html
 
 Each model has a `ModelFolder`: ``checkpoint.safetensors``, ``predictions.parquet``,
@@ -178,6 +178,7 @@ class RunFolder:
         self.comparison = path / "comparison.json"
         self.pruning = path / "pruned" / "curve.json"
         self.audit = path / "audit.csv"
+        self.answers = path / "answers.csv"
         self.report = path / "report.html"
         self.figures = path / "figures"
 

@@ -18,6 +18,7 @@ from moenas.training.loop import OutOfTime
 from moenas.training.outcome import JobResult, read_result
 from moenas.training.scoring import ScoringJob, run_scoring_job
 from moenas.workflows.audit import AuditConfig, audit
+from moenas.workflows.report import report
 from moenas.workflows.verify import verify
 
 MODELS, PLANS = ("lcnet_035", "mobilevitv2_050"), ("mobilevitv2", "resnet")
@@ -54,9 +55,16 @@ def test_an_audit(run: Path, config: AuditConfig) -> None:
     ours = paper_table().set_index("model").loc["MobileViTV2"]
     assert table.loc["mobilevitv2_050", "paper_fairness"] == ours["fairness"]
     assert pd.isna(table.loc["lcnet_035", "paper_fairness"])
+    answers = pd.read_csv(run / "answers.csv")
+    leader = max(summary["models"], key=lambda m: max(m["tried"].values()))["model"]
+    assert set(answers["reference"]) == {leader}
+    assert len(answers) == 11  # the other model: everyone, and ten tones
     result = verify(run)
     assert not result.problems
     assert result.models == 4
+
+    with pytest.raises(RunFolderError, match=r"holds an audit.* read audit.csv"):
+        report(run)
 
     audit(config, run)  # everything is there
     assert read_json(run / "summary.json") == summary

@@ -46,9 +46,15 @@ def _fairness(scores: Scores) -> tuple[str, ...]:
             f"It is unfair beyond chance: fairness {fairness:.1%}, where a perfectly fair model "
             f"has {fair:.1%} on average on these images (p {_p(p)}).{worst}",
         )
+    proof = "That is no proof of fairness."
+    if scores.detectable_gap is not None:
+        proof = (
+            f"That is no proof of fairness: a gap of {100 * scores.detectable_gap:.0f} points "
+            "between the lightest and the darkest group would be found in four of five tries."
+        )
     return (
         f"No unfairness can be shown: fairness {fairness:.1%}, and a perfectly fair model has "
-        f"{fair:.1%} on average on these images (p {_p(p)}). That is no proof of fairness.{worst}",
+        f"{fair:.1%} on average on these images (p {_p(p)}). {proof}{worst}",
     )
 
 

@@ -18,12 +18,14 @@ from moenas.data.manifest import Manifest
 from moenas.errors import ConfigError, MoENASError
 from moenas.evaluation.judgement import judgement
 from moenas.evaluation.scores import Scores
+from moenas.evaluation.statistics import compare_answers
 from moenas.models.architecture import Architecture
 from moenas.models.zoo import PAPER_MODELS, get_model
 from moenas.nas.stages import attempt_jobs
+from moenas.predictions import Predictions
 from moenas.report.paper_table import paper_table
 from moenas.report.tables import csv_text
-from moenas.runs import RunFolder, write_json, write_text
+from moenas.runs import ModelFolder, RunFolder, write_json, write_text
 from moenas.runtime import keep_freed_memory
 from moenas.training.job import DataReference, TrainingJob
 from moenas.training.outcome import JobResult
@@ -144,6 +146,14 @@ def audit(config: AuditConfig, run: Path | str, resources: Resources | None = No
         for model in config.models
     )
     write_text(folder.audit, csv_text(table_of(models)))
+    if len(scores) > 1:
+        tables = {
+            model: Predictions.load(ModelFolder(Path(jobs[model, s].folder)).predictions)
+            for model, s in chosen.items()
+        }
+        leader = max(chosen, key=lambda model: tried[model][chosen[model]] or 0.0)
+        answers = compare_answers({m: t.split("report") for m, t in tables.items()}, leader)
+        write_text(folder.answers, csv_text(answers))
     write_json(
         folder.summary,
         {

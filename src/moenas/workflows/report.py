@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from moenas.errors import RunFolderError
 from moenas.report.html import render
 from moenas.runs import RunFolder
 
@@ -15,6 +16,12 @@ def report(run: Path | str) -> Path:
         run: The run folder.
 
     Raises:
-        RunFolderError: It is not a run folder, or its files are damaged.
+        RunFolderError: It is not a run folder, an audit's, or its files are damaged.
     """
-    return render(RunFolder.open(run))
+    folder = RunFolder.open(run)
+    if folder.read_config()["kind"] == "audit":
+        raise RunFolderError(
+            f"'{run}' holds an audit, which has tables and no page: read {folder.audit.name} and "
+            f"{folder.answers.name} there."
+        )
+    return render(folder)
