@@ -23,6 +23,7 @@ SAYS = {
     "07": r"16 trials within 2,000,000 parameters.*\n  mobilevitv2_050-e\d{9}: ",
     "08": r"tinymixer-e1428: logits differ by \d\.\de[-+]\d\d",
     "09": r"epoch 3: loss \d",
+    "10": r"severity 5: (3[6-9]|4[0-4]) %",
 }
 """What an example must have said, by its number: proof that it did its work."""
 

@@ -390,7 +390,8 @@ def audit_command(
         {"run": str(result.run), "models": [to_dict(each) for each in result.models]},
         json,
         table(
-            "Report half, per cent: balanced accuracy, fairness, worst group, dim light, overfitting",
+            "Report half, per cent: balanced accuracy, fairness, worst group, poor light, "
+            "overfitting",
             columns,
             rows,
         ),
