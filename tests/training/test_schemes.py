@@ -72,7 +72,7 @@ def test_optimisers_are_the_sources() -> None:
     model = nn.Linear(2, 2)
     rms = make_optimizer(model, SCHEMES["mobilenetv2"])
     group = rms.param_groups[0]
-    assert (group["momentum"], group["alpha"], group["eps"]) == (0.9, 0.9, 1e-3)
+    assert (group["momentum"], group["alpha"], group["eps"]) == (0.9, 0.9, 1.0)
     sgd = make_optimizer(model, SCHEMES["resnet"])
     assert isinstance(sgd, torch.optim.SGD)
     assert (sgd.param_groups[0]["momentum"], sgd.param_groups[0]["nesterov"]) == (0.9, False)
