@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -183,3 +184,24 @@ def test_the_doctor_names_what_is_missing(monkeypatch: pytest.MonkeyPatch, tmp_p
     problems = doctor().problems
     assert any("pip install 'moenas[demo]'" in problem for problem in problems)
     assert any("Only 1.0 GB are free" in problem for problem in problems)
+
+
+def test_any_function_is_a_model(scenes: Path) -> None:
+    manifest = Manifest.load(scenes)
+    asked: list[int] = []
+
+    def bright(images: np.ndarray[Any, np.dtype[np.uint8]]) -> np.ndarray[Any, Any]:
+        assert images.shape[1:] == (32, 32, 3)
+        assert images.dtype == np.uint8
+        asked.append(len(images))
+        return images.mean(axis=(1, 2, 3)) / 255
+
+    scores = moenas.evaluate(bright, manifest, image_size=32)
+    counted = manifest.frame["split"].isin(("val", "report")).sum()
+    assert sum(asked) == counted
+    assert max(asked) <= 64
+    assert (scores.parameters, scores.macs) == (0, 0)
+    assert 0 < scores.balanced_accuracy < 1
+    for wrong in (lambda images: images, lambda images: np.full(len(images), 1.5)):
+        with pytest.raises(ModelError, match="must return as many probabilities"):
+            moenas.evaluate(wrong, manifest, image_size=32)

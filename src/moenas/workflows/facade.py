@@ -2,24 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
+import numpy as np
+import numpy.typing as npt
 from torch import nn
 
-from moenas.data.cache import cached_images
+from moenas.data.cache import ImageStore, cached_images
 from moenas.data.manifest import Manifest
-from moenas.evaluation.predict import predict
+from moenas.errors import ModelError
+from moenas.evaluation.predict import predict, tabulate
 from moenas.evaluation.scores import Scores, best_threshold, score
 from moenas.models.convert import architecture_of
 from moenas.models.cost import count_macs, count_parameters
+from moenas.predictions import Predictions
 from moenas.pruning import experts
 from moenas.pruning.experts import PruningResult
 from moenas.runs import cache_home
 from moenas.runtime import pick_device
 
+Answering = Callable[[npt.NDArray[np.uint8]], npt.NDArray[np.floating]]
+"""Any model: images [n, size, size, 3] (RGB, 0–255) to the probability of a person [n], 0–1."""
+
+ASKED = 64
+"""Images that such a model is shown at once."""
+
 
 def evaluate(
-    model: nn.Module,
+    model: nn.Module | Answering,
     manifest: Manifest,
     *,
     image_size: int,
@@ -30,30 +40,57 @@ def evaluate(
     """Score a model on a split of a manifest.
 
     Args:
-        model: From `build_model`, `upcycle` or `load_model`.
+        model: From `build_model`, `upcycle` or `load_model`; or any function from images
+            ``uint8 [n, image_size, image_size, 3]`` to the probability of a person ``[n]``, whose
+            parameters and multiply-adds count as 0.
         manifest: The images.
-        image_size: Side in pixels that the model was trained on.
+        image_size: Side in pixels of what the model is shown.
         split: The split to score.
         threshold: From which probability on a person is seen, 0–1; None sets it on ``val``.
         device: Where to compute.
 
     Raises:
         DataError: The split is missing, or lacks images of one class.
-        ModelError: The model is not one of ours.
+        ModelError: The model is a module that is not one of ours, or a function that returns
+            something else.
     """
-    architecture = architecture_of(model)
-    images = cached_images(manifest, image_size, cache_home() / "images")
-    predictions = predict(
-        model, manifest, images, splits=("val", split), device=pick_device(device)
-    )
+    parameters = macs = 0
+    if isinstance(model, nn.Module):
+        architecture = architecture_of(model)
+        parameters = count_parameters(architecture.base, architecture.experts)
+        macs = count_macs(architecture.base, architecture.experts, image_size)
+    images, splits = cached_images(manifest, image_size, cache_home() / "images"), ("val", split)
+    if isinstance(model, nn.Module):
+        predictions = predict(model, manifest, images, splits=splits, device=pick_device(device))
+    else:
+        predictions = _ask(model, manifest, images, splits)
     if threshold is None:
         threshold = best_threshold(predictions.split("val"))
     return score(
         predictions.with_threshold(threshold),
         split=split,
-        parameters=count_parameters(architecture.base, architecture.experts),
-        macs=count_macs(architecture.base, architecture.experts, image_size),
+        parameters=parameters,
+        macs=macs,
     )
+
+
+def _ask(
+    model: Answering, manifest: Manifest, images: ImageStore, splits: tuple[str, ...]
+) -> Predictions:
+    wanted = manifest.frame["split"].isin(splits).to_numpy() & images.readable
+    rows = np.flatnonzero(wanted)
+    said = np.empty(len(rows))
+    for start in range(0, len(rows), ASKED):
+        batch = np.array(images.images[rows[start : start + ASKED]])
+        answer = np.asarray(model(batch), dtype=np.float64)
+        if answer.shape != (len(batch),) or not ((answer >= 0) & (answer <= 1)).all():
+            raise ModelError(
+                f"The model was shown {len(batch)} images and must return as many probabilities, "
+                f"each within 0–1; it returned an array of shape {list(answer.shape)}, the first "
+                f"value {answer.flat[0] if answer.size else 'missing'}."
+            )
+        said[start : start + len(batch)] = answer
+    return tabulate(manifest, rows, said)
 
 
 def prune_experts(
