@@ -156,7 +156,7 @@ def error_cases(tmp: Path) -> list[tuple[list[object], str]]:
         (["search", "--run", tmp / "pickle.safetensors"], "is a file, not a folder"),
         (["search", *run, "--max-parameters", 1000], "No vector meets the size limit"),
         (["search", *run, "--seeds", 1], "seeds must be at least 2"),
-        (["search", *run, "--scheme", "mobilevit"], "Did you mean 'mobilevitv2'?"),
+        (["search", *run, "--scheme", "mobilevitv3"], "Did you mean 'mobilevitv2'?"),
         (["search", *run, "--objectives", "fairnes"], "Did you mean 'fairness'?"),
         (["search", *run, "--base", "mobilevitv2_50"], "no base model named"),
         (["search", *run, "--wider", "mobilevitv2_75"], "no base model named"),

@@ -117,3 +117,39 @@ def test_missing_and_damaged_files(tmp_path: Path) -> None:
         (tmp_path / "p.parquet").write_bytes(data[:length])
         with pytest.raises(DataError, match="cannot be read as Parquet"):
             Predictions.load(tmp_path / "p.parquet")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"group": ["1", "dark", "3"]}, "Row 1 of the predictions: group dark is no whole number"),
+        ({"group": [1.0, 2.0, 2.5]}, "Row 2 of the predictions: group 2.5 is no whole number"),
+        ({"group": [70000, 1, 2]}, "Row 0 of the predictions: group 70000"),
+        ({"probability": ["a", 0.2, 0.3]}, "Row 0 of the predictions: probability a is no number"),
+        ({"weight": [1.0, "x", 1.0]}, "Row 1 of the predictions: weight x is no number"),
+        ({"image_id": ["a", None, "c"]}, "Row 1 of the predictions: image_id is missing"),
+    ],
+)
+def test_cells_of_another_kind_name_their_row(change: dict[str, object], message: str) -> None:
+    frame = pd.DataFrame(
+        {"image_id": ["a", "b", "c"], "label": [1, 0, 1], "probability": [0.5, 0.1, 0.9]}
+    )
+    with pytest.raises(DataError, match=message):
+        Predictions(frame.assign(**change))
+
+
+def test_empty_cells_are_images_of_their_own() -> None:
+    frame = pd.DataFrame(
+        {
+            "image_id": ["a", "b", "c"],
+            "label": [1, 0, 1],
+            "probability": [0.5, 0.1, 0.9],
+            "cluster": ["a", None, None],
+            "weight": [2.0, None, 1.0],
+            "group": [None, 3, None],
+        }
+    )
+    found = Predictions(frame)
+    assert len(set(found.frame["cluster"])) == 3
+    assert found.frame["weight"].tolist() == [2.0, 1.0, 1.0]
+    assert found.group.tolist() == [-1, 3, -1]

@@ -56,9 +56,9 @@ class Predictions:
         if "prediction" not in frame and "probability" not in frame:
             raise DataError("The predictions need a column 'probability' or 'prediction'.")
         if "probability" not in frame:
-            frame["probability"] = frame["prediction"].astype("float64")
+            frame["probability"] = pd.to_numeric(frame["prediction"], errors="coerce")
         if "prediction" not in frame:
-            frame["prediction"] = frame["probability"] >= threshold
+            frame["prediction"] = pd.to_numeric(frame["probability"], errors="coerce") >= threshold
         defaults = {
             "split": "report",
             "group": pd.NA,
@@ -70,17 +70,14 @@ class Predictions:
         for name, default in defaults.items():
             if name not in frame:
                 frame[name] = default
-        probability = frame["probability"].to_numpy(dtype="float64")
-        if not ((probability >= 0) & (probability <= 1)).all():
-            row = int(np.flatnonzero(~((probability >= 0) & (probability <= 1)))[0])
-            raise DataError(
-                f"Row {row} of the predictions: probability {probability[row]}, not 0–1."
-            )
+        frame["cluster"] = frame["cluster"].fillna(frame["image_id"])
+        frame["weight"] = frame["weight"].fillna(1.0)
         for name in ("label", "prediction"):
             wrong = np.flatnonzero(~frame[name].isin([0, 1]).to_numpy())
             if len(wrong):
                 value = frame[name].iloc[wrong[0]]
                 raise DataError(f"Row {wrong[0]} of the predictions: {name} {value!r}, not 0 or 1.")
+        _check(frame)
         self.frame = frame.astype(COLUMNS).reset_index(drop=True)
         self.threshold = threshold
 
@@ -149,3 +146,32 @@ class Predictions:
             threshold = float(frame["threshold"].iloc[0]) if len(frame) else 0.5
             frame = frame.drop(columns="threshold")
         return cls(frame, threshold)
+
+
+def _check(frame: pd.DataFrame) -> None:
+    """Refuse cells that their column cannot hold, before pandas does in words of its own."""
+    for name, (low, high, whole) in _NUMBERS.items():
+        numbers = pd.to_numeric(frame[name], errors="coerce")
+        wrong = numbers.isna() & (frame[name].notna() | (name != "group"))
+        wrong |= (numbers < low) | (numbers > high)
+        if whole:
+            wrong |= numbers.notna() & (numbers % 1 != 0)
+        if wrong.any():
+            row = int(np.flatnonzero(wrong.to_numpy(dtype=np.bool_))[0])
+            between = f" from {low:g} to {high:g}" if np.isfinite(low) else ""
+            raise DataError(
+                f"Row {row} of the predictions: {name} {frame[name].iloc[row]} is no "
+                f"{'whole ' if whole else ''}number{between}."
+            )
+        frame[name] = numbers
+    nameless = frame["image_id"].isna().to_numpy(dtype=np.bool_)
+    if nameless.any():
+        raise DataError(f"Row {int(nameless.argmax())} of the predictions: image_id is missing.")
+
+
+_NUMBERS = {
+    "probability": (0.0, 1.0, False),
+    "group": (-(2**15), 2**15 - 1, True),
+    "weight": (-np.inf, np.inf, False),
+}
+"""Columns of numbers, from which to which, and whether they are whole; a group may be null."""

@@ -82,3 +82,18 @@ def test_what_is_not_known_is_said(rng: np.random.Generator) -> None:
     one = judge(label, label, np.ones(600, dtype=int), lit=True)
     assert "Nothing is known of its fairness" in one[0]
     assert "In poor light it does as well" in one[1]
+
+
+def test_a_model_that_is_right_everywhere_is_promised_nothing() -> None:
+    group = np.repeat(np.arange(1, 4), 30)
+    label = np.tile([0, 1], 45)
+    (first, *_) = judge(label, label, group, lit=True)
+    assert "a gap of 0 points" not in first
+
+
+def test_persons_of_one_group_alone_are_scored() -> None:
+    group = np.tile([1, 1, 2, 3], 60)
+    label = np.tile([1, 0, 0, 0], 60)
+    said = label.copy()
+    said[::7] = 1 - said[::7]
+    assert judge(label, said, group, lit=False)

@@ -76,7 +76,7 @@ def break_it(said: pd.DataFrame, how: str) -> pd.DataFrame:
         ("twice", r"row \d+: a second prediction of"),
         ("strange", r"images that the data do not have: 'other-.*, \.\.\.; their image_id"),
         ("few", r"lacks \d+ of \d+ images of split 'report'.*may be what is hard"),
-        ("range", "probability 1.5, not 0–1"),
+        ("range", "Row 7 of the predictions: probability 1.5 is no number from 0 to 1"),
     ],
 )
 def test_wrong_files(

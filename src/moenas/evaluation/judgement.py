@@ -47,11 +47,13 @@ def _fairness(scores: Scores) -> tuple[str, ...]:
             f"has {fair:.1%} on average on these images (p {_p(p)}).{worst}",
         )
     proof = "That is no proof of fairness."
-    if scores.detectable_gap is not None:
+    if scores.detectable_gap is not None and scores.detectable_gap < 0.995:
         proof = (
             f"That is no proof of fairness: a gap of {100 * scores.detectable_gap:.0f} points "
             "between the lightest and the darkest group would be found in four of five tries."
         )
+    elif scores.detectable_gap is not None:
+        proof = "That is no proof of fairness: these images are too few to find any gap."
     return (
         f"No unfairness can be shown: fairness {fairness:.1%}, and a perfectly fair model has "
         f"{fair:.1%} on average on these images (p {_p(p)}). {proof}{worst}",

@@ -129,10 +129,10 @@ def worst_group_of(tally: Tally) -> F64:
 
 
 def equal_opportunity_of(tally: Tally) -> F64:
-    """[...] highest minus lowest recall (TPR) of the groups, 0–1; 0 is fair."""
+    """[...] highest minus lowest recall (TPR) of the groups, 0–1; 0 is fair, NaN without two."""
     recall = _accuracies(tally, label=1)
     spread: F64 = np.fmax.reduce(recall, axis=-1) - np.fmin.reduce(recall, axis=-1)
-    return spread
+    return np.where(np.isfinite(recall).sum(axis=-1) < 2, np.nan, spread)
 
 
 def minority_group(predictions: Predictions) -> int | None:

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from moenas.errors import ModelError
 from moenas.models.base_model import BaseModel, FFNLayer
 
 
@@ -77,8 +78,13 @@ class MeasuredModel(BaseModel):
 
                 model.get_submodule(layer.name).register_forward_hook(count)
             image = torch.empty(1, 3, image_size, image_size, device="meta")
-            with torch.no_grad(), FlopCounterMode(display=False) as counter:
-                model(image)
+            try:
+                with torch.no_grad(), FlopCounterMode(display=False) as counter:
+                    model(image)
+            except (RuntimeError, AssertionError, ValueError) as error:
+                raise ModelError(
+                    f"'{self.name}' cannot take images of {image_size} pixels: {error}"
+                ) from error
             macs = counter.get_total_flops() // 2
             self._work[key] = Work(macs, tuple(tokens[layer.name] for layer in self.layers))
         return self._work[key]

@@ -6,8 +6,8 @@ import concurrent.futures
 from collections.abc import Sequence
 
 from moenas.console import progress
-from moenas.errors import MoENASError
-from moenas.execution.executor import Executor
+from moenas.errors import MoENASError, RunFolderError
+from moenas.execution.executor import Executor, WorkerDiedError
 from moenas.models.architecture import Architecture
 from moenas.models.cost import count_macs
 from moenas.training.job import TrainingJob, run_job
@@ -27,22 +27,44 @@ def run_jobs(executor: Executor, jobs: Sequence[TrainingJob], title: str) -> lis
         OutOfTime: At least one job reached its deadline; all that run were let end before.
         MoENASError: A job failed; the message names its folder. The others were finished first.
     """
+    outcomes = _outcomes(executor, jobs, title)
     results = []
-    for job, outcome in zip(jobs, attempt_jobs(executor, jobs, title), strict=True):
-        if not isinstance(outcome, JobResult):
+    for job, outcome in zip(jobs, outcomes, strict=True):
+        if isinstance(outcome, JobResult):
+            results.append(outcome)
+        elif not isinstance(outcome, OutOfTime):
             raise MoENASError(f"Training in '{job.folder}' failed: {outcome}") from outcome
-        results.append(outcome)
+    _check_time(outcomes)
     return results
 
 
 def attempt_jobs(
     executor: Executor, jobs: Sequence[TrainingJob], title: str
-) -> list[JobResult | BaseException]:
-    """Run jobs as `run_jobs` does, and return the errors of those that fail in their places.
+) -> list[JobResult | MoENASError]:
+    """Run jobs as `run_jobs` does, and return errors of trainings in their places.
 
     Raises:
-        OutOfTime: As there, unless a job failed for another reason.
+        OutOfTime: As there.
+        Exception: What no other training of the same model would have spared: a worker that was
+            killed, a full disk, a fault of ours.
     """
+    outcomes = _outcomes(executor, jobs, title)
+    told: list[JobResult | MoENASError] = []
+    for outcome in outcomes:
+        if isinstance(outcome, FATAL) or not isinstance(outcome, JobResult | MoENASError):
+            raise outcome
+        told.append(outcome)
+    _check_time(outcomes)
+    return told
+
+
+FATAL = (WorkerDiedError, RunFolderError)
+"""Errors that say nothing of the training that they ended."""
+
+
+def _outcomes(
+    executor: Executor, jobs: Sequence[TrainingJob], title: str
+) -> list[JobResult | BaseException]:
     order = sorted(range(len(jobs)), key=lambda i: -_work(jobs[i]))
     futures = {executor.submit(run_job, jobs[i]): i for i in order}
     outcomes: dict[int, JobResult | BaseException] = {}
@@ -52,10 +74,12 @@ def attempt_jobs(
             index = futures[future]
             outcomes[index] = future.exception() or future.result()
             bar.update(task, advance=1, note=jobs[index].architecture)
-    late = [isinstance(outcome, OutOfTime) for outcome in outcomes.values()]
-    if any(late):
-        raise OutOfTime("The time limit came. What was finished is kept; run it again to go on.")
     return [outcomes[i] for i in range(len(jobs))]
+
+
+def _check_time(outcomes: Sequence[JobResult | BaseException]) -> None:
+    if any(isinstance(outcome, OutOfTime) for outcome in outcomes):
+        raise OutOfTime("The time limit came. What was finished is kept; run it again to go on.")
 
 
 def _work(job: TrainingJob) -> float:

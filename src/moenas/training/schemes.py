@@ -36,7 +36,8 @@ class Scheme:
             factor from one to the next; 0 is a cosine.
         epsilon: Of the optimiser; None: timm's default.
         dropout: Share of the classifier's inputs that are dropped, 0–1.
-        multi_scale: Each step's images have one of five sides, from 5/8 to 5/4 of the full one.
+        multi_scale: Each step's images have one of five sides, from 5/8 to 5/4 of the full one,
+            rounded to multiples of 32 pixels: fewer on small images.
         small_share: Share of the steps, the first ones, that see images of two thirds of the side:
             they cost less than half and teach nearly as much (progressive learning,
             EfficientNetV2, Section 4.2). 0 for none.

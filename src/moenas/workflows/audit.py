@@ -62,8 +62,10 @@ class AuditConfig:
             names = getattr(self, kind)
             if not names or len(set(names)) < len(names):
                 raise ConfigError(f"Give one or more {kind}, each once.")
+        if not self.epochs > 0 or self.batch_size < 1 or self.image_size < 1:
+            raise ConfigError("epochs must be above 0, batch_size and image_size at least 1.")
         for name in self.models:
-            get_model(name)
+            get_model(name).dense_macs(self.image_size, 2)  # refuses what cannot take the images
         for name in self.schemes:
             SCHEMES[name]
 
@@ -219,7 +221,7 @@ def _jobs(
     }
 
 
-def _accuracy(outcome: JobResult | BaseException) -> float | None:
+def _accuracy(outcome: JobResult | MoENASError) -> float | None:
     if isinstance(outcome, JobResult):
         return outcome.scores["search"].balanced_accuracy
     return None

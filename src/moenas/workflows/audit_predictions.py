@@ -59,7 +59,7 @@ def audit_predictions(
     if twice.any():
         row = int(twice.to_numpy().argmax())
         raise DataError(
-            f"'{file}', row {row + 1}: a second prediction of '{frame['image_id'].iloc[row]}'."
+            f"'{file}', row {row}: a second prediction of '{frame['image_id'].iloc[row]}'."
         )
     if "label" not in frame:
         frame = _joined(frame, open_manifest(data, image_size), file)

@@ -82,7 +82,12 @@ def _ask(
     said = np.empty(len(rows))
     for start in range(0, len(rows), ASKED):
         batch = np.array(images.images[rows[start : start + ASKED]])
-        answer = np.asarray(model(batch), dtype=np.float64)
+        try:
+            answer = np.asarray(model(batch), dtype=np.float64)
+        except (ValueError, TypeError, RuntimeError) as error:
+            raise ModelError(
+                f"The model failed, or returned no array of numbers: {error}"
+            ) from error
         if answer.shape != (len(batch),) or not ((answer >= 0) & (answer <= 1)).all():
             raise ModelError(
                 f"The model was shown {len(batch)} images and must return as many probabilities, "

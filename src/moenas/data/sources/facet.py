@@ -167,6 +167,9 @@ def _numbered(given: pd.DataFrame, file: Path) -> pd.DataFrame:
 
 
 def _paths(names: pd.Series, folder: Path) -> pd.Series:
+    for row, name in enumerate(names):
+        if "/" in name or "\\" in name:
+            raise DataError(f"FACET's annotations, row {row}: filename {name!r} is no file's name.")
     known = image_paths(folder, FOLDERS)
     absent = [name for name in FOLDERS if not (folder / name).is_dir()]
     if absent:

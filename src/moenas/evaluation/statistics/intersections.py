@@ -73,7 +73,8 @@ def intersections(
         found["detectable"] = reach * np.nanstd(null, axis=0)
         middle = np.nanmean(null, axis=0)
         off = np.abs(found["gap"].to_numpy() - middle) - 1e-9
-        found["p"] = ((np.abs(null - middle) >= off).sum(0) + 1) / (draws + 1)
+        known = np.isfinite(null).sum(0)
+        found["p"] = ((np.abs(null - middle) >= off).sum(0) + 1) / (known + 1)
         found["p_holm"] = holm(list(found["p"]))
     return pd.concat([table, found], axis=1)[[*names, *COLUMNS]]
 

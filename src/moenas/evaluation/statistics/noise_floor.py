@@ -68,6 +68,7 @@ def noise_floor(
     counts = group_counts(tables, cells)
     observed = _spd(counts, cells.reference)
     null = _spd(permuted_counts(tables, cells, draws, seed), cells.reference)
+    null = null[np.isfinite(null)]  # matched sets that lack groups may leave one empty
     # Equal counts can differ in the last bit when they are summed in another order.
     beyond = int((null >= observed - 1e-9).sum())
     fairness = fairness_from_spd(null)
@@ -75,7 +76,7 @@ def noise_floor(
         mean=float(fairness.mean()),
         sd=float(fairness.std()),
         low=float(np.quantile(fairness, 0.05)),
-        p_value=(beyond + 1) / (draws + 1),
+        p_value=(beyond + 1) / (len(null) + 1),
         spd=null,
     )
 
