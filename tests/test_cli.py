@@ -28,7 +28,7 @@ MOST_FLAGS = {
     "data": 4,
     "train": 17,
     "evaluate": 5,
-    "audit": 12,
+    "audit": 13,
     "search": 37,
     "prune": 6,
     "predict": 2,

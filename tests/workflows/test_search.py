@@ -421,7 +421,7 @@ def test_a_size_limit_that_nothing_meets_is_refused_before_anything_is_written(
         ({"accuracy_margin": 2.0}, "accuracy_margin must be within"),
         ({"seeds": 1}, "seeds must be at least 2"),
         ({"finalists": 4}, "finalists must be within"),
-        ({"scheme": "mobilevit"}, "Did you mean 'mobilevitv2'"),
+        ({"scheme": "mobilevitv3"}, "Did you mean 'mobilevitv2'"),
         ({"objectives": ()}, "at least one"),
         ({"objectives": ("fairnes",)}, "Did you mean 'fairness'"),
         ({"batch_size": 0}, "batch_size must be at least 1"),
