@@ -5,7 +5,9 @@ strategy judges the same architectures, with several seeds of its own and on the
 search does. The table printed gives, for each objective, Kendall's tau between the strategy's
 ranking (one seed, as a search has) and the truth, beside the ceiling that luck allows: tau between
 one seed of the truth and the mean of its other seeds. Intervals are 95 %, from resampling
-architectures. Costs are seconds for 127 architectures, parents and supernet included.
+architectures. Pool replay (`replay.py`) tells what the three architectures that a strategy likes
+best are worth in fresh trainings. Costs are seconds for 127 architectures, parents and supernet
+included.
 
 ``python benchmarks/strategies.py`` goes on where it was stopped; ``--quick`` only shows that it
 works.
@@ -36,6 +38,7 @@ from moenas.training.job import DataReference, TrainingJob
 from moenas.training.outcome import JobResult, read_result
 from moenas.training.subnet_job import SubnetJob, run_subnet_job
 from moenas.workflows.data import make_manifest, prepare
+from replay import at_random, picked
 from table.train import BASE, PIXELS, SCENES, SCHEME, TABLE
 
 SUPERNET, UPCYCLED = 1.0, 0.25  # epochs, as shares of a training from scratch
@@ -46,10 +49,10 @@ DRAWS = 2000
 Values = np.ndarray
 
 
-def truth(path: Path) -> tuple[list[Architecture], dict[str, Values], float]:
+def truth(path: Path, split: str = "report") -> tuple[list[Architecture], dict[str, Values], float]:
     """Architectures, [n, seeds] of each objective, and seconds of one training."""
     table = pd.read_parquet(path)
-    table = table[(table["split"] == "report") & (table["base"] == BASE)]
+    table = table[(table["split"] == split) & (table["base"] == BASE)]
     table = table.assign(generalisation=-table["overfitting"].abs())
     seeds = table.groupby("seed")["architecture"].agg(set)
     kept, common = 0, set()
@@ -173,17 +176,42 @@ def ceiling(values: Values) -> list[float]:
     return tau(values, np.stack(others, axis=1))
 
 
+def measures(results: list[JobResult]) -> Values:
+    """[n, objectives] of the search half."""
+    rows = [
+        [OBJECTIVES[o].measure(r.scores["search"], {}) for o in PAPER_OBJECTIVES] for r in results
+    ]
+    return np.array(rows, dtype=float)
+
+
 def worth(results: list[list[JobResult]], values: dict[str, Values]) -> dict[str, list[float]]:
     """Tau of each objective over the strategy's seeds."""
     found = {}
     for name in PAPER_OBJECTIVES:
-        judged = np.array(
-            [[OBJECTIVES[name].measure(r.scores["search"], {}) for r in own] for own in results],
-            dtype=float,
-        ).T
+        column = PAPER_OBJECTIVES.index(name)
+        judged = np.stack([measures(own)[:, column] for own in results], axis=1)
         mean = values[name].mean(axis=1, keepdims=True)
         found[name] = tau(judged, np.repeat(mean, judged.shape[1], axis=1))
     return found
+
+
+def replay(
+    judged: dict[str, list[Values]], values: dict[str, Values], scratch: dict[str, Values]
+) -> dict[str, list[float]]:
+    """Shares of the fresh hypervolume that three picks have: by strategy, each of its seeds.
+
+    Args:
+        judged: [n, objectives] of each seed on the search half, by strategy.
+        values: Truth, [n, seeds] of each objective.
+        scratch: The same trainings on the search half.
+    """
+    stack = np.stack([values[name] for name in PAPER_OBJECTIVES], axis=2)  # [n, seeds, m]
+    seen = np.stack([scratch[name] for name in PAPER_OBJECTIVES], axis=2)
+    others = [np.delete(stack, j, axis=1).mean(axis=1) for j in range(stack.shape[1])]
+    mean = stack.mean(axis=1)
+    found = {"scratch": [picked(seen[:, j], other) for j, other in enumerate(others)]}
+    found |= {name: [picked(each, mean) for each in own] for name, own in judged.items()}
+    return found | {"random": at_random(mean)}
 
 
 def main() -> None:
@@ -225,6 +253,12 @@ def main() -> None:
         taus = worth([results for results, _ in found], values)
         records[name] = {"tau": taus, "seconds": cost, "of_scratch": cost / scratch}
         show(name, taus, cost, scratch)
+    measured = {name: [measures(results) for results, _ in found] for name, found in judged.items()}
+    searched = {o: v[:n] for o, v in truth(options.table, "search")[1].items()}
+    records["replay"] = replay(measured, values, searched)
+    print("\nthree picks of each seed: share of the hypervolume of fresh trainings")
+    for name, shares in records["replay"].items():
+        print(f"  {name:<20}{'  '.join(f'{value:.2f}' for value in shares)}")
     if options.json:
         options.json.write_text(json.dumps(records, indent=1) + "\n")
 
