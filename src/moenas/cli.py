@@ -371,7 +371,9 @@ def audit_command(
         found = audit_predictions(predictions, config.data, image_size=config.image_size)
         for split, scores in found.scores.items():
             last = split == list(found.scores)[-1]
-            notes = [_groups(scores), _lights(scores), *found.judgement] if last else []
+            tables = [_groups(scores)] * bool(scores.groups)
+            tables += [_lights(scores)] * bool(scores.lights)
+            notes = [*tables, *found.judgement] if last else []
             _print({}, False, _score_table(f"{predictions} on {split}", scores), *notes)
         if json:
             _print({"scores": to_dict(found.scores), "judgement": found.judgement}, True)
@@ -512,7 +514,8 @@ def _score_table(title: str, scores: Scores) -> Any:
         rows.append(
             (name.replace("_", " "), "–" if value is None else f"{100 * value:.1f}", interval)
         )
-    rows.append(("parameters", f"{scores.parameters / 1e6:.2f}M", ""))
+    if scores.parameters:  # of a device's answers nothing is known
+        rows.append(("parameters", f"{scores.parameters / 1e6:.2f}M", ""))
     return table(f"{title} ({scores.n} images)", ("score", "per cent", "95 % interval"), rows)
 
 

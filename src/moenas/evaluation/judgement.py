@@ -39,7 +39,8 @@ def _fairness(scores: Scores) -> tuple[str, ...]:
     if p is None or fairness is None or fair is None:
         return ("Nothing is known of its fairness: the images have fewer than two groups.",)
     worst = ""
-    if scores.worst_group is not None and scores.worst_group_accuracy is not None:
+    best = max((group.accuracy for group in scores.groups), default=0.0)
+    if scores.worst_group_accuracy is not None and scores.worst_group_accuracy < best:
         worst = f" Group {scores.worst_group} fares worst, at {scores.worst_group_accuracy:.1%}."
     if p < LEVEL:
         return (
