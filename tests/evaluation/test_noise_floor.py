@@ -202,3 +202,13 @@ def test_one_group_alone_has_no_floor():
     frame = scenes(0).frame
     with pytest.raises(DataError, match="at least two groups"):
         noise_floor(Predictions(frame[frame["group"].fillna(1) == 1]), 10)
+
+
+def test_sets_that_lack_groups_leave_no_gap_in_the_floor():
+    rows = [(f"s{s}", t) for s in range(6) for t in ((1, 2) if s else (3, 4))]
+    frame = pd.DataFrame(rows, columns=["matched_set", "group"])
+    frame["image_id"] = [str(i) for i in range(len(frame))]
+    frame["label"], frame["prediction"] = 1, [1, 0] * (len(frame) // 2)
+    floor = noise_floor(Predictions(frame.assign(cluster=frame["matched_set"])), draws=1000)
+    assert np.isfinite(floor.spd).all()
+    assert np.isfinite([floor.mean, floor.low, floor.p_value]).all()

@@ -9,6 +9,7 @@ import pytest
 from moenas.config import from_dict
 from moenas.errors import ConfigError, ModelError, MoENASError, RunFolderError
 from moenas.evaluation.scores import Scores
+from moenas.execution.executor import WorkerDiedError
 from moenas.nas import stages
 from moenas.report.paper_table import paper_table
 from moenas.runs import ModelFolder, RunFolder, read_json
@@ -146,3 +147,20 @@ def _data(run: Path, config: AuditConfig) -> job_module.DataReference:
 def test_bad_settings(change: dict[str, object], error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
         dataclasses.replace(AuditConfig(), **change)  # type: ignore[arg-type]
+
+
+def test_a_killed_worker_is_no_scheme_that_failed(
+    config: AuditConfig, tmp_path: Path, here: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(job: TrainingJob) -> JobResult:
+        raise WorkerDiedError("A worker was killed.")
+
+    monkeypatch.setattr(stages, "run_job", killed)
+    with pytest.raises(WorkerDiedError):
+        audit(config, tmp_path / "audit")
+    assert not (tmp_path / "audit" / "summary.json").exists()
+
+
+def test_a_model_that_cannot_take_the_images_is_refused_before_anything_is_written() -> None:
+    with pytest.raises(ModelError, match="'mixer_s32_224' cannot take images of 96 pixels"):
+        AuditConfig(models=("lcnet_035", "mixer_s32_224"), image_size=96)

@@ -208,6 +208,7 @@ BOX = '{"x": 1, "y": 2, "width": 10, "height": 10}'
         ("lighting_well_lit", "0.5", "row 5: lighting_well_lit is '0.5'"),
         ("person_id", " ", "person_id is empty in row 5"),
         ("filename", "", "filename is empty in row 5"),
+        ("filename", "../../a.jpg", "row 5: filename '../../a.jpg' is no file's name"),
         ("person_id", "00003", r"person_id '00003' occurs twice in one image \(rows 3, 5\)"),
     ],
 )

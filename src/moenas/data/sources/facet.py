@@ -144,6 +144,9 @@ def _check_ids(given: pd.DataFrame, file: Path) -> None:
         empty = given[name].str.strip() == ""
         if empty.any():
             raise DataError(f"'{file}': {name} is empty in {rows_of(empty)}.")
+    for row, name in enumerate(given["filename"]):
+        if "/" in name or "\\" in name:
+            raise DataError(f"'{file}', row {row}: filename {name!r} is no file's name.")
     twice = given.duplicated(["person_id", "filename"], keep=False)
     if twice.any():
         person = given.loc[twice, "person_id"].iloc[0]
@@ -167,9 +170,6 @@ def _numbered(given: pd.DataFrame, file: Path) -> pd.DataFrame:
 
 
 def _paths(names: pd.Series, folder: Path) -> pd.Series:
-    for row, name in enumerate(names):
-        if "/" in name or "\\" in name:
-            raise DataError(f"FACET's annotations, row {row}: filename {name!r} is no file's name.")
     known = image_paths(folder, FOLDERS)
     absent = [name for name in FOLDERS if not (folder / name).is_dir()]
     if absent:
