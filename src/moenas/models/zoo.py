@@ -38,7 +38,8 @@ PAPER_MODELS = {
 ZOO: Registry[BaseModel] = Registry("model")
 """Models without convertible FFNs; `get_model` adds timm's when they are asked for."""
 
-ZOO.add("proxyless_gpu", MeasuredModel("proxyless_gpu", proxyless_gpu, pretrained=False))
+_OWN = {"proxyless_gpu": proxyless_gpu}
+"""Models that timm does not have. They are measured when they are asked for, not when imported."""
 
 
 def get_model(name: str) -> BaseModel:
@@ -55,14 +56,14 @@ def get_model(name: str) -> BaseModel:
     if not is_model(name):
         hint = did_you_mean(name, [*PAPER_MODELS, *timm.list_models()])
         raise ModelError(f"There is no model named '{name}', neither here nor in timm. {hint}")
-    build = functools.partial(_timms, name)
-    published = timm.is_model_pretrained(name)
+    build = _OWN.get(name) or functools.partial(_timms, name)
+    published = name not in _OWN and timm.is_model_pretrained(name)
     return ZOO.add(name, MeasuredModel(name, build, pretrained=published))
 
 
 def is_model(name: str) -> bool:
     """Whether `get_model` knows the name."""
-    known = name in ZOO or ("." not in name and timm.is_model(name))
+    known = name in ZOO or name in _OWN or ("." not in name and timm.is_model(name))
     return known or find_base(name) is not None
 
 
