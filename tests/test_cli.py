@@ -15,13 +15,13 @@ import pytest
 from PIL import Image
 
 from latency_tables import BASES, make_table
-from moenas import cli
-from moenas.cli import COMMANDS, main
+from moenas.cli import COMMANDS, load, main
 from moenas.errors import MoENASError
 from moenas.models.latency import Agreement, LatencyTable
 from moenas.models.latency_measuring import Measurement
 from moenas.nas.settings import SearchConfig
 from moenas.runs import RunFolder, read_json
+from moenas.workflows import dashboard, doctor
 
 MOST_FLAGS = {
     "demo": 5,
@@ -70,7 +70,7 @@ def checkpoint(tiny_run: Path) -> Path:
 
 def test_the_commands() -> None:
     assert set(COMMANDS) == set(MOST_FLAGS)
-    assert all(command.__doc__ for command in COMMANDS.values())
+    assert all(load(name).__doc__ for name in COMMANDS)
 
 
 @pytest.mark.parametrize("command", sorted(MOST_FLAGS))
@@ -196,7 +196,7 @@ def test_messages_are_printed_as_they_are(run: Any, monkeypatch: pytest.MonkeyPa
     def fail() -> None:
         raise MoENASError("'[red]odd[/red].png' is odd")
 
-    monkeypatch.setattr(cli.doctor, "doctor", fail)
+    monkeypatch.setattr(doctor, "doctor", fail)
     assert run("doctor") == (1, "", "Error: '[red]odd[/red].png' is odd")
 
 
@@ -204,7 +204,7 @@ def test_ctrl_c_ends_with_130(run: Any, monkeypatch: pytest.MonkeyPatch) -> None
     def stop() -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(cli.doctor, "doctor", stop)
+    monkeypatch.setattr(doctor, "doctor", stop)
     code, out, err = run("doctor")
     assert (code, out) == (130, "")
     assert "the same command goes on" in err
@@ -360,7 +360,7 @@ def test_the_dashboard_says_where_it_is_and_ends_quietly(
     def stop(server: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(cli.dashboard.DashboardServer, "serve_forever", stop)
+    monkeypatch.setattr(dashboard.DashboardServer, "serve_forever", stop)
     code, out, err = run("dashboard", tiny_run, "--port", 0, "--json")
     assert code == 0
     url = strict(out)["url"]

@@ -1,0 +1,1 @@
+"""One command, one file, whose function is named after it: ``search_command``."""

@@ -1,0 +1,59 @@
+"""Find the command that is meant, call it, and turn errors into one message and an exit code."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Callable
+
+import tyro
+from rich.markup import escape
+
+from moenas.console import console, set_up_logging
+from moenas.errors import MoENASError, did_you_mean
+from moenas.runtime import keep_freed_memory
+
+COMMANDS = (
+    "demo", "data", "train", "evaluate", "audit", "search", "prune", "predict", "report",
+    "dashboard", "verify", "benchmark", "doctor",
+)  # fmt: skip
+"""All commands, in the order of the help."""
+
+SETTINGS = (tyro.conf.OmitArgPrefixes,)
+
+
+def load(name: str) -> Callable[..., None]:
+    """Import a command: the others' libraries, seconds of imports, are not waited for."""
+    module = importlib.import_module(f"moenas.cli.commands.{name}")
+    command: Callable[..., None] = getattr(module, f"{name}_command")
+    return command
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run a command; returns 0, 1 for an error, 2 for a wrong call, 130 when stopped by Ctrl-C."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    set_up_logging()
+    keep_freed_memory()
+    name = arguments[0] if arguments else ""
+    if name and not name.startswith("-") and name not in COMMANDS:
+        hint = did_you_mean(name, COMMANDS)
+        console.print(f"[red]There is no command '{escape(name)}'.[/red] {hint}")
+        return 2
+    try:
+        if name in COMMANDS:
+            tyro.cli(load(name), prog=f"moenas {name}", args=arguments[1:], config=SETTINGS)
+        else:
+            tyro.extras.subcommand_cli_from_dict(
+                {each: load(each) for each in COMMANDS},
+                prog="moenas",
+                description="Small vision models that see people of all skin tones, in any light.",
+                args=arguments,
+                config=SETTINGS,
+            )
+    except MoENASError as error:
+        console.print(f"[red]Error:[/red] {escape(str(error))}", highlight=False)
+        return 1
+    except KeyboardInterrupt:
+        console.print("Stopped. What was finished is kept; the same command goes on.")
+        return 130
+    return 0
