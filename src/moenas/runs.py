@@ -5,7 +5,8 @@ A run folder is all that a command leaves and all that ``report`` and ``verify``
     runs/NAME/
         config.json  summary.json  study.db  manifest.parquet  latency.json
         parents/NAME-sS/  supernets/NAME/  trials/NNNN/  trials/NNNN/rung-K/
-        finalists/ARCHITECTURE-sS/  pruned/  models/NAME-SCHEME/  audit.csv  answers.csv
+        finalists/ARCHITECTURE-sS/  pruned/  models/NAME-SCHEME-sS/
+        audit.{csv,parquet,tex}  answers.csv  degradation.csv  intersections.csv  sensitivity.csv
         comparison.json  figures/  report.html
 
 Each model has a `ModelFolder`: ``checkpoint.safetensors``, ``predictions.parquet``,
@@ -155,6 +156,10 @@ class ModelFolder:
         self.predictions = path / "predictions.parquet"
         self.scores = path / "scores.json"
 
+    def degradation(self, corruption: str) -> Path:
+        """How its scores fall under a corruption."""
+        return self.path / f"degradation-{corruption}.csv"
+
     @property
     def finished(self) -> bool:
         """Whether the model was trained and scored (the scores are written last)."""
@@ -178,7 +183,12 @@ class RunFolder:
         self.comparison = path / "comparison.json"
         self.pruning = path / "pruned" / "curve.json"
         self.audit = path / "audit.csv"
+        self.audit_parquet = path / "audit.parquet"
+        self.audit_latex = path / "audit.tex"
         self.answers = path / "answers.csv"
+        self.degradation = path / "degradation.csv"
+        self.intersections = path / "intersections.csv"
+        self.sensitivity = path / "sensitivity.csv"
         self.report = path / "report.html"
         self.figures = path / "figures"
 
@@ -220,9 +230,13 @@ class RunFolder:
         """The pruned model."""
         return ModelFolder(self.path / "pruned")
 
-    def audited(self, model: str, scheme: str) -> ModelFolder:
+    def audited(self, model: str, scheme: str, seed: int) -> ModelFolder:
         """A model of an audit, trained under a scheme."""
-        return ModelFolder(self.path / "models" / f"{model}-{scheme}")
+        return ModelFolder(self.path / "models" / f"{model}-{scheme}-s{seed}")
+
+    def judged(self, name: str) -> ModelFolder:
+        """What another program said, in an audit of predictions."""
+        return ModelFolder(self.path / "models" / name)
 
     def model(self) -> ModelFolder:
         """The one model of a run that trains a single one."""

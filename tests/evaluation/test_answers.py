@@ -11,6 +11,7 @@ from statsmodels.stats.multitest import multipletests
 
 from moenas.errors import ConfigError, DataError
 from moenas.evaluation.statistics import clustered_mcnemar, compare_answers, mcnemar
+from moenas.metrics.metric import METRICS
 from moenas.predictions import Predictions
 
 
@@ -58,12 +59,23 @@ def test_the_table_counts_pairs_and_corrects_all_of_them():
     row = table[(table["model"] == "a") & (table["reference"] == "c")].iloc[0]
     alone = (base.correct & ~models["c"].correct).sum(), (models["c"].correct & ~base.correct).sum()
     assert (row["only_model"], row["only_reference"]) == alone
-    assert row["difference"] == pytest.approx(base.correct.mean() - models["c"].correct.mean())
+    balanced = METRICS["balanced_accuracy"].function
+    assert row["difference"] == pytest.approx(balanced(base) - balanced(models["c"]))
     assert row["low"] < row["difference"] < row["high"]
     assert row["better"] is True
     versus = compare_answers(models, "c")
     assert set(versus["reference"]) == {"c"}
     assert set(versus["model"]) == {"a", "b"}
+
+
+def test_everyone_is_balanced_so_that_saying_yes_always_is_no_better_than_no_always():
+    frame = photographs(0, n=1200).frame.iloc[:1200]
+    frame = frame.assign(label=(np.arange(1200) % 6 > 0).astype(int))
+    yes, no = (Predictions(frame.assign(prediction=answer)) for answer in (1, 0))
+    row = compare_answers({"yes": yes, "no": no}).iloc[0]
+    assert (row["only_model"], row["only_reference"]) == (1000, 200)
+    assert row["difference"] == pytest.approx(0)
+    assert row["p"] > 0.5
 
 
 def test_one_tone_that_is_served_worse_is_found_in_its_row():

@@ -49,5 +49,5 @@ def test_odd_names_are_drawn_as_they_are(full_run):
 
 
 def test_unknown_format(full_run):
-    with pytest.raises(ConfigError, match="png, pdf, svg"):
+    with pytest.raises(ConfigError, match="pdf, png, svg"):
         save_figures(full_run, "gif")

@@ -11,6 +11,7 @@ from moenas.errors import ConfigError, ModelError, MoENASError, RunFolderError
 from moenas.evaluation.scores import Scores
 from moenas.execution.executor import WorkerDiedError
 from moenas.nas import stages
+from moenas.predictions import Predictions
 from moenas.report.paper_table import paper_table
 from moenas.runs import ModelFolder, RunFolder, read_json
 from moenas.training import job as job_module
@@ -46,7 +47,7 @@ def test_an_audit(run: Path, config: AuditConfig) -> None:
         assert set(tried) == set(PLANS)
         assert entry["scheme"] == max(tried, key=tried.get)
         for scheme in PLANS:
-            found = read_result(RunFolder(run).audited(entry["model"], scheme))
+            found = read_result(RunFolder(run).audited(entry["model"], scheme, 0))
             assert found.scores["search"].balanced_accuracy == tried[scheme]
             assert ("report" in found.scores) == (scheme == entry["scheme"])
         own = read_result(ModelFolder(run / entry["folder"])).scores["report"]
@@ -64,11 +65,18 @@ def test_an_audit(run: Path, config: AuditConfig) -> None:
     assert not result.problems
     assert result.models == 4
 
-    with pytest.raises(RunFolderError, match=r"holds an audit.* read audit.csv"):
-        report(run)
+    page, figures = report(run, "svg")
+    assert "of 2 models" in page.read_text().lower()
+    assert len(figures) == 6
+    curves = pd.read_csv(run / "degradation.csv")
+    assert set(curves["model"]) == set(MODELS)
+    assert set(curves["severity"]) == set(range(6))
 
     audit(config, run)  # everything is there
-    assert read_json(run / "summary.json") == summary
+    again = read_json(run / "summary.json")
+    assert {k: again[k] for k in ("models", "verdict", "data")} == {
+        k: summary[k] for k in ("models", "verdict", "data")
+    }
     with pytest.raises(RunFolderError, match=r"other settings \(epochs\)"):
         audit(dataclasses.replace(config, epochs=2), run)
 
@@ -119,12 +127,13 @@ def test_out_of_time_goes_on(
 
 
 def test_scoring_again_changes_nothing_that_was_known(run: Path, config: AuditConfig) -> None:
-    folder = RunFolder(run).audited("lcnet_035", "resnet")
-    before = read_result(folder)
+    folder = RunFolder(run).audited("lcnet_035", "resnet", 0)
+    before, said = read_result(folder), Predictions.load(folder.predictions).split("search").frame
     data = _data(run, config)
     after = run_scoring_job(ScoringJob(str(folder.path), data, ("search", "report"), "cpu"))
     assert after.scores["search"] == read_result(folder).scores["search"]
-    assert after.scores["search"].balanced_accuracy == before.scores["search"].balanced_accuracy
+    again = Predictions.load(folder.predictions).split("search").frame
+    assert (again["probability"] - said["probability"]).abs().max() < 1e-5
     assert after.seconds == before.seconds
 
 

@@ -10,7 +10,9 @@ from moenas.data.manifest import Manifest
 from moenas.errors import DataError
 from moenas.evaluation.scores import best_threshold, score
 from moenas.predictions import Predictions
-from moenas.workflows.audit_predictions import audit_predictions
+from moenas.runs import read_json
+from moenas.workflows.audit_predictions import audit_predictions, read_predictions
+from moenas.workflows.verify import verify
 
 
 @pytest.fixture
@@ -26,15 +28,34 @@ def said(scenes: Path) -> pd.DataFrame:
 def test_a_devices_outputs(said: pd.DataFrame, scenes: Path, tmp_path: Path) -> None:
     said.sample(frac=1, random_state=1).to_csv(tmp_path / "out.csv", index=False)
     said.to_parquet(tmp_path / "out.parquet")
-    found = audit_predictions(tmp_path / "out.csv", str(scenes))
-    again = audit_predictions(tmp_path / "out.parquet", str(scenes))
-    assert found.scores == again.scores  # the order of rows tells nothing
-    assert set(found.scores) == {"search", "report"}
-    known = Manifest.load(scenes).frame.merge(said, on="image_id")
-    table = Predictions(known)
-    table = table.with_threshold(best_threshold(table.split("val")))
-    assert found.scores["report"] == score(table, split="report", parameters=0, macs=0)
-    assert found.judgement
+    table, again = (
+        read_predictions(tmp_path / f"out.{kind}", str(scenes)) for kind in ("csv", "parquet")
+    )
+    pd.testing.assert_frame_equal(table.frame, again.frame)  # the order of rows tells nothing
+    known = Predictions(Manifest.load(scenes).frame.merge(said, on="image_id"))
+    known = known.with_threshold(best_threshold(known.split("val")))
+    result = audit_predictions([tmp_path / "out.csv"], tmp_path / "run", str(scenes))
+    (model,) = result.models
+    assert model.scores == score(known, split="report", parameters=0, macs=0)
+    assert model.judgement
+    assert "drawings" in read_json(tmp_path / "run" / "summary.json")["data"]["note"]
+    assert "out has" in result.report.read_text()
+    found = verify(tmp_path / "run")
+    assert (found.models, found.problems) == (1, [])
+
+
+def test_two_devices_are_compared(said: pd.DataFrame, scenes: Path, tmp_path: Path) -> None:
+    said.to_csv(tmp_path / "one.csv", index=False)
+    blind = said.assign(probability=np.random.default_rng(1).random(len(said)))
+    blind.to_csv(tmp_path / "two.csv", index=False)
+    files = [tmp_path / "one.csv", tmp_path / "two.csv"]
+    result = audit_predictions(files, tmp_path / "run", str(scenes))
+    assert [model.model for model in result.models] == ["one", "two"]
+    assert "two is not shown to be better than guessing" in " ".join(result.verdict)
+    (tmp_path / "other").mkdir()
+    said.to_csv(tmp_path / "other" / "one.csv", index=False)
+    with pytest.raises(DataError, match="one name cannot be told apart"):
+        audit_predictions([*files, tmp_path / "other" / "one.csv"], tmp_path / "b", str(scenes))
 
 
 def test_a_file_that_knows_its_labels_needs_no_data(tmp_path: Path) -> None:
@@ -48,10 +69,10 @@ def test_a_file_that_knows_its_labels_needs_no_data(tmp_path: Path) -> None:
         }
     )
     frame.to_csv(tmp_path / "out.csv", index=False)
-    found = audit_predictions(tmp_path / "out.csv", "no such data")
-    assert list(found.scores) == ["report"]
+    (model,) = audit_predictions([tmp_path / "out.csv"], tmp_path / "run", "no such data").models
     right = (frame["label"] == frame["prediction"]).mean()
-    assert found.scores["report"].accuracy == pytest.approx(right)
+    assert model.scores is not None
+    assert model.scores.accuracy == pytest.approx(right)
 
 
 def break_it(said: pd.DataFrame, how: str) -> pd.DataFrame:
@@ -84,12 +105,12 @@ def test_wrong_files(
 ) -> None:
     break_it(said, how).to_parquet(tmp_path / "out.parquet")
     with pytest.raises(DataError, match=message):
-        audit_predictions(tmp_path / "out.parquet", str(scenes))
+        read_predictions(tmp_path / "out.parquet", str(scenes))
 
 
 def test_no_file_and_no_table(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="There is no predictions file"):
-        audit_predictions(tmp_path / "out.parquet")
+        read_predictions(tmp_path / "out.parquet")
     (tmp_path / "out.parquet").write_text("image_id,probability")
     with pytest.raises(DataError, match="cannot be read"):
-        audit_predictions(tmp_path / "out.parquet")
+        read_predictions(tmp_path / "out.parquet")

@@ -188,9 +188,14 @@ def _raise(problems: Sequence[str]) -> None:
 
 def describe(manifest: Manifest) -> dict[str, dict[str, Any]]:
     """Count images per split: ``{split: {"n", "positives", "groups": {}, "lights": {}}}``."""
+    return count_images(manifest.frame)
+
+
+def count_images(frame: pd.DataFrame) -> dict[str, dict[str, Any]]:
+    """`describe` of a table with the columns ``split``, ``label``, ``group``, ``lighting``."""
     result: dict[str, dict[str, Any]] = {}
     for split in SPLITS:
-        part = manifest.frame[manifest.frame["split"] == split]
+        part = frame[frame["split"] == split]
         if part.empty:
             continue
         groups = part["group"].dropna().astype(int).value_counts().sort_index()

@@ -91,10 +91,10 @@ def cards(
                 lines=_lines(shown, triples, styles, 1),
             )
         )
-    sizes = {model.name: (model.parameters / 1e6, None, None) for model in shown}
+    sizes = {model.name: ((model.parameters or 0) / 1e6, None, None) for model in shown}
     base = next((model for model in shown if model.role == "base"), None)
     ratio = ""
-    if base and hero is not base and base.parameters:
+    if base and hero is not base and base.parameters and hero.parameters:
         ratio = f"{number(hero.parameters / base.parameters, 2)} × base"
     result.append(
         Card(

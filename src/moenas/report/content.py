@@ -11,7 +11,7 @@ import pandas as pd
 from moenas.report import charts_compare, sections, tables
 from moenas.report.cards import cards, chosen_finalist
 from moenas.report.content_search import pruning_context, search_context, volume_context
-from moenas.report.grid import plain_grid
+from moenas.report.grid import Grid, plain_grid
 from moenas.report.measures import (
     HEADLINE,
     MEASURES,
@@ -53,8 +53,8 @@ def content(results: Results) -> dict[str, Any]:
         "counts": sections.counts_grid(tables.counts(summary))
         if summary and data and data.counts
         else None,
-        "stages": _stages_context(results),
-        "paper": _paper_grid(),
+        "stages": stages_context(results),
+        "paper": paper_grid(),
         "settings": json.dumps(results.settings, indent=2, ensure_ascii=False, default=str),
         "missing": _missing(results),
     }
@@ -217,7 +217,8 @@ def _difference_charts(frame: pd.DataFrame, look: dict[str, Style]) -> list[dict
     return charts
 
 
-def _stages_context(results: Results) -> list[dict[str, Any]]:
+def stages_context(results: Results) -> list[dict[str, Any]]:
+    """Return the stages of a run with their time and share of it."""
     if results.summary is None:
         return []
     frame = tables.stages(results.summary)
@@ -231,7 +232,8 @@ def _stages_context(results: Results) -> list[dict[str, Any]]:
     ]
 
 
-def _paper_grid() -> Any:
+def paper_grid() -> Grid:
+    """Return the paper's Table I."""
     frame = paper_table()
     kinds = {"edge": "edge network", "hw-nas": "found by search", "moenas": "MoENAS"}
     fractions = [name for name in frame.columns if frame[name].dtype == float]

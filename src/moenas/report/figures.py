@@ -8,7 +8,7 @@ from __future__ import annotations
 import io
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 import matplotlib as mpl
 import pandas as pd
@@ -18,41 +18,20 @@ from matplotlib.patches import Rectangle
 
 from moenas.errors import ConfigError
 from moenas.report import tables
-from moenas.report.results import read_results
+from moenas.report.audit.figures import audit_figures
+from moenas.report.audit.results import read_audit
+from moenas.report.print_style import COLUMN, PAGE, PRINT_STYLE, plain
+from moenas.report.results import Results, read_results
 from moenas.report.theme import LIGHT_LABELS, MONK_SCALE, Style, styles
 from moenas.runs import RunFolder, write_bytes
 
-FORMATS = ("png", "pdf", "svg")
+Format = Literal["pdf", "png", "svg"]
+
+FORMATS: tuple[Format, ...] = get_args(Format)
 """What `save_figures` can write."""
 
-COLUMN, PAGE = 3.5, 7.16
-"""Widths of one and of two columns of the paper's format, in inches."""
 
-_STYLE: Any = {
-    "font.size": 8,
-    "axes.labelsize": 8,
-    "legend.fontsize": 7,
-    "xtick.labelsize": 7,
-    "ytick.labelsize": 7,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "axes.axisbelow": True,
-    "grid.color": "#e4e7ea",
-    "grid.linewidth": 0.6,
-    "axes.edgecolor": "#5b6470",
-    "axes.linewidth": 0.7,
-    "lines.linewidth": 1.1,
-    "lines.markersize": 4,
-    "legend.frameon": False,
-    "pdf.fonttype": 42,
-    "svg.fonttype": "none",
-    "svg.hashsalt": "moenas",
-    "savefig.dpi": 300,
-}
-
-
-@mpl.rc_context(_STYLE)
+@mpl.rc_context(PRINT_STYLE)
 def accuracy_per_tone(frame: pd.DataFrame, look: Mapping[str, Style]) -> Figure:
     """Draw accuracy over the ten Monk tones with intervals, a line a model (the paper's Fig. 7).
 
@@ -77,7 +56,7 @@ def accuracy_per_tone(frame: pd.DataFrame, look: Mapping[str, Style]) -> Figure:
     return figure
 
 
-@mpl.rc_context(_STYLE)
+@mpl.rc_context(PRINT_STYLE)
 def accuracy_per_light(frame: pd.DataFrame, look: Mapping[str, Style]) -> Figure:
     """Draw balanced accuracy in the four lights with intervals.
 
@@ -96,7 +75,7 @@ def accuracy_per_light(frame: pd.DataFrame, look: Mapping[str, Style]) -> Figure
     return figure
 
 
-@mpl.rc_context(_STYLE)
+@mpl.rc_context(PRINT_STYLE)
 def pareto_front(frame: pd.DataFrame) -> Figure:
     """Draw fairness, robustness and size against balanced accuracy, the front filled (Fig. 8).
 
@@ -134,7 +113,7 @@ def pareto_front(frame: pd.DataFrame) -> Figure:
     return figure
 
 
-@mpl.rc_context(_STYLE)
+@mpl.rc_context(PRINT_STYLE)
 def pruning_curve(frame: pd.DataFrame) -> Figure:
     """Draw qualities and size over the experts removed (the paper's Fig. 9).
 
@@ -183,7 +162,19 @@ def save_figures(run: RunFolder, format: str = "pdf") -> list[Path]:
     """
     if format not in FORMATS:
         raise ConfigError(f"There is no figure format '{format}'. Known: {', '.join(FORMATS)}.")
-    results = read_results(run)
+    if run.read_config()["kind"] == "audit":
+        figures = audit_figures(read_audit(run))
+    else:
+        figures = _search_figures(read_results(run))
+    paths = []
+    for name, figure in figures.items():
+        path = run.figures / f"{name}.{format}"
+        write_bytes(path, _encode(figure, format))
+        paths.append(path)
+    return paths
+
+
+def _search_figures(results: Results) -> dict[str, Figure]:
     figures: dict[str, Figure] = {}
     if results.comparison:
         look = styles(results.comparison.models)
@@ -196,12 +187,7 @@ def save_figures(run: RunFolder, format: str = "pdf") -> list[Path]:
         figures["pareto-front"] = pareto_front(tables.trials(results.trials))
     if results.pruning:
         figures["pruning-curve"] = pruning_curve(tables.pruning(results.pruning))
-    paths = []
-    for name, figure in figures.items():
-        path = run.figures / f"{name}.{format}"
-        write_bytes(path, _encode(figure, format))
-        paths.append(path)
-    return paths
+    return figures
 
 
 def _encode(figure: Figure, kind: str) -> bytes:
@@ -211,7 +197,7 @@ def _encode(figure: Figure, kind: str) -> bytes:
         "png": {},
     }
     buffer = io.BytesIO()
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(PRINT_STYLE):
         figure.savefig(buffer, format=kind, metadata=dates[kind])
     return buffer.getvalue()
 
@@ -244,17 +230,10 @@ def _dodged(
             x, mean, yerr=[(mean - low).clip(lower=0), (high - mean).clip(lower=0)],
             fmt=style.marker, linestyle=line, color=style.colour, elinewidth=0.7,
             markerfacecolor="white" if style.slot == "base" else style.colour,
-            label=_plain(model),
+            label=plain(model),
         )  # fmt: skip
     axes.grid(visible=False, axis="x")
 
 
 def _legend(figure: Figure, models: int) -> None:
     figure.legend(ncols=min(models, 4), loc="outside upper center", columnspacing=1.2)
-
-
-def _plain(name: str) -> str:
-    """Keep a name short, from being read as TeX and from being hidden by an underscore."""
-    short = name if len(name) <= 28 else name[:27] + "…"
-    safe = "".join(c for c in short if c.isprintable()).replace("$", r"\$")
-    return " " + safe if safe.startswith("_") else safe

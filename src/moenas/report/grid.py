@@ -29,11 +29,12 @@ class Mark:
 
 @dataclasses.dataclass(frozen=True)
 class Cell:
-    """One cell: its text, the number behind it, an interval beneath, marks beside."""
+    """One cell: its text, the number behind it, an interval and a note beneath, marks beside."""
 
     text: str
     value: float | int | None = None
     sub: str = ""
+    note: str = ""
     marks: tuple[Mark, ...] = ()
     svg: Markup | None = None
     swatch: str = ""
@@ -41,11 +42,15 @@ class Cell:
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """One row; ``slot`` names the model's colour, ``trial`` links it to the marks of a trial."""
+    """One row; ``slot`` names the model's colour.
+
+    ``trial`` and ``model`` link it to the marks of a trial or of a model.
+    """
 
     cells: tuple[Cell, ...]
     slot: str = ""
     trial: int | None = None
+    model: str | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,7 +83,9 @@ def plain_grid(
     rows = []
     for record in frame.to_dict("records"):
         cells = tuple(_cell(record[column], (write or {}).get(str(column))) for column in headers)
-        rows.append(Row(cells, slot=(slots or {}).get(str(record.get("model")), "")))
+        model = record.get("model")
+        slot = (slots or {}).get(str(model), "")
+        rows.append(Row(cells, slot=slot, model=None if model is None else str(model)))
     return Grid(tuple(headers.values()), tuple(rows), csv_uri(frame), file_name)
 
 

@@ -7,10 +7,13 @@ import functools
 import hashlib
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from moenas.report.audit.content import audit_content
+from moenas.report.audit.results import read_audit
 from moenas.report.content import content
 from moenas.report.measures import duration, millions, number, percent, size_of
 from moenas.report.results import Results, read_results
@@ -28,7 +31,11 @@ def render(run: RunFolder) -> Path:
     Raises:
         RunFolderError: A file is damaged, or there is nothing to report yet.
     """
-    write_text(run.report, page(read_results(run)))
+    if run.read_config()["kind"] == "audit":
+        text = _page("audit.html.j2", audit_content(read_audit(run)))
+    else:
+        text = page(read_results(run))
+    write_text(run.report, text)
     return run.report
 
 
@@ -38,16 +45,20 @@ def page(results: Results) -> str:
     All text that comes from the run is escaped; the page's own content security policy forbids
     every request and every script but its own.
     """
+    return _page("report.html.j2", content(results))
+
+
+def _page(template: str, variables: dict[str, Any]) -> str:
     script = _asset("report.js")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     return (
         _environment()
-        .get_template("report.html.j2")
+        .get_template(template)
         .render(
             style=Markup(_asset("report.css")),  # noqa: S704 - our own file
             script=Markup(script),  # noqa: S704 - our own file
             script_hash=digest,
-            **content(results),
+            **variables,
         )
     )
 

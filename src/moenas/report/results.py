@@ -80,9 +80,9 @@ class ComparedModel:
     """One model of the comparison."""
 
     name: str
-    role: Literal["base", "wider", "finalist", "pruned"]
+    role: Literal["base", "wider", "finalist", "pruned", "audited"]
     architecture: str
-    parameters: int
+    parameters: int | None
     report: dict[str, Estimate]
     macs: int | None = None
     size_class: str | None = None
@@ -95,7 +95,10 @@ class ComparedModel:
 
 @dataclasses.dataclass(frozen=True)
 class Comparison:
-    """``comparison.json``: finalists beside the base and the wider dense model, report half."""
+    """``comparison.json``: finalists beside the base and the wider dense model, or audited models.
+
+    All numbers are of the report half.
+    """
 
     models: tuple[ComparedModel, ...]
     verdict: tuple[str, ...] = ()
@@ -249,7 +252,7 @@ class Results:
     pruning: Pruning | None
 
 
-def _read(path: Path, kind: Any) -> Any:
+def read_part(path: Path, kind: Any) -> Any:
     """Read and check one optional file; None when it does not exist."""
     if not path.exists():
         return None
@@ -275,10 +278,10 @@ def read_results(run: RunFolder) -> Results:
         name=run.name,
         kind=str(config.get("kind", "run")),
         settings=dict(config.get("settings") or {}),
-        summary=_read(run.summary, Summary),
-        trials=_read(run.path / "trials.json", tuple[Trial, ...]),
-        comparison=_read(run.comparison, Comparison),
-        pruning=_read(run.pruning, Pruning),
+        summary=read_part(run.summary, Summary),
+        trials=read_part(run.path / "trials.json", tuple[Trial, ...]),
+        comparison=read_part(run.comparison, Comparison),
+        pruning=read_part(run.pruning, Pruning),
     )
     if results.summary is None and not results.trials and results.comparison is None:
         raise RunFolderError(

@@ -173,7 +173,7 @@ def category_grid(
             cells.append(
                 Cell(percent(row.mean), value=row.mean, sub=span(estimate.low, estimate.high))
             )
-        rows.append(Row(tuple(cells), slot=styles[model].slot))
+        rows.append(Row(tuple(cells), slot=styles[model].slot, model=model))
     headers = []
     for key in columns:
         images = frame.loc[frame["category"].astype(str) == key, "n"].max()

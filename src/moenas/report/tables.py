@@ -205,7 +205,11 @@ def counts(summary: Summary) -> pd.DataFrame:
 def stages(summary: Summary) -> pd.DataFrame:
     """Return ``stage, seconds, share`` (0-1 of the total) in the order of the run."""
     frame = pd.DataFrame(
-        [(stage, seconds) for stage, seconds in summary.seconds.items() if seconds is not None],
+        [
+            (stage, seconds)
+            for stage, seconds in summary.seconds.items()
+            if seconds is not None and stage != "total"
+        ],
         columns=["stage", "seconds"],
     ).astype({"seconds": "float64"})
     total = frame["seconds"].sum()

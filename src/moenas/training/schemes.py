@@ -155,6 +155,22 @@ MOBILEVITV2 = SCHEMES.add(
 """MobileViTv2's recipe (Mehta & Rastegari 2022, appendix): AdamW, cosine from 2e-3 to 2e-4 after a
 warm-up, moving average 0.9995, label smoothing 0.1, RandAugment; 150 epochs as in the paper."""
 
+SHORT = SCHEMES.add(
+    "short",
+    dataclasses.replace(
+        MOBILEVITV2,
+        name="short",
+        epochs=2,
+        batch_size=32,
+        learning_rate=1.5e-3,
+        final_learning_rate=1.5e-4,
+        ema_decay=None,
+        augmentation="shift",
+    ),
+)
+"""MobileViTv2's recipe for minutes instead of days: hardly an image is seen twice, so that nothing
+has to be kept from being learnt by heart. Not of the paper."""
+
 MOBILEVIT = SCHEMES.add(
     "mobilevit",
     Scheme(
@@ -242,3 +258,6 @@ RESNET = SCHEMES.add(
 )
 """ResNet's (He et al. 2016, 3.4): SGD with momentum 0.9, 0.1 divided by 10 twice, for a batch of
 256, random crops and flips."""
+
+PAPER_SCHEMES = ("mobilevitv2", "mobilevit", "mobilenetv2", "efficientnet", "resnet")
+"""The paper's five (PAPER row 11)."""

@@ -7,30 +7,29 @@ only then is that one model looked at on the report half.
 from __future__ import annotations
 
 import dataclasses
+import time
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
 from moenas.config import to_dict
 from moenas.console import logger
+from moenas.data.corruptions import CORRUPTIONS
 from moenas.data.manifest import Manifest
 from moenas.errors import ConfigError, MoENASError
-from moenas.evaluation.judgement import judgement
-from moenas.evaluation.scores import Scores
-from moenas.evaluation.statistics import compare_answers
+from moenas.execution.executor import Executor
 from moenas.models.architecture import Architecture
 from moenas.models.zoo import PAPER_MODELS, get_model
-from moenas.nas.stages import attempt_jobs
+from moenas.nas.stages import attempt_jobs, run_jobs
 from moenas.predictions import Predictions
-from moenas.report.paper_table import paper_table
-from moenas.report.tables import csv_text
-from moenas.runs import ModelFolder, RunFolder, write_json, write_text
-from moenas.runtime import keep_freed_memory
+from moenas.runs import ModelFolder, RunFolder
+from moenas.runtime import keep_freed_memory, pick_device
+from moenas.training.degrading import DegradationJob, run_degradation_job
 from moenas.training.job import DataReference, TrainingJob
-from moenas.training.outcome import JobResult
-from moenas.training.schemes import SCHEMES
+from moenas.training.outcome import JobResult, read_result
+from moenas.training.schemes import PAPER_SCHEMES, SCHEMES
 from moenas.training.scoring import ScoringJob, run_scoring_job
+from moenas.workflows.audit_results import AuditResult, Candidate, conclude
 from moenas.workflows.data import data_record, prepare
 from moenas.workflows.settings import Resources
 
@@ -46,15 +45,20 @@ class AuditConfig:
         epochs: Passes over the training images; fractions are allowed.
         image_size: Side of the images, pixels.
         batch_size: Images per step; learning rates follow it.
-        seed: Of everything.
+        seeds: Trainings of each model with its best scheme; with one, nothing tells models from
+            lucky trainings.
+        corruptions: What the reported models' images are spoilt with, in five severities.
+        seed: Of everything; further trainings count up from it.
     """
 
     data: str = "emoji"
     models: tuple[str, ...] = tuple(PAPER_MODELS)
-    schemes: tuple[str, ...] = tuple(SCHEMES)
+    schemes: tuple[str, ...] = PAPER_SCHEMES
     epochs: float = 100
     image_size: int = 128
     batch_size: int = 128
+    seeds: int = 1
+    corruptions: tuple[str, ...] = ("low_light",)
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -62,41 +66,16 @@ class AuditConfig:
             names = getattr(self, kind)
             if not names or len(set(names)) < len(names):
                 raise ConfigError(f"Give one or more {kind}, each once.")
-        if not self.epochs > 0 or self.batch_size < 1 or self.image_size < 1:
-            raise ConfigError("epochs must be above 0, batch_size and image_size at least 1.")
+        if not self.epochs > 0 or min(self.batch_size, self.image_size, self.seeds) < 1:
+            raise ConfigError(
+                "epochs must be above 0, batch_size, image_size and seeds at least 1."
+            )
         for name in self.models:
             get_model(name).dense_macs(self.image_size, 2)  # refuses what cannot take the images
         for name in self.schemes:
             SCHEMES[name]
-
-
-@dataclasses.dataclass(frozen=True)
-class Audited:
-    """One model's result.
-
-    Attributes:
-        model: Its name.
-        paper: Its name in the paper's Table I, None for others.
-        scheme: The best one, None where all failed, like the next two.
-        scores: Of the report half.
-        judgement: What they mean.
-        tried: Balanced accuracy on the search half by scheme, None where the training failed.
-    """
-
-    model: str
-    paper: str | None
-    scheme: str | None
-    scores: Scores | None
-    judgement: tuple[str, ...]
-    tried: dict[str, float | None]
-
-
-@dataclasses.dataclass(frozen=True)
-class AuditResult:
-    """A finished audit: its folder, and the models in the order in which they were named."""
-
-    run: Path
-    models: tuple[Audited, ...]
+        for name in self.corruptions:
+            CORRUPTIONS[name]
 
 
 def audit(config: AuditConfig, run: Path | str, resources: Resources | None = None) -> AuditResult:
@@ -112,113 +91,147 @@ def audit(config: AuditConfig, run: Path | str, resources: Resources | None = No
         MoENASError: Bad data or settings, or every training failed.
     """
     resources = resources or Resources()
-    deadline = resources.deadline()
     folder = RunFolder.create(run, "audit", to_dict(config))
     keep_freed_memory()
     with folder.locked(), resources.executor() as executor:
         data = prepare(config.data, config.image_size, folder)
-        jobs = _jobs(config, folder, data, resources, deadline)
-        outcomes = attempt_jobs(executor, list(jobs.values()), "Trainings")
-        found = dict(zip(jobs, outcomes, strict=True))
-        for (model, scheme), outcome in found.items():
+        work = _Audit(config, folder, data, resources, executor)
+        tried = work.try_schemes()
+        chosen = work.train_chosen(tried)
+        start = time.monotonic()
+        work.look_at_report_half(chosen)
+        curves = work.degrade(chosen)
+        candidates = [work.candidate(m, tried[m], chosen.get(m, {})) for m in config.models]
+        trained = [
+            read_result(ModelFolder(Path(job.folder))).seconds
+            for jobs in chosen.values()
+            for job in jobs.values()
+        ]
+        return conclude(
+            folder,
+            candidates,
+            data=data_record(data),
+            image_size=config.image_size,
+            seconds={
+                "trainings_of_all_workers": round(sum(trained), 1),
+                "evaluation": round(time.monotonic() - start, 1),
+            },
+            device=pick_device(resources.device),
+            curves=curves,
+        )
+
+
+Tried = dict[str, JobResult | MoENASError]
+"""Outcome by scheme."""
+
+Chosen = dict[str, dict[int, TrainingJob]]
+"""Jobs of the best scheme by model and seed."""
+
+
+class _Audit:
+    """The stages of one audit."""
+
+    def __init__(
+        self,
+        config: AuditConfig,
+        folder: RunFolder,
+        data: DataReference,
+        resources: Resources,
+        executor: Executor,
+    ) -> None:
+        self.config, self.folder, self.data = config, folder, data
+        self.resources, self.executor = resources, executor
+        self.deadline = resources.deadline()
+        self.images = int((Manifest.load(data.manifest).frame["split"] == "train").sum())
+
+    def try_schemes(self) -> dict[str, Tried]:
+        """Train every model under every scheme; a training that fails is one scheme less."""
+        config = self.config
+        pairs = [(model, scheme) for model in config.models for scheme in config.schemes]
+        jobs = [self._job(*pair, config.seed) for pair in pairs]
+        outcomes = attempt_jobs(self.executor, jobs, "Trainings")
+        tried: dict[str, Tried] = {model: {} for model in config.models}
+        for (model, scheme), outcome in zip(pairs, outcomes, strict=True):
+            tried[model][scheme] = outcome
             if not isinstance(outcome, JobResult):
                 logger.warning("%s could not be trained with %s: %s", model, scheme, outcome)
-        tried = {m: {s: _accuracy(found[m, s]) for s in config.schemes} for m in config.models}
-        best = {m: _best(own) for m, own in tried.items()}
-        chosen = {m: s for m, s in best.items() if s is not None}
-        if not chosen:
+        if not any(isinstance(outcome, JobResult) for outcome in outcomes):
             raise MoENASError(f"Every training failed; the last one: {outcomes[-1]}")
-        looks = {
-            model: executor.submit(
+        return tried
+
+    def train_chosen(self, tried: dict[str, Tried]) -> Chosen:
+        """Train each model's best scheme with the other seeds."""
+        seeds = range(self.config.seed, self.config.seed + self.config.seeds)
+        chosen: Chosen = {}
+        for model, own in tried.items():
+            if scheme := _best(own):
+                chosen[model] = {seed: self._job(model, scheme, seed) for seed in seeds}
+        run_jobs(self.executor, [job for own in chosen.values() for job in own.values()], "Seeds")
+        return chosen
+
+    def look_at_report_half(self, chosen: Chosen) -> None:
+        """Score the chosen models on it, each once."""
+        looks = [
+            self.executor.submit(
                 run_scoring_job,
-                ScoringJob(jobs[model, s].folder, data, ("search", "report"), resources.device),
+                ScoringJob(job.folder, self.data, ("search", "report"), self.resources.device),
             )
-            for model, s in chosen.items()
+            for own in chosen.values()
+            for job in own.values()
+        ]
+        for look in looks:
+            look.result()
+
+    def degrade(self, chosen: Chosen) -> pd.DataFrame | None:
+        """Scores of the first seeds on worse and worse images."""
+        futures = {
+            (model, corruption): self.executor.submit(
+                run_degradation_job,
+                DegradationJob(
+                    own[self.config.seed].folder,
+                    self.data,
+                    corruption,
+                    device=self.resources.device,
+                    seed=self.config.seed,
+                ),
+            )
+            for model, own in chosen.items()
+            for corruption in self.config.corruptions
         }
-        scores = {model: look.result().scores["report"] for model, look in looks.items()}
-    models = tuple(
-        Audited(
+        if not futures:
+            return None
+        tables = {pair: future.result() for pair, future in futures.items()}
+        return pd.concat(tables, names=["model", "corruption"]).reset_index(level=[0, 1])
+
+    def candidate(self, model: str, tried: Tried, jobs: dict[int, TrainingJob]) -> Candidate:
+        """What is known of a model before it is judged."""
+        folders = {seed: ModelFolder(Path(job.folder)) for seed, job in jobs.items()}
+        first = next(iter(folders.values()), None)
+        scores = None if first is None else read_result(first).scores["report"]
+        return Candidate(
             model=model,
+            predictions=tuple(Predictions.load(f.predictions) for f in folders.values()),
+            seeds=tuple(folders),
+            parameters=scores.parameters if scores else None,
+            macs=scores.macs if scores else None,
             paper=PAPER_MODELS.get(model),
-            scheme=best[model],
-            scores=scores.get(model),
-            judgement=judgement(scores[model]) if model in scores else ("No training succeeded.",),
-            tried=tried[model],
+            scheme=_best(tried),
+            tried={scheme: _accuracy(outcome) for scheme, outcome in tried.items()},
+            folder=first.path.relative_to(self.folder.path).as_posix() if first else None,
         )
-        for model in config.models
-    )
-    write_text(folder.audit, csv_text(table_of(models)))
-    if len(scores) > 1:
-        tables = {
-            model: Predictions.load(ModelFolder(Path(jobs[model, s].folder)).predictions)
-            for model, s in chosen.items()
-        }
-        leader = max(chosen, key=lambda model: tried[model][chosen[model]] or 0.0)
-        answers = compare_answers({m: t.split("report") for m, t in tables.items()}, leader)
-        write_text(folder.answers, csv_text(answers))
-    write_json(
-        folder.summary,
-        {
-            "run": folder.name,
-            "data": data_record(data),
-            "models": [{**to_dict(m), "folder": _relative(folder, jobs, m)} for m in models],
-        },
-    )
-    return AuditResult(folder.path, models)
 
-
-def table_of(models: tuple[Audited, ...]) -> pd.DataFrame:
-    """One row a model: what was measured, and the paper's own numbers where it has some."""
-    paper = paper_table().set_index("model")
-    rows = []
-    for each in models:
-        row: dict[str, Any] = {"model": each.model, "scheme": each.scheme}
-        if each.scores is not None:
-            numbers = each.scores.to_frame().set_index("score")
-            for name in TOLD:
-                if name in numbers.index:
-                    row[name] = numbers.loc[name, "value"]
-                    row[f"{name}_low"] = numbers.loc[name, "low"]
-                    row[f"{name}_high"] = numbers.loc[name, "high"]
-        if each.paper is not None:
-            row |= {f"paper_{name}": paper.loc[each.paper, name] for name in PAPERS}
-        rows.append(row)
-    return pd.DataFrame(rows)
-
-
-TOLD = (
-    "parameters", "macs", "n", "balanced_accuracy", "fairness", "fairness_p_value",
-    "fairness_debiased", "noise_floor_mean", "worst_group_accuracy", "gap_lightest_darkest",
-    "robustness", "overfitting",
-)  # fmt: skip
-"""Scores in the table, in its order."""
-
-PAPERS = ("accuracy", "fairness", "robustness", "overfitting", "parameters_millions")
-
-
-def _jobs(
-    config: AuditConfig,
-    folder: RunFolder,
-    data: DataReference,
-    resources: Resources,
-    deadline: float | None,
-) -> dict[tuple[str, str], TrainingJob]:
-    split = Manifest.load(data.manifest).frame["split"]
-    images = int((split == "train").sum())
-    return {
-        (model, scheme): TrainingJob(
+    def _job(self, model: str, scheme: str, seed: int) -> TrainingJob:
+        config, resources = self.config, self.resources
+        return TrainingJob(
             architecture=Architecture.dense_base(model).id,
-            folder=str(folder.audited(model, scheme).path),
-            data=data,
-            scheme=SCHEMES[scheme].fitted(images, config.epochs, config.batch_size),
-            seed=config.seed,
+            folder=str(self.folder.audited(model, scheme, seed).path),
+            data=self.data,
+            scheme=SCHEMES[scheme].fitted(self.images, config.epochs, config.batch_size),
+            seed=seed,
             device=resources.device,
             precision=resources.precision(),
-            deadline=deadline,
+            deadline=self.deadline,
         )
-        for model in config.models
-        for scheme in config.schemes
-    }
 
 
 def _accuracy(outcome: JobResult | MoENASError) -> float | None:
@@ -227,14 +240,6 @@ def _accuracy(outcome: JobResult | MoENASError) -> float | None:
     return None
 
 
-def _best(tried: dict[str, float | None]) -> str | None:
-    done = {scheme: value for scheme, value in tried.items() if value is not None}
+def _best(tried: Tried) -> str | None:
+    done = {s: value for s, found in tried.items() if (value := _accuracy(found)) is not None}
     return max(done, key=lambda scheme: done[scheme], default=None)
-
-
-def _relative(
-    folder: RunFolder, jobs: dict[tuple[str, str], TrainingJob], model: Audited
-) -> str | None:
-    if model.scheme is None:
-        return None
-    return Path(jobs[model.model, model.scheme].folder).relative_to(folder.path).as_posix()

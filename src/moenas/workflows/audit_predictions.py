@@ -2,38 +2,76 @@
 
 from __future__ import annotations
 
-import dataclasses
+import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
+import torch
 
-from moenas.data.manifest import Manifest
+from moenas.data.manifest import Manifest, count_images
 from moenas.data.skipped import TOO_MANY, skipped_table
 from moenas.errors import DataError
-from moenas.evaluation.judgement import judgement
 from moenas.evaluation.predict import told_columns
-from moenas.evaluation.scores import Scores, best_threshold, score
+from moenas.evaluation.scores import best_threshold
 from moenas.predictions import Predictions
-from moenas.workflows.data import open_manifest
+from moenas.runs import RunFolder
+from moenas.workflows.audit_results import AuditResult, Candidate, conclude
+from moenas.workflows.data import DRAWINGS, open_manifest
 
 SAID = ("image_id", "probability", "prediction")
 NAMED = 3
 """So many unknown images are named in a message."""
 
 
-@dataclasses.dataclass(frozen=True)
-class PredictionsAudit:
-    """Scores by split, what those of the report half mean, and the table that they are of."""
-
-    scores: dict[str, Scores]
-    judgement: tuple[str, ...]
-    predictions: Predictions
-
-
 def audit_predictions(
+    files: Sequence[Path | str],
+    run: Path | str,
+    data: str = "emoji",
+    *,
+    image_size: int = 128,
+) -> AuditResult:
+    """Audit what other programs said of the same images; no model is needed.
+
+    Args:
+        files: Tables of predictions, see `read_predictions`; each is named by its file.
+        run: The run folder; an audit of the same files there is made anew.
+        data: Says what the images show, where a file has no ``label``.
+        image_size: Of drawn scenes.
+
+    Raises:
+        DataError: A file is no table of predictions, two have one name, or their images differ.
+    """
+    paths = [Path(file) for file in files]
+    names = [path.stem for path in paths]
+    if len(set(names)) < len(names):
+        raise DataError(f"Files of one name cannot be told apart: {', '.join(map(str, paths))}.")
+    start = time.monotonic()
+    tables = [read_predictions(path, data, image_size=image_size) for path in paths]
+    sources = sorted({source for table in tables for source in _sources(table.frame)})
+    settings = {"predictions": [str(path) for path in paths], "data": data}
+    folder = RunFolder.create(run, "audit", settings)
+    with folder.locked():
+        for name, table in zip(names, tables, strict=True):
+            table.save(folder.judged(name).predictions)
+        return conclude(
+            folder,
+            [Candidate(name, (table,)) for name, table in zip(names, tables, strict=True)],
+            data={
+                "source": ", ".join(sources) or "own images",
+                "counts": count_images(tables[0].frame),
+                "note": DRAWINGS if "emoji" in sources else None,
+            },
+            image_size=None,
+            seconds={"evaluation": round(time.monotonic() - start, 1)},
+            device=torch.device("cpu"),
+        )
+
+
+def read_predictions(
     file: Path | str, data: str = "emoji", *, image_size: int = 128
-) -> PredictionsAudit:
-    """Score predictions that were made elsewhere.
+) -> Predictions:
+    """Read predictions that were made elsewhere.
 
     Args:
         file: Parquet or CSV with ``image_id`` and ``probability`` (of a person, 0–1), or
@@ -48,7 +86,7 @@ def audit_predictions(
 
     Raises:
         DataError: The file cannot be read, lacks a column, names an image twice or one that is not
-            there, or holds a value that it cannot hold.
+            there, holds a value that it cannot hold, or has no image of the report half.
     """
     file = Path(file)
     frame = _read(file)
@@ -67,11 +105,9 @@ def audit_predictions(
     held = predictions.split("val")
     if "prediction" not in frame and set(held.frame["label"]) == {0, 1}:
         predictions = predictions.with_threshold(best_threshold(held))
-    splits = [s for s in ("search", "report") if (predictions.frame["split"] == s).any()]
-    if not splits:
-        raise DataError(f"'{file}' has no image of the splits 'search' or 'report'.")
-    scores = {name: score(predictions, split=name, parameters=0, macs=0) for name in splits}
-    return PredictionsAudit(scores, judgement(scores[splits[-1]]), predictions)
+    if not (predictions.frame["split"] == "report").any():
+        raise DataError(f"'{file}' has no image of the split 'report', which is judged.")
+    return predictions
 
 
 def _read(file: Path) -> pd.DataFrame:
@@ -107,4 +143,9 @@ def _joined(frame: pd.DataFrame, manifest: Manifest, file: Path) -> pd.DataFrame
             f"label {cell['label']}, group {cell['group']}: what is left out may be what is hard. "
             f"At most {TOO_MANY:.0%} may be missing."
         )
-    return known.loc[heard, told_columns(known)].merge(said, on="image_id", validate="one_to_one")
+    kept = [*told_columns(known), "source"]
+    return known.loc[heard, kept].merge(said, on="image_id", validate="one_to_one")
+
+
+def _sources(frame: pd.DataFrame) -> set[str]:
+    return set(frame["source"].dropna()) - {""} if "source" in frame else set()

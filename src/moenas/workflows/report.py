@@ -4,24 +4,24 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from moenas.errors import RunFolderError
+from moenas.report.figures import Format, save_figures
 from moenas.report.html import render
 from moenas.runs import RunFolder
 
 
-def report(run: Path | str) -> Path:
-    """Write ``report.html`` of a run and return its path.
+def report(run: Path | str, figures: Format | None = None) -> tuple[Path, list[Path]]:
+    """Write ``report.html`` of a run, and its figures for print.
 
     Args:
         run: The run folder.
+        figures: Also write each figure as a file of this format.
+
+    Returns:
+        The page, and the figures' files.
 
     Raises:
-        RunFolderError: It is not a run folder, an audit's, or its files are damaged.
+        RunFolderError: It is not a run folder, or its files are damaged.
     """
     folder = RunFolder.open(run)
-    if folder.read_config()["kind"] == "audit":
-        raise RunFolderError(
-            f"'{run}' holds an audit, which has tables and no page: read {folder.audit.name} and "
-            f"{folder.answers.name} there."
-        )
-    return render(folder)
+    page = render(folder)
+    return page, [] if figures is None else save_figures(folder, figures)

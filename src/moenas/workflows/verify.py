@@ -23,6 +23,7 @@ from moenas.nas.study import open_recorded_study
 from moenas.predictions import Predictions
 from moenas.pruning.experts import prune_experts
 from moenas.runs import ModelFolder, RunFolder, cache_home, read_json
+from moenas.workflows.audit_results import Candidate, compare_candidates
 from moenas.workflows.prune import curve_record
 
 TOLERANCE = 1e-9
@@ -183,7 +184,11 @@ def _search(folder: RunFolder, result: Verification) -> None:
 
 def _comparison(folder: RunFolder, result: Verification) -> None:
     stored = read_json(folder.comparison)
-    settings = folder.read_config()["settings"]
+    config = folder.read_config()
+    if config["kind"] == "audit":
+        _audit(folder, stored, result)
+        return
+    settings = config["settings"]
     models = [
         {key: m[key] for key in ("name", "role", "size_class", "architecture", "seeds")}
         for m in stored["models"]
@@ -198,6 +203,25 @@ def _comparison(folder: RunFolder, result: Verification) -> None:
     result.compare("comparison", stored, again)
     if folder.summary.exists():
         result.compare("summary.verdict", read_json(folder.summary)["verdict"], again["verdict"])
+
+
+def _audit(folder: RunFolder, stored: Any, result: Verification) -> None:
+    summary = read_json(folder.summary)
+    candidates = {}
+    for entry in summary["models"]:
+        name, scheme = entry["model"], entry["scheme"]
+        folders = [
+            folder.audited(name, scheme, seed) if scheme else folder.judged(name)
+            for seed in entry["seeds"]
+        ]
+        if folders:
+            tables = tuple(Predictions.load(own.predictions) for own in folders)
+            candidates[name] = Candidate(name, tables, tuple(entry["seeds"]))
+            result.models += 0 if scheme else 1
+    again = compare_candidates(candidates)
+    for model in stored["models"]:
+        entry = again[model["name"]]
+        result.compare(f"comparison {model['name']}", {key: model[key] for key in entry}, entry)
 
 
 def _pruning(folder: RunFolder, result: Verification) -> None:

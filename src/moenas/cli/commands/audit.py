@@ -18,7 +18,7 @@ def audit_command(
     config: AuditConfig,
     run: Run = Path("runs/audit"),
     resources: Resources = ANY,
-    predictions: Path | None = None,
+    predictions: tuple[Path, ...] = (),
     json: Json = False,
 ) -> None:
     """Train edge models as they are, or judge predictions: who is accurate, fair and robust?
@@ -27,32 +27,34 @@ def audit_command(
         config: What to audit.
         run: Run folder.
         resources: Where and how long.
-        predictions: Judge this file of predictions instead (Parquet or CSV), write nothing.
+        predictions: Judge these files of predictions instead (Parquet or CSV); train nothing.
         json: JSON.
     """
-    if predictions is not None:
-        found = audit_predictions(predictions, config.data, image_size=config.image_size)
-        for split, scores in found.scores.items():
-            last = split == list(found.scores)[-1]
-            tables = [group_table(scores)] * bool(scores.groups)
-            tables += [light_table(scores)] * bool(scores.lights)
-            notes = [*tables, *found.judgement] if last else []
-            show({}, False, score_table(f"{predictions} on {split}", scores), *notes)
-        if json:
-            show({"scores": to_dict(found.scores), "judgement": found.judgement}, True)
-        return
-    result = audit.audit(config, run, resources)
+    if predictions:
+        result = audit_predictions(predictions, run, config.data, image_size=config.image_size)
+    else:
+        result = audit.audit(config, run, resources)
     rows = []
     for each in result.models:
         cells = ["–"] * len(AUDITED)
         if each.scores is not None:
             values = [getattr(each.scores, name) for name in AUDITED]
             cells = ["–" if value is None else f"{100 * value:.1f}" for value in values]
-        size = "–" if each.scores is None else f"{each.scores.parameters / 1e6:.2f}M"
-        rows.append((each.model, size, each.scheme or "none", *cells))
+        known = each.scores is not None and each.scores.parameters
+        size = f"{each.scores.parameters / 1e6:.2f}M" if known else "–"  # type: ignore[union-attr]
+        rows.append((each.model, size, each.scheme or "–", *cells))
     columns = ("model", "size", "scheme", *AUDITED.values())
+    only = result.models[0].scores if len(result.models) == 1 else None
+    details = []
+    if only is not None:
+        details = [score_table("Report half", only), group_table(only), light_table(only)]
     show(
-        {"run": str(result.run), "models": [to_dict(each) for each in result.models]},
+        {
+            "run": str(result.run),
+            "report": str(result.report),
+            "verdict": result.verdict,
+            "models": [to_dict(each) for each in result.models],
+        },
         json,
         table(
             "Report half, per cent: balanced accuracy, fairness, worst group, poor light, "
@@ -60,8 +62,11 @@ def audit_command(
             columns,
             rows,
         ),
+        *details,
+        *result.verdict,
         *(f"{each.model}: {each.judgement[0]}" for each in result.models),
         f"Table: {result.run / 'audit.csv'}",
+        f"Report: {result.report}",
     )
 
 

@@ -68,14 +68,14 @@ class EmojiConfig:
 
     size: int = 96
     seed: int = 0
-    train_scenes: int = 2000
+    train_scenes: int = 4200
     val_scenes: int = 400
     search_scenes: int = 150
     report_scenes: int = 300
-    openmoji_share: float = 0.3
-    clutter: float = 0.6
-    scale_low: float = 0.25
-    scale_high: float = 0.7
+    openmoji_share: float = 0.5
+    clutter: float = 0.3
+    scale_low: float = 0.5
+    scale_high: float = 0.9
 
     def __post_init__(self) -> None:
         """Refuse settings that cannot be drawn."""

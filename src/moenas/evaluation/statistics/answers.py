@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 from scipy import stats
 
@@ -48,7 +50,8 @@ def compare_answers(
     Returns:
         One row per pair of models and group: ``model, reference, group`` (text), ``n`` images,
         ``clusters``; images that ``only_model`` or ``only_reference`` gets right; ``difference`` of
-        accuracies with its interval ``low, high`` (95 %); ``detectable``, the true difference that
+        accuracies, of everyone's balanced ones, with its interval ``low, high`` (95 %);
+        ``detectable``, the true difference that
         a single test of these images would probably find (NaN: the models never differ); ``p``,
         ``p_holm`` and ``better``: True, False, or None where the difference may be chance.
 
@@ -74,6 +77,8 @@ def compare_answers(
     rows = []
     for group, mask in _parts(tables[0], by):
         weight = weights(tables[0])[mask]
+        if group == EVERYONE:
+            weight = _balanced(weight, tables[0].label[mask])
         _, code = np.unique(tables[0].cluster[mask], return_inverse=True)
         total, *sums = (
             np.asarray(np.bincount(code, part), dtype=np.float64)
@@ -111,6 +116,15 @@ def _parts(table: Predictions, by: str) -> list[tuple[str, np.ndarray]]:
     values = sorted(column[used].dropna().unique())
     own = [(str(v), used & column.eq(v).fillna(False).to_numpy(dtype=np.bool_)) for v in values]
     return [(EVERYONE, used), *own]
+
+
+def _balanced(weight: F64, person: npt.NDArray[np.bool_]) -> F64:
+    """Let images with and without a person count equally, by factors as small as can be."""
+    one, other = float(weight[person].sum()), float(weight[~person].sum())
+    if not one or not other:
+        return weight
+    shared = float(math.gcd(int(one), int(other))) if (one + other).is_integer() else one
+    return weight * np.where(person, other, one) / shared
 
 
 def _difference(

@@ -38,7 +38,7 @@ def clustered_mcnemar(net: npt.ArrayLike, *, mid_p: bool = True) -> float:
     """`mcnemar` of images in clusters: under the hypothesis a cluster's answers may swap models.
 
     The sum of ``net`` is compared with the sums that all swaps give, exactly where these are whole
-    numbers; else (images with weights) with the normal distribution of the same variance. Where
+    numbers (below `EXACT`); else with the normal distribution of the same variance. Where
     each image is its own cluster this is McNemar's test.
 
     Args:
@@ -54,7 +54,7 @@ def clustered_mcnemar(net: npt.ArrayLike, *, mid_p: bool = True) -> float:
     if not len(step):
         return 1.0
     whole = np.rint(step)
-    if not np.allclose(step, whole, rtol=0, atol=1e-9):
+    if whole.sum() > EXACT or not np.allclose(step, whole, rtol=0, atol=1e-9):
         return float(2 * stats.norm.sf(total / np.sqrt(step @ step)))
     chance = np.ones(1)
     for size, clusters in zip(*np.unique(whole.astype(np.int64), return_counts=True), strict=True):
@@ -64,6 +64,10 @@ def clustered_mcnemar(net: npt.ArrayLike, *, mid_p: bool = True) -> float:
     least = round((whole.sum() - total) / 2)
     p = 2 * float(chance[: least + 1].sum()) - (float(chance[least]) if mid_p else 0.0)
     return min(1.0, max(p, np.finfo(np.float64).eps))
+
+
+EXACT = 200_000
+"""Sums of so many answers are as good as normal, and exact ones would take seconds."""
 
 
 def mcnemar_test(first: Predictions, second: Predictions, *, mid_p: bool = True) -> float:

@@ -15,11 +15,32 @@
   document.addEventListener("pointermove", (event) => {
     const target = event.target.closest("[data-tip]");
     if (target) showTip(target, event.clientX, event.clientY); else tip.hidden = true;
-    all("svg.focusing").forEach((svg) => svg.classList.remove("focusing"));
-    all(".series.near").forEach((series) => series.classList.remove("near"));
-    const series = event.target.closest(".series[data-model]");
-    if (series) { series.classList.add("near"); series.ownerSVGElement.classList.add("focusing"); }
   });
+
+  // One model lights up in every drawing and table; a click keeps it, another lets it go.
+  const ofModel = new Map();
+  all("[data-model]").forEach((part) => {
+    if (!ofModel.has(part.dataset.model)) ofModel.set(part.dataset.model, []);
+    ofModel.get(part.dataset.model).push(part);
+  });
+  let keptModel = null, litModel = null;
+  const lightModel = (name) => {
+    if (name === litModel) return;
+    (ofModel.get(litModel) || []).forEach((part) => part.classList.remove("lit"));
+    (ofModel.get(name) || []).forEach((part) => part.classList.add("lit"));
+    document.body.classList.toggle("focusing", name !== null);
+    litModel = name;
+  };
+  const modelOf = (event) => event.target.closest("[data-model]")?.dataset.model ?? null;
+  document.addEventListener("pointerover", (event) => lightModel(modelOf(event) ?? keptModel));
+  document.addEventListener("focusin", (event) => lightModel(modelOf(event) ?? keptModel));
+  const keepModel = (name) => { keptModel = keptModel === name ? null : name; lightModel(keptModel ?? name); };
+  document.addEventListener("click", (event) => { if (modelOf(event) !== null) keepModel(modelOf(event)); });
+  document.addEventListener("keydown", (event) => {
+    if (event.key === "Escape" && keptModel !== null) keepModel(keptModel);
+    if (event.key === "Enter" && event.target.matches("tr[data-model]")) keepModel(event.target.dataset.model);
+  });
+  all("tr[data-model]").forEach((row) => { row.tabIndex = 0; });
 
   // A model's name hides and shows its marks in that figure.
   all("[data-toggle-model]").forEach((button) => button.addEventListener("click", () => {

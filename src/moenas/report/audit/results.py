@@ -1,0 +1,106 @@
+"""What an audit's run folder holds, read once and checked."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import pandas as pd
+
+from moenas.errors import RunFolderError
+from moenas.report.results import ComparedModel, Number, Results, read_part, read_results
+from moenas.runs import RunFolder
+
+
+@dataclasses.dataclass(frozen=True)
+class AuditedModel:
+    """One model's entry in ``summary.json``.
+
+    ``tried``: balanced accuracy on the search half by scheme, None where the training failed.
+    """
+
+    model: str
+    paper: str | None
+    scheme: str | None
+    judgement: tuple[str, ...]
+    tried: dict[str, Number]
+    seeds: tuple[int, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class _AuditSummary:
+    leader: str
+    models: tuple[AuditedModel, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class AuditResults:
+    """Everything the report of an audit reads; a table that the run does not have is empty.
+
+    Attributes:
+        results: What every run has.
+        leader: The model that the others are compared with: the best on the search half.
+        models: In the order of the run; with those whose trainings all failed.
+        answers: `compare_answers`.
+        degradation: `degradation` with ``model`` and ``corruption``.
+        intersections: `intersections` with ``model``.
+        sensitivity: `sensitivity_table` with ``model``.
+    """
+
+    results: Results
+    leader: str
+    models: tuple[AuditedModel, ...]
+    answers: pd.DataFrame
+    degradation: pd.DataFrame
+    intersections: pd.DataFrame
+    sensitivity: pd.DataFrame
+
+    @property
+    def compared(self) -> tuple[ComparedModel, ...]:
+        """The models that have numbers, the most accurate first."""
+        comparison = self.results.comparison
+        models = comparison.models if comparison else ()
+        return tuple(sorted(models, key=lambda m: -(m.report["balanced_accuracy"].mean or 0.0)))
+
+
+def read_audit(run: RunFolder) -> AuditResults:
+    """Read what an audit left.
+
+    Raises:
+        RunFolderError: A file is damaged, or there is nothing to report yet.
+    """
+    results = read_results(run)
+    summary = read_part(run.summary, _AuditSummary)
+    if summary is None or results.comparison is None:
+        missing = run.summary if summary is None else run.comparison
+        raise RunFolderError(
+            f"'{run.path}' has nothing to report yet: there is no {missing.name}. Run the command "
+            "that made it again; it continues where it stopped."
+        )
+    return AuditResults(
+        results=results,
+        leader=summary.leader,
+        models=summary.models,
+        answers=_table(run.answers, {"model", "reference", "group", "difference", "low", "high"}),
+        degradation=_table(run.degradation, {"model", "corruption", "severity", "score", "drop"}),
+        intersections=_table(run.intersections, {"model", "n", "accuracy", "gap", "p_holm"}),
+        sensitivity=_table(run.sensitivity, {"model", "rule", "group", "n", "accuracy"}),
+    )
+
+
+def _table(path: Path, needed: set[str]) -> pd.DataFrame:
+    """One optional table; an empty one with its columns where there is none."""
+    if not path.exists():
+        return pd.DataFrame(columns=sorted(needed))
+    try:
+        frame = pd.read_csv(path, dtype={"model": "str", "reference": "str"})
+    except (OSError, ValueError) as error:
+        raise RunFolderError(f"'{path}' cannot be read: {error}.") from error
+    if lost := sorted(needed - set(frame.columns)):
+        raise RunFolderError(
+            f"'{path}' is damaged or of another version: it has no column '{lost[0]}'. Run the "
+            "command that made it again."
+        )
+    for column in frame.columns.intersection(["model", "reference"]):  # see `csv_text`
+        frame[column] = frame[column].str.removeprefix("'")
+    return frame

@@ -1,0 +1,139 @@
+"""The first sentences of an audit's report, written from its numbers alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+
+from moenas.evaluation.comparison import LEVEL
+from moenas.evaluation.judgement import GUESSING
+from moenas.evaluation.statistics import holm
+from moenas.evaluation.statistics.answers import EVERYONE
+from moenas.report.measures import percent, span
+
+NAMED = 4
+"""So many models are named; of more, the number is told."""
+
+Records = Mapping[str, Mapping[str, Any]]
+"""What ``comparison.json`` says of each model."""
+
+
+def verdict(
+    compared: Records, answers: pd.DataFrame | None, leader: str, *, trained: bool
+) -> list[str]:
+    """Say who is accurate, fair and robust, and how sure that is.
+
+    Args:
+        compared: The models that have numbers.
+        answers: `compare_answers` with the leader; None where it is alone.
+        leader: The most accurate model on the search half.
+        trained: Whether the audit trained the models, and with how many seeds can be told.
+    """
+    able = {
+        name: record
+        for name, record in compared.items()
+        if record["report"]["balanced_accuracy"]["low"] > GUESSING
+    }
+    sentences = [_accuracy(compared, answers, leader)]
+    useless = [name for name in compared if name not in able]
+    if useless:
+        sentences.append(
+            f"{_names(useless)} {'is' if len(useless) == 1 else 'are'} not shown to be better than "
+            "guessing: their fairness and robustness mean nothing."
+        )
+    if able:
+        sentences += [*_fairness(able), *_light(able)]
+    if trained:
+        sentences.append(_seeds(compared))
+    return sentences
+
+
+def _accuracy(compared: Records, answers: pd.DataFrame | None, leader: str) -> str:
+    found = compared[leader]["report"]["balanced_accuracy"]
+    value = f"{percent(found['mean'])} % balanced accuracy ({span(found['low'], found['high'])})"
+    if answers is None:
+        return f"{leader} has {value} on the report half."
+    everyone = answers[answers["group"] == EVERYONE]
+    worse = int((everyone["better"] == False).sum())  # noqa: E712 - None is neither
+    better = int((everyone["better"] == True).sum())  # noqa: E712
+    rest = len(everyone) - worse - better
+    parts = [f"{worse} {'is' if worse == 1 else 'are'} less accurate beyond chance"] * bool(worse)
+    parts += [f"{better} {'is' if better == 1 else 'are'} more accurate"] * bool(better)
+    parts += [f"{rest} cannot be told from it"] * bool(rest)
+    return (
+        f"Of {len(compared)} models {leader} was the most accurate on the search half; on the "
+        f"report half it has {value}. Of the others, {_joined(parts)}."
+    )
+
+
+def _fairness(able: Records) -> list[str]:
+    known = {name: record["noise_floor"]["p_value"] for name, record in able.items()
+             if record["noise_floor"]}  # fmt: skip
+    if not known:
+        return ["Nothing is known of fairness: the images have fewer than two skin tones."]
+    adjusted = dict(zip(known, holm(list(known.values())), strict=True))
+    unfair = [name for name, p in adjusted.items() if p < LEVEL]
+    unfair.sort(key=lambda name: able[name]["report"]["fairness"]["mean"])
+    spread = [_spread(able[name]) for name in known]
+    gaps = (
+        f"Between a model's best and worst tone lie {percent(min(spread))} to "
+        f"{percent(max(spread))} points."
+    )
+    if len(known) == 1:
+        gaps = f"Between its best and its worst tone lie {percent(spread[0])} points."
+    if not unfair:
+        return [
+            f"No unfairness can be told from chance here, which is no proof of fairness. {gaps}"
+        ]
+    which = "It treats"
+    if len(known) > 1:
+        which = (
+            f"{_names(unfair)} ({len(unfair)} of {len(known)}) "
+            f"{'treats' if len(unfair) == 1 else 'treat'}"
+        )
+    return [f"{which} skin tones unequally beyond chance. {gaps}"]
+
+
+def _spread(record: Mapping[str, Any]) -> float:
+    values: list[float] = [g["mean"] for g in record["groups"] if g["mean"] is not None]
+    return max(values) - min(values)
+
+
+def _light(able: Records) -> list[str]:
+    lost = {
+        name: record["report"]["balanced_accuracy"]["mean"] - record["report"]["robustness"]["mean"]
+        for name, record in able.items()
+        if "robustness" in record["report"]
+    }
+    if not lost:
+        return ["Nothing is known of poor light: no image with and without a person has any."]
+    if len(lost) == 1:
+        return [f"In poor light it loses {percent(next(iter(lost.values())))} points."]
+    most = max(lost, key=lambda name: lost[name])
+    return [
+        f"In poor light the models lose {percent(min(lost.values()))} to "
+        f"{percent(lost[most])} points of balanced accuracy, {most} the most."
+    ]
+
+
+def _seeds(compared: Records) -> str:
+    seeds = len(next(iter(compared.values()))["report"]["balanced_accuracy"]["values"])
+    if seeds == 1:
+        return (
+            "Each model was trained once: what is said here holds for these trained models, and "
+            "another training of the same model may differ by points (--seeds 3 tells)."
+        )
+    return f"Each model was trained {seeds} times; intervals cover trainings and images."
+
+
+def _names(names: Sequence[str]) -> str:
+    if len(names) > NAMED:
+        return f"{', '.join(names[:NAMED])} and {len(names) - NAMED} more"
+    return _joined(names)
+
+
+def _joined(parts: Sequence[str]) -> str:
+    *most, last = parts
+    return f"{', '.join(most)} and {last}" if most else last

@@ -1,0 +1,94 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from audit_run import make_audit
+
+from moenas.report.audit import frames
+from moenas.report.audit.figures import accuracy_per_tone_panels, robustness_and_generalisation
+from moenas.report.audit.labels import apart, place
+from moenas.report.audit.results import AuditResults, read_audit
+from moenas.report.figures import save_figures
+from moenas.runs import RunFolder
+
+NAMES = ["robustness-and-generalisation", "size-and-fairness", "pareto-panels",
+         "mean-accuracy-per-tone", "accuracy-per-tone-panels", "degradation-low_light"]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def audit(tmp_path_factory: pytest.TempPathFactory) -> AuditResults:
+    return read_audit(RunFolder.open(make_audit(tmp_path_factory.mktemp("audit") / "run").run))
+
+
+def test_all_figures_are_written_and_repeatable(tmp_path: Path) -> None:
+    run = RunFolder.open(make_audit(tmp_path / "run").run)
+    paths = save_figures(run, "svg")
+    assert [path.name for path in paths] == [f"{name}.svg" for name in NAMES]
+    before = [path.read_bytes() for path in paths]
+    assert [path.read_bytes() for path in save_figures(run, "svg")] == before
+
+
+def test_figures_draw_their_frames(audit: AuditResults) -> None:
+    lights = frames.lights(audit.compared)
+    drawn = robustness_and_generalisation(lights).axes[0].lines
+    shown = {str(line.get_label()): np.asarray(line.get_xdata()) for line in drawn}
+    np.testing.assert_allclose(shown["poor light"], 100 * lights["poor"])
+    tones = frames.tone_lines(audit.compared)
+    panels = accuracy_per_tone_panels(tones).axes
+    for axes, (_, rows) in zip(panels[1:], tones.groupby("model", sort=False), strict=False):
+        np.testing.assert_allclose(np.asarray(axes.lines[1].get_ydata()), 100 * rows["mean"])
+
+
+def test_the_front_is_what_no_other_model_beats() -> None:
+    frame = pd.DataFrame(
+        {
+            "balanced_accuracy": [0.9, 0.8, 0.7, 0.9, np.nan],
+            "parameters": [3e6, 1e6, 2e6, 3e6, 1e5],
+            "overfitting": [-0.05, 0.01, -0.02, 0.0, 0.0],
+        }
+    )
+    assert list(frames.on_front(frame, "balanced_accuracy", "parameters")) == [
+        True, True, False, True, False,
+    ]  # fmt: skip
+    near_zero = frame.iloc[:4]
+    assert list(frames.on_front(near_zero, "overfitting", "parameters")) == [
+        False, True, False, True,
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("name", "family"),
+    [
+        ("mobilevit_xxs", "mobilevit"),
+        ("mobilevitv2_050", "mobilevitv2"),
+        ("resnet18", "resnet"),
+        ("efficientvit_m0", "efficientvit"),
+        ("resnet50.a1_in1k", "resnet"),
+    ],
+)
+def test_families(name: str, family: str) -> None:
+    assert frames.family(name) == family
+
+
+def test_names_cover_nothing() -> None:
+    rng = np.random.default_rng(0)
+    points = [(float(x), float(y)) for x, y in rng.uniform(50, 450, (12, 2))]
+    spots = place(points, ["model"] * 12, [False] * 12, (0.0, 0.0, 500.0, 500.0))
+    boxes = [(x - (32 if anchor == "end" else 16 if anchor == "middle" else 0), y)
+             for x, y, anchor in (spot for spot in spots if spot)]  # fmt: skip
+    assert len(boxes) > 8
+    for i, (x, y) in enumerate(boxes):
+        for other_x, other_y in boxes[:i]:
+            assert abs(x - other_x) >= 32 or abs(y - other_y) >= 12
+    crowded = place([(10.0, 10.0)] * 30, ["model"] * 30, [True] * 30, (0.0, 0.0, 500.0, 500.0))
+    assert all(crowded)
+
+
+def test_labels_of_a_column_keep_their_distance() -> None:
+    heights = apart([10, 11, 12, 90, 95], 14, 0, 100)
+    ordered = sorted(heights)
+    assert np.diff(ordered).min() >= 14 - 1e-9
+    assert ordered[-1] <= 100
