@@ -1,11 +1,11 @@
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
-from audit_run import make_audit
 
 from moenas.report.audit import frames
 from moenas.report.audit.figures import accuracy_per_tone_panels, robustness_and_generalisation
@@ -19,12 +19,12 @@ NAMES = ["robustness-and-generalisation", "size-and-fairness", "pareto-panels",
 
 
 @pytest.fixture(scope="module")
-def audit(tmp_path_factory: pytest.TempPathFactory) -> AuditResults:
-    return read_audit(RunFolder.open(make_audit(tmp_path_factory.mktemp("audit") / "run").run))
+def audit(audit_run: RunFolder) -> AuditResults:
+    return read_audit(audit_run)
 
 
-def test_all_figures_are_written_and_repeatable(tmp_path: Path) -> None:
-    run = RunFolder.open(make_audit(tmp_path / "run").run)
+def test_all_figures_are_written_and_repeatable(audit_run: RunFolder, tmp_path: Path) -> None:
+    run = RunFolder(shutil.copytree(audit_run.path, tmp_path / "run"))
     paths = save_figures(run, "svg")
     assert [path.name for path in paths] == [f"{name}.svg" for name in NAMES]
     before = [path.read_bytes() for path in paths]

@@ -24,8 +24,8 @@ SECTIONS = {
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
-    return RunFolder.open(make_audit(tmp_path_factory.mktemp("audit") / "run").run)
+def run(audit_run: RunFolder) -> RunFolder:
+    return audit_run
 
 
 @pytest.fixture(scope="module")

@@ -29,7 +29,13 @@ MODELS, PLANS = ("lcnet_035", "mobilevitv2_050"), ("mobilevitv2", "resnet")
 @pytest.fixture
 def config(scenes: Path) -> AuditConfig:
     return AuditConfig(
-        str(scenes), models=MODELS, schemes=PLANS, epochs=1, image_size=32, batch_size=16
+        str(scenes),
+        models=MODELS,
+        schemes=PLANS,
+        epochs=1,
+        image_size=32,
+        batch_size=16,
+        corruptions=(),
     )
 
 
@@ -39,7 +45,9 @@ def run(config: AuditConfig, tmp_path: Path, here: None) -> Path:
     return tmp_path / "audit"
 
 
-def test_an_audit(run: Path, config: AuditConfig) -> None:
+def test_an_audit(config: AuditConfig, tmp_path: Path, here: None) -> None:
+    run, config = tmp_path / "audit", dataclasses.replace(config, corruptions=("low_light",))
+    audit(config, run)
     summary = read_json(run / "summary.json")
     assert [m["model"] for m in summary["models"]] == list(MODELS)
     for entry in summary["models"]:
