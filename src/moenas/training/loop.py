@@ -23,7 +23,7 @@ from timm.utils import ModelEmaV3
 from torch import nn
 from torch.utils.data import DataLoader
 
-from moenas.data.dataset import ImageDataset, normalise
+from moenas.data.dataset import ImageDataset, collate, normalise
 from moenas.errors import DataError, MoENASError
 from moenas.evaluation.predict import probabilities
 from moenas.models.routing import record_routing
@@ -153,6 +153,7 @@ def train(
         shuffle=True,
         drop_last=True,
         num_workers=0 if accelerator.device.type == "cpu" else min(8, available_cores()),
+        collate_fn=collate,
         generator=torch.Generator(),
     )
     optimizer = make_optimizer(model, scheme)
