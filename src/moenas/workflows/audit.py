@@ -15,6 +15,7 @@ import pandas as pd
 from moenas.config import to_dict
 from moenas.console import logger
 from moenas.data.manifest import Manifest
+from moenas.data.sources.opening import names_of
 from moenas.errors import ConfigError, MoENASError
 from moenas.evaluation.judgement import judgement
 from moenas.evaluation.scores import Scores
@@ -40,7 +41,8 @@ class AuditConfig:
     """What is audited.
 
     Attributes:
-        data: ``emoji``, a manifest, a CSV or a folder.
+        data: What is trained and tested on: ``emoji``, a manifest, a CSV, a folder, a published
+            data set, or FACET's folder and another. One name may stand without a tuple.
         models: Names of timm's, or of the paper's fourteen, which are the default.
         schemes: Training schemes; the best of each model is reported.
         epochs: Passes over the training images; fractions are allowed.
@@ -49,7 +51,7 @@ class AuditConfig:
         seed: Of everything.
     """
 
-    data: str = "emoji"
+    data: tuple[str, ...] = ("emoji",)
     models: tuple[str, ...] = tuple(PAPER_MODELS)
     schemes: tuple[str, ...] = tuple(SCHEMES)
     epochs: float = 100
@@ -58,6 +60,7 @@ class AuditConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "data", names_of(self.data))
         for kind in ("models", "schemes"):
             names = getattr(self, kind)
             if not names or len(set(names)) < len(names):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -31,7 +32,7 @@ class PredictionsAudit:
 
 
 def audit_predictions(
-    file: Path | str, data: str = "emoji", *, image_size: int = 128
+    file: Path | str, data: str | Sequence[str] = "emoji", *, image_size: int = 128
 ) -> PredictionsAudit:
     """Score predictions that were made elsewhere.
 

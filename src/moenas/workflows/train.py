@@ -10,6 +10,7 @@ import torch
 
 from moenas.config import to_dict
 from moenas.console import progress
+from moenas.data.sources.opening import names_of
 from moenas.models.architecture import Architecture
 from moenas.models.builder import build_model
 from moenas.models.cost import count_parameters
@@ -29,7 +30,8 @@ class TrainConfig:
 
     Attributes:
         architecture: A base model's name, or an architecture's id with its expert counts.
-        data: ``emoji``, a manifest, a CSV or a folder.
+        data: What is trained and tested on: ``emoji``, a manifest, a CSV, a folder, a published
+            data set, or FACET's folder and another. One name may stand without a tuple.
         epochs: Passes over the training images; the last one may be a part.
         image_size: Side of the images, pixels.
         parent: Run folder of a trained dense model to upcycle; None: start anew.
@@ -43,7 +45,7 @@ class TrainConfig:
     """
 
     architecture: str = "mobilevitv2_050"
-    data: str = "emoji"
+    data: tuple[str, ...] = ("emoji",)
     epochs: float = 100
     image_size: int = 128
     parent: Path | None = None
@@ -54,6 +56,9 @@ class TrainConfig:
     weight_decay: float | None = None
     augmentation: str | None = None
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "data", names_of(self.data))
 
 
 def train(config: TrainConfig, run: Path | str, resources: Resources | None = None) -> JobResult:
