@@ -96,6 +96,7 @@ def test_a_short_training_has_its_own_rates() -> None:
     [
         ({"stairs": -1}, "stairs must be at least 0"),
         ({"dropout": 1.5}, "dropout must be within 0–1"),
+        ({"stochastic_depth": -1}, "stochastic_depth must be within 0–1"),
         ({"augmentation": "resnet"}, "no training transform named 'resnet'"),
     ],
 )

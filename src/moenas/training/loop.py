@@ -30,7 +30,7 @@ from moenas.models.routing import record_routing
 from moenas.runs import ModelFolder, write_text
 from moenas.runtime import available_cores, derived_seed, seed_everything
 from moenas.training.checkpoint import TrainingState, drop_state, load_state, save_state
-from moenas.training.dropout import classifier_dropout
+from moenas.training.dropout import classifier_dropout, stochastic_depth
 from moenas.training.expert_sharing import share_gradients
 from moenas.training.input_size import resized
 from moenas.training.optimizer import (
@@ -188,7 +188,11 @@ def train(
         loader.generator.manual_seed(derived_seed(seed, "order", epoch))
         losses, log = [], RouterLog()
         model.train()
-        with record_routing(inner) as routings, classifier_dropout(inner, scheme.dropout):
+        with (
+            record_routing(inner) as routings,
+            classifier_dropout(inner, scheme.dropout),
+            stochastic_depth(inner, scheme.stochastic_depth),
+        ):
             for index, (images, labels, _) in enumerate(loader):
                 number = epoch * len(loader) + index
                 if number == steps:  # the last epoch may be a part of one
