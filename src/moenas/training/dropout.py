@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from typing import Any
 
 import torch.nn.functional as F
 from timm.layers import DropPath
@@ -31,7 +32,7 @@ def classifier_dropout(model: nn.Module, share: float) -> Iterator[None]:
         yield
 
 
-def classifiers(model: nn.Module) -> list[nn.Linear | nn.Conv2d]:
+def classifiers(model: Any) -> list[nn.Linear | nn.Conv2d]:
     """Return the layers that compute a model's logits: one, or one for each of its heads.
 
     timm's models name theirs; of others it is the last linear layer.

@@ -39,7 +39,8 @@ class Scheme:
         stochastic_depth: Share of the images that skip the last residual block, 0–1; fewer skip
             earlier ones (see `moenas.training.dropout`).
         multi_scale: Each step's images have one of five sides, from 5/8 to 5/4 of the full one,
-            rounded to multiples of 32 pixels: fewer on small images.
+            rounded to multiples of 32 pixels: fewer on small images. A model that takes images of
+            one size alone sees these, here and in ``small_share``.
         small_share: Share of the steps, the first ones, that see images of two thirds of the side:
             they cost less than half and teach nearly as much (progressive learning,
             EfficientNetV2, Section 4.2). 0 for none.

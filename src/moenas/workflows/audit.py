@@ -21,7 +21,7 @@ from moenas.evaluation.judgement import judgement
 from moenas.evaluation.scores import Scores
 from moenas.evaluation.statistics import compare_answers
 from moenas.models.architecture import Architecture
-from moenas.models.zoo import PAPER_MODELS, get_model
+from moenas.models.zoo import PAPER_MODELS, get_model, is_model, models_for
 from moenas.nas.stages import attempt_jobs
 from moenas.predictions import Predictions
 from moenas.report.paper_table import paper_table
@@ -68,7 +68,8 @@ class AuditConfig:
         if not self.epochs > 0 or self.batch_size < 1 or self.image_size < 1:
             raise ConfigError("epochs must be above 0, batch_size and image_size at least 1.")
         for name in self.models:
-            get_model(name).dense_macs(self.image_size, 2)  # refuses what cannot take the images
+            if not is_model(name):
+                get_model(name)  # says what there is
         for name in self.schemes:
             SCHEMES[name]
 
@@ -116,6 +117,7 @@ def audit(config: AuditConfig, run: Path | str, resources: Resources | None = No
     """
     resources = resources or Resources()
     deadline = resources.deadline()
+    models_for(config.models, config.image_size)  # refuses what cannot take the images
     folder = RunFolder.create(run, "audit", to_dict(config))
     keep_freed_memory()
     with folder.locked(), resources.executor() as executor:
@@ -208,9 +210,10 @@ def _jobs(
 ) -> dict[tuple[str, str], TrainingJob]:
     split = Manifest.load(data.manifest).frame["split"]
     images = int((split == "train").sum())
+    names = models_for(config.models, config.image_size)
     return {
         (model, scheme): TrainingJob(
-            architecture=Architecture.dense_base(model).id,
+            architecture=Architecture.dense_base(names[model]).id,
             folder=str(folder.audited(model, scheme).path),
             data=data,
             scheme=SCHEMES[scheme].fitted(images, config.epochs, config.batch_size),

@@ -14,6 +14,7 @@ from moenas.data.sources.opening import names_of
 from moenas.models.architecture import Architecture
 from moenas.models.builder import build_model
 from moenas.models.cost import count_parameters
+from moenas.models.zoo import model_for
 from moenas.nas.settings import SearchConfig
 from moenas.runs import RunFolder
 from moenas.runtime import fastest_threads, keep_freed_memory, pick_device
@@ -74,7 +75,10 @@ def train(config: TrainConfig, run: Path | str, resources: Resources | None = No
     """
     resources = resources or Resources()
     name = config.architecture
-    architecture = Architecture.parse(name) if "-e" in name else Architecture.dense_base(name)
+    if "-e" in name:
+        architecture = Architecture.parse(name)
+    else:
+        architecture = Architecture.dense_base(model_for(name, config.image_size))
     count_parameters(architecture.base, architecture.experts)  # refuses an unknown base model
     recipe = SearchConfig(
         scheme=config.scheme,
