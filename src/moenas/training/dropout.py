@@ -6,7 +6,7 @@ Both kinds are there while a context is open, so that models are built, stored a
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch.nn.functional as F
@@ -32,7 +32,7 @@ def classifier_dropout(model: nn.Module, share: float) -> Iterator[None]:
         yield
 
 
-def classifiers(model: Any) -> list[nn.Linear | nn.Conv2d]:
+def classifiers(model: Any) -> Sequence[nn.Linear | nn.Conv2d]:
     """Return the layers that compute a model's logits: one, or one for each of its heads.
 
     timm's models name theirs; of others it is the last linear layer.
