@@ -56,7 +56,7 @@ def main() -> None:
         config,
         parent_epochs=config.parent_epochs * options.longer,
         finalist_epochs=config.finalist_epochs * options.longer,
-        data=str(make_manifest("emoji", cache_home() / "data", config=scenes)),
+        data=(str(make_manifest("emoji", cache_home() / "data", config=scenes)),),
     )
     architectures = [Architecture(config.base, vector) for vector in vectors]
     keep_freed_memory()

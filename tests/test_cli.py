@@ -164,17 +164,17 @@ def error_cases(tmp: Path) -> list[tuple[list[object], str]]:
         (["search", *run, "--latency-table", tmp / "no.json"], "does not exist"),
         (["benchmark", "--threads", 0], "threads must be at least 1"),
         (["benchmark", "--base", "mobilevitv2_50"], "no base model named"),
-        (["search", *run, "--data", "no.csv"], "There is no data 'no.csv'"),
+        (["search", *run, "--data", "no.csv"], "There is no file or folder 'no.csv'"),
         (["search", *run, "--workers", 0], "workers must be at least 1"),
         (["search", *run, "--device", "gpu"], "The device 'gpu' cannot be used here"),
-        (["search", *run, "--data", "no.csv", "--dry-run"], "There is no data 'no.csv'"),
+        (["search", *run, "--data", "no.csv", "--dry-run"], "There is no file or folder 'no.csv'"),
         (["train", *run, "--architecture", "mobilevitv2_050-e911111111"], "1 to 8"),
         (["train", *run, "--architecture", "mobilevitv2_050-e21"], "9"),
         (["train", *run, "--epochs", 0], "epochs must be above 0"),
         (["train", *run, "--batch-size", 0], "batch_size must be at least 1"),
         (["train", *run, "--augmentation", "lite"], "Did you mean 'light'?"),
         (["search", *run, "--augmentation", "lite"], "Did you mean 'light'?"),
-        (["data", tmp / "nothing"], "There is no folder or CSV file"),
+        (["data", tmp / "nothing"], "There is no file or folder"),
     ]
 
 
@@ -375,7 +375,8 @@ def test_search(run: Any, tiny_run: Path, tiny_config: SearchConfig) -> None:
     for name, default in SearchConfig.__dataclass_fields__.items():
         value = getattr(tiny_config, name)
         if value != default.default:
-            options += [f"--{name.replace('_', '-')}", value]
+            values = value if isinstance(value, tuple) else (value,)
+            options += [f"--{name.replace('_', '-')}", *values]
     code, out, err = run("search", *options, "--run", tiny_run, "--workers", 1, "--json")
     assert code == 0, err
     found = strict(out)

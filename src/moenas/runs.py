@@ -3,7 +3,7 @@
 A run folder is all that a command leaves and all that ``report`` and ``verify`` read::
 
     runs/NAME/
-        config.json  summary.json  study.db  manifest.parquet  latency.json
+        config.json  summary.json  study.db  manifest.parquet  images/  latency.json
         parents/NAME-sS/  supernets/NAME/  trials/NNNN/  trials/NNNN/rung-K/
         finalists/ARCHITECTURE-sS/  pruned/  models/NAME-SCHEME-sS/
         audit.{csv,parquet,tex}  answers.csv  degradation.csv  intersections.csv  sensitivity.csv
@@ -178,6 +178,7 @@ class RunFolder:
         self.summary = path / "summary.json"
         self.study = path / "study.db"
         self.manifest = path / "manifest.parquet"
+        self.images = path / "images"
         self.latency = path / "latency.json"
         self.trials = path / "trials.json"
         self.comparison = path / "comparison.json"
@@ -311,7 +312,8 @@ class RunFolder:
         return run
 
     def _is_unused(self) -> bool:
-        return [n for n in _names(self.path) if not n.startswith(".")] == [self.config.name]
+        made = {name for name in _names(self.path) if not name.startswith(".")}
+        return made <= {self.config.name, self.images.name}
 
     def read_config(self) -> dict[str, Any]:
         """Return ``{"moenas_format", "kind", "settings"}``."""

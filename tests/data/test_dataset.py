@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from moenas.data.cache import ImageStore
-from moenas.data.dataset import IMAGENET_MEAN, IMAGENET_STD, ImageDataset, normalise
+from moenas.data.dataset import IMAGENET_MEAN, IMAGENET_STD, ImageDataset, collate, normalise
 from moenas.errors import DataError
 
 
@@ -66,3 +66,15 @@ def test_normalise_both_layouts():
 def test_normalise_refuses_others(batch):
     with pytest.raises(DataError, match="takes uint8"):
         normalise(batch)
+
+
+def test_a_batch_has_its_channels_last_and_the_items_values():
+    items = [ImageDataset(_images(), [0, 1, 0, 1, 1])[i] for i in (3, 0)]
+    apart = [(image.contiguous(), label, row) for image, label, row in items]  # as transforms may
+    for given in (items, apart):
+        images, labels, rows = collate(given)
+        assert images.dtype == torch.uint8
+        assert images.is_contiguous(memory_format=torch.channels_last)
+        np.testing.assert_array_equal(images.permute(0, 2, 3, 1).numpy(), _images()[[3, 0]])
+        assert (labels.tolist(), rows.tolist()) == ([1, 0], [3, 0])
+        assert labels.dtype == torch.int64

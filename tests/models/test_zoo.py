@@ -11,7 +11,7 @@ from moenas.models.builder import build_model
 from moenas.models.convert import ffn_layers, upcycle
 from moenas.models.cost import count_macs, count_parameters, layer_count
 from moenas.models.storage import load_model, save_model
-from moenas.models.zoo import PAPER_MODELS, get_model, is_model
+from moenas.models.zoo import PAPER_MODELS, get_model, is_model, model_for, models_for
 from moenas.report.paper_table import paper_table
 
 PLAIN = "lcnet_035"
@@ -80,3 +80,37 @@ def test_what_cannot_be_searched_or_found() -> None:
         assert not is_model(name)
         with pytest.raises(ModelError):
             Architecture.parse(name)
+
+
+def test_models_of_one_size_are_built_for_the_wanted_one(tmp_path: Path) -> None:
+    for name in ("swin_tiny_patch4_window7_224", "mixer_s32_224", "levit_128s", "gmlp_ti16_224"):
+        sized = model_for(name, 64)
+        assert sized == f"{name}@64"
+        assert model_for(name, 224) == name
+    model = build_model(sized, seed=0).eval()
+    image = torch.rand(1, 3, 64, 64)
+    assert model(image).shape == (1, 2)
+    assert count_parameters(sized) == sum(p.numel() for p in model.parameters())
+    assert Architecture.parse(sized).id == sized
+    save_model(tmp_path / "m.safetensors", model, image_size=64, threshold=0.5)
+    again, _ = load_model(tmp_path / "m.safetensors")
+    torch.testing.assert_close(again(image), model(image))
+
+
+def test_names_are_left_alone_where_the_size_is_no_matter() -> None:
+    names = ("resnet18", "mobilevitv2_050", "deit_tiny_patch16_224")
+    assert models_for(names, 96) == {name: name for name in names}
+
+
+def test_all_models_that_cannot_take_the_images_are_named() -> None:
+    with pytest.raises(ModelError) as caught:
+        models_for(("resnet18", "nest_tiny", "levit_128s", "resnet_18"), 100)
+    lines = str(caught.value).splitlines()
+    assert [line.split("'")[1] for line in lines] == ["nest_tiny", "levit_128s", "resnet_18"]
+    assert "'nest_tiny' cannot take images of 100 pixels" in lines[0]
+    for name in ("resnet18@64", "lcnet_035@64"):
+        with pytest.raises(ModelError, match="cannot be built for images of 64 pixels"):
+            get_model(name)
+    for name in ("mixer_s32_224@0", "mixer_s32_224@99999", "no_such@64", "proxyless_gpu@64"):
+        with pytest.raises(ModelError):
+            get_model(name)

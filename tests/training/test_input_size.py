@@ -6,8 +6,8 @@ from collections import Counter
 import pytest
 import torch
 
-from moenas.training.input_size import resized
-from moenas.training.schemes import Scheme
+from moenas.training.input_size import resized, suited
+from moenas.training.schemes import SCHEMES, Scheme
 
 FULL = torch.zeros(2, 3, 256, 256, dtype=torch.uint8)
 
@@ -33,3 +33,13 @@ def test_several_sizes_are_mobilevits_drawn_by_seed_and_step(scheme: Scheme) -> 
 
 def test_by_default_images_stay_as_they_are(scheme: Scheme) -> None:
     assert resized(FULL, scheme, 0, 0, 10) is FULL
+
+
+def test_a_model_of_one_size_sees_that_alone() -> None:
+    many = dataclasses.replace(SCHEMES["mobilevit"], small_share=0.5)
+    assert suited(many, "resnet18", 64) == many
+    assert suited(many, "mixer_s32_224@64", 64) == dataclasses.replace(
+        many, multi_scale=False, small_share=0.0
+    )
+    for scheme in SCHEMES.values():
+        assert suited(scheme, "lcnet_035", 64) == scheme

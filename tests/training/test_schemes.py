@@ -13,7 +13,7 @@ from moenas.errors import ConfigError
 from moenas.runs import ModelFolder
 from moenas.training.loop import train
 from moenas.training.optimizer import learning_rate_schedule, make_optimizer
-from moenas.training.schemes import SCHEMES, Scheme
+from moenas.training.schemes import PAPER_SCHEMES, SCHEMES, Scheme
 
 
 def rates(scheme: Scheme, steps: int, at: list[int]) -> list[float]:
@@ -27,7 +27,8 @@ def rates(scheme: Scheme, steps: int, at: list[int]) -> list[float]:
 
 
 def test_there_are_the_papers_five() -> None:
-    assert list(SCHEMES) == ["mobilevitv2", "mobilevit", "mobilenetv2", "efficientnet", "resnet"]
+    assert set(SCHEMES) == {*PAPER_SCHEMES, "short"}
+    assert len(PAPER_SCHEMES) == 5
     for name in SCHEMES:
         assert SCHEMES[name].name == name
 
@@ -96,6 +97,7 @@ def test_a_short_training_has_its_own_rates() -> None:
     [
         ({"stairs": -1}, "stairs must be at least 0"),
         ({"dropout": 1.5}, "dropout must be within 0–1"),
+        ({"stochastic_depth": -1}, "stochastic_depth must be within 0–1"),
         ({"augmentation": "resnet"}, "no training transform named 'resnet'"),
     ],
 )

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+import time
 from pathlib import Path
 
 import pandas as pd
@@ -10,6 +11,8 @@ from moenas.config import from_dict
 from moenas.errors import ConfigError, ModelError, MoENASError, RunFolderError
 from moenas.evaluation.scores import Scores
 from moenas.execution.executor import WorkerDiedError
+from moenas.models.cost import count_parameters
+from moenas.models.storage import load_model
 from moenas.nas import stages
 from moenas.predictions import Predictions
 from moenas.report.paper_table import paper_table
@@ -178,6 +181,31 @@ def test_a_killed_worker_is_no_scheme_that_failed(
     assert not (tmp_path / "audit" / "summary.json").exists()
 
 
-def test_a_model_that_cannot_take_the_images_is_refused_before_anything_is_written() -> None:
-    with pytest.raises(ModelError, match="'mixer_s32_224' cannot take images of 96 pixels"):
-        AuditConfig(models=("lcnet_035", "mixer_s32_224"), image_size=96)
+def test_models_that_cannot_take_the_images_are_refused_before_anything_is_written(
+    tmp_path: Path,
+) -> None:
+    config = AuditConfig(models=("lcnet_035", "nest_tiny", "levit_128s"), image_size=100)
+    with pytest.raises(ModelError, match=r"(?s)'nest_tiny' cannot.* pixels.*'levit_128s' cannot"):
+        audit(config, tmp_path / "audit")
+    assert not (tmp_path / "audit").exists()
+
+
+def test_a_model_of_one_size_is_built_for_the_images(
+    config: AuditConfig, tmp_path: Path, here: None
+) -> None:
+    plan = ("mobilevit",)  # asks for images of several sizes
+    fixed = dataclasses.replace(config, models=("gmlp_ti16_224",), schemes=plan, epochs=0.2)
+    (found,) = audit(fixed, tmp_path / "audit").models
+    assert found.model == "gmlp_ti16_224"
+    assert found.scores is not None
+    assert found.scores.parameters == count_parameters("gmlp_ti16_224@32")
+    folder = RunFolder(tmp_path / "audit").audited("gmlp_ti16_224", "mobilevit", 0)
+    assert load_model(folder.checkpoint)[1].architecture == "gmlp_ti16_224@32"
+    assert verify(tmp_path / "audit").problems == []
+
+
+def test_settings_are_made_at_once() -> None:
+    """Nothing is built to look at them: that takes seconds."""
+    start = time.process_time()
+    AuditConfig(image_size=57)
+    assert time.process_time() - start < 0.5

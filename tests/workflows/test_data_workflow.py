@@ -7,6 +7,7 @@ import shutil
 import struct
 import zlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -15,9 +16,12 @@ from PIL import Image
 
 from moenas.cli import main
 from moenas.data.manifest import Manifest
-from moenas.errors import DataError
+from moenas.errors import DataError, RunFolderError
+from moenas.nas.settings import SearchConfig
 from moenas.runs import RunFolder
+from moenas.workflows.audit import AuditConfig
 from moenas.workflows.data import data_record, make_manifest, open_manifest, prepare
+from moenas.workflows.train import TrainConfig
 from published_data import write_coco, write_facet, write_wake_vision
 
 SPLITS = ("train", "val", "search", "report")
@@ -131,7 +135,7 @@ def test_mended_data_goes_on_in_the_same_folder(
 ) -> None:
     """What was refused for its data can be run again, even with another file name."""
     run = RunFolder.create(tmp_path / "run", "train", {"data": "photos.cvs"})
-    with pytest.raises(DataError, match=r"There is no data 'photos\.cvs'"):
+    with pytest.raises(DataError, match=r"no file or folder 'photos\.cvs'"):
         prepare("photos.cvs", 32, run)
     run = RunFolder.create(tmp_path / "run", "train", {"data": "photos.csv"})
     table.to_csv(photos / "photos.csv", index=False)
@@ -156,6 +160,20 @@ def test_whatever_names_data_opens_it(photos: Path, table: pd.DataFrame, tmp_pat
     assert {len(manifest) for manifest in opened} == {64}
     with pytest.raises(DataError, match="Give 'emoji' for drawn scenes, a manifest"):
         open_manifest(str(tmp_path / "nothing"), 32)
+
+
+def test_a_name_that_is_not_there_gets_a_suggestion(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for wrong, right in (("photo", "photos"), ("emojis", "emoji"), ("./photo", "photos")):
+        message = f"There is no file or folder '{wrong}'. Did you mean '{right}'?"
+        with pytest.raises(DataError, match=re.escape(message)):
+            open_manifest(("photos", wrong), 32)
+    with pytest.raises(DataError, match=r"Did you mean 'photos'\?"):
+        make_manifest(str(tmp_path / "phots"), tmp_path / "out")
+    with pytest.raises(DataError, match="There is no folder '/nowhere/at' either"):
+        open_manifest("/nowhere/at/all", 32)
 
 
 def test_a_run_keeps_the_data_it_started_with(photos: Path, tmp_path: Path) -> None:
@@ -275,21 +293,79 @@ def test_facet_joins_other_sources_and_manifests(
         (["facet", "facet"], "Give one source, or FACET's folder and another"),
         (["facet", "coco", "wake"], "Give one source, or FACET's folder and another"),
         ([], "Give one source, or FACET's folder and another, not none"),
-        (["facet", "nothing"], "There is no folder or CSV file"),
+        (["facet", "cocoo"], "There is no file or folder '.*cocoo'. Did you mean 'coco'"),
+        (["facett", "coco"], "There is no file or folder '.*facett'. Did you mean 'facet'"),
+        (["facet", "emoji"], "FACET's photographs and drawn scenes cannot be put together"),
     ],
 )
 def test_other_mixtures_are_explained(
     published: Path, tmp_path: Path, sources: list[str], message: str
 ) -> None:
     with pytest.raises(DataError, match=message):
-        make_manifest([str(published / name) for name in sources], tmp_path / "out")
+        make_manifest(_named(published, sources), tmp_path / "out")
     assert not (tmp_path / "out").exists()
+    run = RunFolder.create(tmp_path / "run", "train", {})
+    with pytest.raises(DataError, match=message):
+        prepare(_named(published, sources), 32, run)
+    assert not run.manifest.exists()
 
 
-@pytest.mark.parametrize("name", ["coco", "facet", "wake"])
-def test_runs_are_told_to_make_a_manifest_first(published: Path, name: str) -> None:
-    with pytest.raises(DataError, match="make a manifest first, with 'moenas data /"):
-        open_manifest(str(published / name), 32)
+def _named(published: Path, sources: list[str]) -> list[str]:
+    return [name if name == "emoji" else str(published / name) for name in sources]
+
+
+@pytest.mark.parametrize("sources", [["coco"], ["wake"], ["facet", "coco"], ["coco", "facet"]])
+def test_runs_take_published_data_as_they_are(
+    published: Path, tmp_path: Path, sources: list[str]
+) -> None:
+    """The same manifest as ``moenas data`` makes, in the run folder, and kept on resume."""
+    names = _named(published, sources)
+    run = RunFolder.create(tmp_path / "run", "audit", {})
+    reference = prepare(names, 32, run)
+    made = Manifest.load(make_manifest(names, tmp_path / "made"))
+    taken = Manifest.load(reference.manifest)
+    columns = [name for name in made.frame if name != "path"]
+    pd.testing.assert_frame_equal(taken.frame[columns], made.frame[columns])
+    for path in taken.frame["path"]:
+        assert taken.file(path).is_file()
+    relit = taken.frame["path"].str.contains("images/relit/")
+    assert relit.any() == ("facet" in sources)
+    assert (
+        taken.file(taken.frame["path"][relit.idxmax()])
+        .resolve()
+        .is_relative_to(run.images.resolve() if relit.any() else published.resolve())
+    )
+    before = run.manifest.stat()
+    assert prepare(names, 32, run) == reference
+    assert run.manifest.stat() == before
+
+
+def test_a_run_refused_for_its_data_may_be_given_other(published: Path, tmp_path: Path) -> None:
+    """Images that were written before the refusal hold nobody to the settings."""
+    names = _named(published, ["facet", "coco"])
+    run = RunFolder.create(tmp_path / "run", "audit", {"data": ["wrong"]})
+    open_manifest(names, 32, run.path)
+    assert run.images.is_dir()
+    run = RunFolder.create(tmp_path / "run", "audit", {"data": names})
+    prepare(names, 32, run)
+    with pytest.raises(RunFolderError, match=r"other settings \(data\)"):
+        RunFolder.create(tmp_path / "run", "audit", {"data": ["wrong"]})
+
+
+def test_a_look_without_a_run_folder_writes_into_the_cache(
+    published: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MOENAS_CACHE", str(tmp_path / "cache"))
+    manifest = open_manifest(_named(published, ["facet", "coco"]), 32)
+    relit = manifest.frame["path"][manifest.frame["path"].str.contains("images/relit/")]
+    assert all(manifest.file(p).resolve().is_relative_to(tmp_path / "cache") for p in relit)
+    assert len(relit)
+
+
+@pytest.mark.parametrize("config", [SearchConfig, AuditConfig, TrainConfig])
+def test_one_name_needs_no_tuple(config: Any) -> None:
+    assert config(data="a.csv") == config(data=("a.csv",)) == config(data=Path("a.csv"))
+    assert config().data == ("emoji",)
 
 
 def test_facet_cannot_be_smuggled_into_training(published: Path, tmp_path: Path) -> None:

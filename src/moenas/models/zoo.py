@@ -1,11 +1,15 @@
 """Models that are trained and audited as they are: timm's, and the paper's fourteen by name.
 
 They have no FFN that is converted here; where a model has, it is a base model and `bases` has it.
+Some models take images of one size alone, and their tables of positions are of that size: for
+another one timm builds another model, named here with the size: ``mixer_s32_224@96``.
 """
 
 from __future__ import annotations
 
 import functools
+import re
+from collections.abc import Iterable
 
 import timm
 from torch import nn
@@ -42,11 +46,16 @@ _OWN = {"proxyless_gpu": proxyless_gpu}
 """Models that timm does not have. They are measured when they are asked for, not when imported."""
 
 
+_SIZED = re.compile(r"(?P<model>\w+)@(?P<size>[1-9]\d{1,3})")
+"""A model's name and the side of its images, pixels."""
+
+
 def get_model(name: str) -> BaseModel:
     """Return a base model, or any other model of timm, by its name.
 
     Raises:
-        ModelError: There is none of that name; a similar one is suggested.
+        ModelError: There is none of that name; a similar one is suggested. Or timm cannot build it
+            for images of the size in its name.
     """
     base = find_base(name)
     if base is not None:
@@ -57,16 +66,66 @@ def get_model(name: str) -> BaseModel:
         hint = did_you_mean(name, [*PAPER_MODELS, *timm.list_models()])
         raise ModelError(f"There is no model named '{name}', neither here nor in timm. {hint}")
     build = _OWN.get(name) or functools.partial(_timms, name)
-    published = name not in _OWN and timm.is_model_pretrained(name)
+    published = "@" not in name and name not in _OWN and timm.is_model_pretrained(name)
     return ZOO.add(name, MeasuredModel(name, build, pretrained=published))
 
 
 def is_model(name: str) -> bool:
     """Whether `get_model` knows the name."""
-    known = name in ZOO or name in _OWN or ("." not in name and timm.is_model(name))
+    sized = _SIZED.fullmatch(name)
+    plain = sized["model"] if sized else name
+    known = name in ZOO or name in _OWN or ("." not in plain and timm.is_model(plain))
     return known or find_base(name) is not None
 
 
+def model_for(name: str, image_size: int) -> str:
+    """Return the name of the model for images of a size: ``name`` itself, if that takes them.
+
+    Raises:
+        ModelError: There is no model of that name, or it cannot take such images.
+    """
+    try:
+        get_model(name).dense_macs(image_size, 2)
+    except ModelError as error:
+        sized = f"{name}@{image_size}"
+        if not is_model(name) or not _SIZED.fullmatch(sized):
+            raise
+        try:
+            get_model(sized).dense_macs(image_size, 2)
+        except ModelError:
+            raise error from None
+        return sized
+    return name
+
+
+def models_for(names: Iterable[str], image_size: int) -> dict[str, str]:
+    """Return `model_for` of each name.
+
+    Raises:
+        ModelError: Lists all that cannot take such images.
+    """
+    found, wrong = {}, []
+    for name in names:
+        try:
+            found[name] = model_for(name, image_size)
+        except ModelError as error:
+            wrong.append(str(error))
+    if wrong:
+        raise ModelError("\n".join(wrong))
+    return found
+
+
 def _timms(name: str, num_classes: int) -> nn.Module:
-    model: nn.Module = timm.create_model(name, num_classes=num_classes)
+    sized = _SIZED.fullmatch(name)
+    model: nn.Module
+    if sized is None:
+        model = timm.create_model(name, num_classes=num_classes)
+        return model
+    size = int(sized["size"])
+    try:
+        model = timm.create_model(sized["model"], num_classes=num_classes, img_size=size)
+    except (TypeError, ValueError, AssertionError, RuntimeError, ZeroDivisionError) as error:
+        raise ModelError(
+            f"'{sized['model']}' cannot be built for images of {size} pixels: {error}"
+        ) from error
     return model

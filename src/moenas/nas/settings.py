@@ -7,6 +7,7 @@ import math
 from pathlib import Path
 from typing import Literal
 
+from moenas.data.sources.opening import names_of
 from moenas.errors import ConfigError
 from moenas.models.bases import get_base
 from moenas.models.cost import count_parameters, layer_count
@@ -23,7 +24,8 @@ class SearchConfig:
     """What to search, on what, for how long.
 
     Attributes:
-        data: ``emoji`` (drawn scenes, made here) or the path of a manifest.
+        data: What is trained and tested on: ``emoji``, a manifest, a CSV, a folder, a published
+            data set, or FACET's folder and another. One name may stand without a tuple.
         base: timm name of the base model.
         wider: Dense model of about the finalists' size that they must beat, or None. ``next`` is
             the base's own next width (mobilevitv2_075 for 050), None where it has none.
@@ -71,7 +73,7 @@ class SearchConfig:
         seed: Of everything.
     """
 
-    data: str = "emoji"
+    data: tuple[str, ...] = ("emoji",)
     base: str = "mobilevitv2_050"
     wider: str | None = NEXT_WIDTH
     widths: bool = True
@@ -104,6 +106,7 @@ class SearchConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "data", names_of(self.data))
         for name in ("parent_epochs", "trial_epochs", "supernet_epochs", "finalist_epochs"):
             if not 0 < getattr(self, name) < math.inf:
                 raise ConfigError(f"{name} must be above 0, not {getattr(self, name)}.")

@@ -28,6 +28,7 @@ from moenas.models.storage import load_model, save_model
 from moenas.runs import ModelFolder
 from moenas.runtime import derived_seed, pick_device, seed_everything
 from moenas.training.distillation import DistillationStep
+from moenas.training.input_size import suited
 from moenas.training.loop import EpochRecord, forget_state, train
 from moenas.training.outcome import JobResult, judge, leave, read_result
 from moenas.training.sandwich import SandwichStep
@@ -123,7 +124,7 @@ def run_job(job: TrainingJob, on_epoch: Callable[[EpochRecord], None] | None = N
         model,
         data,
         validation,
-        job.scheme,
+        suited(job.scheme, architecture.base, job.data.image_size),
         folder=folder,
         seed=job.seed,
         device=device,

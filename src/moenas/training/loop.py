@@ -23,14 +23,14 @@ from timm.utils import ModelEmaV3
 from torch import nn
 from torch.utils.data import DataLoader
 
-from moenas.data.dataset import ImageDataset, normalise
+from moenas.data.dataset import ImageDataset, collate, normalise
 from moenas.errors import DataError, MoENASError
 from moenas.evaluation.predict import probabilities
 from moenas.models.routing import record_routing
 from moenas.runs import ModelFolder, write_text
 from moenas.runtime import available_cores, derived_seed, seed_everything
 from moenas.training.checkpoint import TrainingState, drop_state, load_state, save_state
-from moenas.training.dropout import classifier_dropout
+from moenas.training.dropout import classifier_dropout, stochastic_depth
 from moenas.training.expert_sharing import share_gradients
 from moenas.training.input_size import resized
 from moenas.training.optimizer import (
@@ -153,6 +153,7 @@ def train(
         shuffle=True,
         drop_last=True,
         num_workers=0 if accelerator.device.type == "cpu" else min(8, available_cores()),
+        collate_fn=collate,
         generator=torch.Generator(),
     )
     optimizer = make_optimizer(model, scheme)
@@ -187,7 +188,11 @@ def train(
         loader.generator.manual_seed(derived_seed(seed, "order", epoch))
         losses, log = [], RouterLog()
         model.train()
-        with record_routing(inner) as routings, classifier_dropout(inner, scheme.dropout):
+        with (
+            record_routing(inner) as routings,
+            classifier_dropout(inner, scheme.dropout),
+            stochastic_depth(inner, scheme.stochastic_depth),
+        ):
             for index, (images, labels, _) in enumerate(loader):
                 number = epoch * len(loader) + index
                 if number == steps:  # the last epoch may be a part of one

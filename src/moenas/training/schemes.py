@@ -36,8 +36,11 @@ class Scheme:
             factor from one to the next; 0 is a cosine.
         epsilon: Of the optimiser; None: timm's default.
         dropout: Share of the classifier's inputs that are dropped, 0–1.
+        stochastic_depth: Share of the images that skip the last residual block, 0–1; fewer skip
+            earlier ones (see `moenas.training.dropout`).
         multi_scale: Each step's images have one of five sides, from 5/8 to 5/4 of the full one,
-            rounded to multiples of 32 pixels: fewer on small images.
+            rounded to multiples of 32 pixels: fewer on small images. A model that takes images of
+            one size alone sees these, here and in ``small_share``.
         small_share: Share of the steps, the first ones, that see images of two thirds of the side:
             they cost less than half and teach nearly as much (progressive learning,
             EfficientNetV2, Section 4.2). 0 for none.
@@ -65,6 +68,7 @@ class Scheme:
     stairs: int = 0
     epsilon: float | None = None
     dropout: float = 0.0
+    stochastic_depth: float = 0.0
     multi_scale: bool = False
     small_share: float = 0.0
     balance_weight: float = 0.01
@@ -80,7 +84,13 @@ class Scheme:
         if self.stairs < 0:
             raise ConfigError("The scheme's stairs must be at least 0.")
         TRANSFORMS[self.augmentation]
-        for name in ("dropout", "small_share", "router_rate", "expert_sharing"):
+        for name in (
+            "dropout",
+            "stochastic_depth",
+            "small_share",
+            "router_rate",
+            "expert_sharing",
+        ):
             if not 0 <= getattr(self, name) <= 1:
                 raise ConfigError(f"The scheme's {name} must be within 0–1.")
         if not self.learning_rate > 0:
@@ -232,11 +242,12 @@ EFFICIENTNET = SCHEMES.add(
         stairs=146,
         epsilon=1e-3,
         dropout=0.2,
+        stochastic_depth=0.2,
     ),
 )
 """EfficientNet-B0's (Tan & Le 2019, 5.2): RMSprop, 0.256 that falls by 3 % every 2.4 of 350 epochs,
 for a batch of 4096, AutoAugment, dropout; warm-up, moving average and label smoothing as in its
-code. Stochastic depth is left out: most of the audited models have no place for it."""
+code, and stochastic depth with 0.2 for models that have residual blocks."""
 
 RESNET = SCHEMES.add(
     "resnet",

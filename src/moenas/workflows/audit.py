@@ -16,10 +16,11 @@ from moenas.config import to_dict
 from moenas.console import logger
 from moenas.data.corruptions import CORRUPTIONS
 from moenas.data.manifest import Manifest
+from moenas.data.sources.opening import names_of
 from moenas.errors import ConfigError, MoENASError
 from moenas.execution.executor import Executor
 from moenas.models.architecture import Architecture
-from moenas.models.zoo import PAPER_MODELS, get_model
+from moenas.models.zoo import PAPER_MODELS, get_model, is_model, models_for
 from moenas.nas.stages import attempt_jobs, run_jobs
 from moenas.predictions import Predictions
 from moenas.runs import ModelFolder, RunFolder
@@ -39,7 +40,8 @@ class AuditConfig:
     """What is audited.
 
     Attributes:
-        data: ``emoji``, a manifest, a CSV or a folder.
+        data: What is trained and tested on: ``emoji``, a manifest, a CSV, a folder, a published
+            data set, or FACET's folder and another. One name may stand without a tuple.
         models: Names of timm's, or of the paper's fourteen, which are the default.
         schemes: Training schemes; the best of each model is reported.
         epochs: Passes over the training images; fractions are allowed.
@@ -51,7 +53,7 @@ class AuditConfig:
         seed: Of everything; further trainings count up from it.
     """
 
-    data: str = "emoji"
+    data: tuple[str, ...] = ("emoji",)
     models: tuple[str, ...] = tuple(PAPER_MODELS)
     schemes: tuple[str, ...] = PAPER_SCHEMES
     epochs: float = 100
@@ -62,6 +64,7 @@ class AuditConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "data", names_of(self.data))
         for kind in ("models", "schemes"):
             names = getattr(self, kind)
             if not names or len(set(names)) < len(names):
@@ -71,7 +74,8 @@ class AuditConfig:
                 "epochs must be above 0, batch_size, image_size and seeds at least 1."
             )
         for name in self.models:
-            get_model(name).dense_macs(self.image_size, 2)  # refuses what cannot take the images
+            if not is_model(name):
+                get_model(name)  # says what there is
         for name in self.schemes:
             SCHEMES[name]
         for name in self.corruptions:
@@ -91,6 +95,7 @@ def audit(config: AuditConfig, run: Path | str, resources: Resources | None = No
         MoENASError: Bad data or settings, or every training failed.
     """
     resources = resources or Resources()
+    models_for(config.models, config.image_size)  # refuses what cannot take the images
     folder = RunFolder.create(run, "audit", to_dict(config))
     keep_freed_memory()
     with folder.locked(), resources.executor() as executor:
@@ -142,6 +147,7 @@ class _Audit:
         self.config, self.folder, self.data = config, folder, data
         self.resources, self.executor = resources, executor
         self.deadline = resources.deadline()
+        self.names = models_for(config.models, config.image_size)
         self.images = int((Manifest.load(data.manifest).frame["split"] == "train").sum())
 
     def try_schemes(self) -> dict[str, Tried]:
@@ -223,7 +229,7 @@ class _Audit:
     def _job(self, model: str, scheme: str, seed: int) -> TrainingJob:
         config, resources = self.config, self.resources
         return TrainingJob(
-            architecture=Architecture.dense_base(model).id,
+            architecture=Architecture.dense_base(self.names[model]).id,
             folder=str(self.folder.audited(model, scheme, seed).path),
             data=self.data,
             scheme=SCHEMES[scheme].fitted(self.images, config.epochs, config.batch_size),

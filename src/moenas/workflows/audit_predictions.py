@@ -11,6 +11,7 @@ import torch
 
 from moenas.data.manifest import Manifest, count_images
 from moenas.data.skipped import TOO_MANY, skipped_table
+from moenas.data.sources.opening import names_of
 from moenas.errors import DataError
 from moenas.evaluation.predict import told_columns
 from moenas.evaluation.scores import best_threshold
@@ -27,7 +28,7 @@ NAMED = 3
 def audit_predictions(
     files: Sequence[Path | str],
     run: Path | str,
-    data: str = "emoji",
+    data: str | Sequence[str] = "emoji",
     *,
     image_size: int = 128,
 ) -> AuditResult:
@@ -49,7 +50,7 @@ def audit_predictions(
     start = time.monotonic()
     tables = [read_predictions(path, data, image_size=image_size) for path in paths]
     sources = sorted({source for table in tables for source in _sources(table.frame)})
-    settings = {"predictions": [str(path) for path in paths], "data": data}
+    settings = {"predictions": [str(path) for path in paths], "data": list(names_of(data))}
     folder = RunFolder.create(run, "audit", settings)
     with folder.locked():
         for name, table in zip(names, tables, strict=True):
@@ -69,7 +70,7 @@ def audit_predictions(
 
 
 def read_predictions(
-    file: Path | str, data: str = "emoji", *, image_size: int = 128
+    file: Path | str, data: str | Sequence[str] = "emoji", *, image_size: int = 128
 ) -> Predictions:
     """Read predictions that were made elsewhere.
 

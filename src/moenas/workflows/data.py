@@ -9,14 +9,13 @@ from typing import Any, Literal
 
 import pandas as pd
 
+from moenas.config import fingerprint
 from moenas.data.cache import cached_images
 from moenas.data.manifest import Manifest, describe
-from moenas.data.sources import SOURCES, recognise
 from moenas.data.sources.coco import Rule
 from moenas.data.sources.emoji import EmojiConfig, make_emoji_scenes
 from moenas.data.sources.facet import Unit
-from moenas.data.sources.joined import join_test_persons
-from moenas.errors import DataError
+from moenas.data.sources.opening import DRAWN, checked, names_of, read_sources
 from moenas.runs import RunFolder, cache_home
 from moenas.training.job import DataReference
 
@@ -25,9 +24,6 @@ DRAWINGS = (
     "numbers are, not how a model treats real people. Bring your own images for that."
 )
 """What every page that shows numbers of the drawn scenes says."""
-
-
-TITLES = {"cifar100": "CIFAR-100", "coco": "COCO", "facet": "FACET", "wake_vision": "Wake Vision"}
 
 
 def make_manifest(
@@ -54,92 +50,53 @@ def make_manifest(
     Raises:
         DataError: Something is wrong with the images; the message lists all of it.
     """
-    names = [source] if isinstance(source, str) else list(source)
-    out = Path(out)
-    if names == ["emoji"]:
+    names, out = names_of(source), Path(out)
+    if names == (DRAWN,):
         manifest = make_emoji_scenes(out, config)
         path = manifest.root / "manifest.parquet"
     else:
         path = out if out.suffix == ".parquet" else out / "manifest.parquet"
-        manifest = _read(names, path.parent, rule, unit)
+        manifest = checked(read_sources(names, path.parent, rule, unit), names)
     manifest.save(path)
     return path
 
 
-def _read(names: list[str], folder: Path, rule: Rule, unit: Unit) -> Manifest:
-    kinds = [recognise(name) for name in names]
-    if len(names) == 1 and kinds[0] != "facet":
-        return _read_one(names[0], kinds[0], folder, rule, with_persons=True)
-    if len(names) != 2 or kinds.count("facet") != 1:
-        if kinds == ["facet"]:
-            raise DataError(
-                f"'{names[0]}' is FACET, which has a person in every image and may not be trained "
-                "on. Name a second source, which trains and has images without a person: "
-                f"moenas data {names[0]} COCO_FOLDER"
-            )
-        raise DataError(
-            f"Give one source, or FACET's folder and another, not {' '.join(names) or 'none'}."
-        )
-    if kinds[1] == "facet":
-        names, kinds = names[::-1], kinds[::-1]
-    persons = SOURCES["facet"](names[0], unit)
-    base = _read_one(names[1], kinds[1], folder, rule, with_persons=False)
-    return join_test_persons(persons, base, folder).checked()
-
-
-def _read_one(
-    name: str, kind: str | None, folder: Path, rule: Rule, *, with_persons: bool
+def open_manifest(
+    data: str | Sequence[str], image_size: int, folder: Path | None = None
 ) -> Manifest:
-    """Read one source; what stands alone is checked, what is joined will be with the rest."""
-    match kind:
-        case "cifar100":
-            manifest = SOURCES[kind](name, folder)
-        case "coco":
-            manifest = SOURCES[kind](name, rule, test_persons=with_persons)
-        case "wake_vision":
-            manifest = SOURCES[kind](name)
-        case _:
-            manifest = Manifest.load(name) if name.endswith(".parquet") else SOURCES["folder"](name)
-            if with_persons:
-                manifest.validate()
-            return manifest
-    return manifest.checked() if with_persons else manifest
+    """Return the manifest of what ``data`` names, as `make_manifest` takes it, unchecked.
 
-
-def open_manifest(data: str, image_size: int) -> Manifest:
-    """Return the manifest that ``data`` names: ``emoji``, a manifest file, a folder or a CSV.
+    Args:
+        data: ``emoji``, a manifest file, a folder, a CSV or a published data set; or two of them.
+        image_size: Side of drawn scenes, pixels.
+        folder: Gets images that are unpacked, or shown in another light; by default a folder of the
+            cache.
 
     Raises:
         DataError: There is no such thing.
     """
-    if data == "emoji":
+    names = names_of(data)
+    if names == (DRAWN,):
         return make_emoji_scenes(cache_home() / "data", EmojiConfig(size=image_size))
-    path = Path(data)
-    if not path.exists():
-        raise DataError(
-            f"There is no data '{data}'. Give 'emoji' for drawn scenes, a manifest (.parquet), a "
-            "CSV, or a folder with person/ and no_person/."
-        )
-    if path.suffix == ".parquet":
-        return Manifest.load(path)
-    if kind := recognise(path):
-        more = " COCO_FOLDER" if kind == "facet" else ""
-        raise DataError(
-            f"'{path}' is {TITLES[kind]}: make a manifest first, with 'moenas data {path}{more}'."
-        )
-    manifest: Manifest = SOURCES["folder"](path)
-    return manifest
+    if folder is None:
+        there = fingerprint([str(Path(name).resolve()) for name in names])
+        folder = cache_home() / "data" / f"opened-{there}"
+    return read_sources(names, folder)
 
 
 def prepare(
-    data: str, image_size: int, run: RunFolder, protocol: Literal["held-out", "paper"] = "held-out"
+    data: str | Sequence[str],
+    image_size: int,
+    run: RunFolder,
+    protocol: Literal["held-out", "paper"] = "held-out",
 ) -> DataReference:
     """Check the images once, decode them into the cache, and write the run's manifest.
 
     Args:
         data: See `open_manifest`.
         image_size: Side in pixels.
-        run: Gets ``manifest.parquet``.
+        run: Gets ``manifest.parquet``, and ``images/`` where some must be written. What is there
+            already is used as it is.
         protocol: ``paper`` searches and reports on the same test images.
 
     Raises:
@@ -147,9 +104,10 @@ def prepare(
     """
     reference = DataReference(str(run.manifest), str(cache_home() / "images"), image_size)
     if not run.manifest.exists():
-        manifest = open_manifest(data, image_size)
-        if data != "emoji":  # drawn scenes were checked when they were drawn
-            manifest.validate()
+        names = names_of(data)
+        manifest = open_manifest(names, image_size, run.path)
+        if names != (DRAWN,):  # drawn scenes were checked when they were drawn
+            manifest = checked(manifest, names)
         if protocol == "paper":
             manifest = _same_test_images(manifest)
         cached_images(manifest, image_size, reference.cache)

@@ -57,4 +57,4 @@ def demo(run: Path | str = Path("runs/demo"), resources: Resources | None = None
     """
     console.print("[bold]MoENAS demo[/bold]: drawn people and objects, ten skin tones, four lights")
     manifest = make_manifest("emoji", cache_home() / "data", config=SCENES)
-    return search(dataclasses.replace(SETTINGS, data=str(manifest)), run, resources)
+    return search(dataclasses.replace(SETTINGS, data=(str(manifest),)), run, resources)

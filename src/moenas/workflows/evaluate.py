@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from moenas.data.cache import cached_images
@@ -19,7 +20,7 @@ from moenas.workflows.data import open_manifest
 
 def evaluate(
     checkpoint: Path | str,
-    data: str = "emoji",
+    data: str | Sequence[str] = "emoji",
     *,
     split: str = "report",
     device: str = "auto",
@@ -29,7 +30,7 @@ def evaluate(
 
     Args:
         checkpoint: A model of ours.
-        data: ``emoji``, a manifest, a CSV or a folder.
+        data: See `open_manifest`.
         split: The split to score; ``val`` is predicted too, for overfitting.
         device: Where to compute.
         save: Where to write the predictions (Parquet), if anywhere.

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from moenas.config import to_dict
+from moenas.data.sources.opening import names_of
 from moenas.evaluation.predict import predict
 from moenas.evaluation.scores import score
 from moenas.models.architecture import Architecture
@@ -23,7 +24,7 @@ from moenas.workflows.data import prepare
 
 def prune(
     checkpoint: Path | str,
-    data: str,
+    data: str | Sequence[str],
     run: Path | str,
     *,
     keep_above: Mapping[str, float] | None = None,
@@ -45,7 +46,7 @@ def prune(
     _, card = load_model(checkpoint)
     settings: dict[str, Any] = {
         "checkpoint": str(checkpoint),
-        "data": data,
+        "data": list(names_of(data)),
         "keep_above": thresholds(keep_above),
         "max_parameters": max_parameters,
     }

@@ -18,6 +18,7 @@ from moenas.config import to_dict
 from moenas.console import logger
 from moenas.data.manifest import describe
 from moenas.data.sources.emoji import EmojiConfig, planned_manifest
+from moenas.data.sources.opening import DRAWN
 from moenas.evaluation.scores import Scores
 from moenas.execution.executor import Executor
 from moenas.models.architecture import Architecture
@@ -315,6 +316,6 @@ def search_space(config: SearchConfig, latency: LatencyTable | None = None) -> S
 
 
 def _counts(config: SearchConfig) -> dict[str, dict[str, Any]]:
-    if config.data == "emoji":  # known without drawing anything
+    if config.data == (DRAWN,):  # known without drawing anything
         return describe(planned_manifest(EmojiConfig(size=config.image_size)))
     return describe(open_manifest(config.data, config.image_size))

@@ -10,9 +10,11 @@ import torch
 
 from moenas.config import to_dict
 from moenas.console import progress
+from moenas.data.sources.opening import names_of
 from moenas.models.architecture import Architecture
 from moenas.models.builder import build_model
 from moenas.models.cost import count_parameters
+from moenas.models.zoo import model_for
 from moenas.nas.settings import SearchConfig
 from moenas.runs import RunFolder
 from moenas.runtime import fastest_threads, keep_freed_memory, pick_device
@@ -29,7 +31,8 @@ class TrainConfig:
 
     Attributes:
         architecture: A base model's name, or an architecture's id with its expert counts.
-        data: ``emoji``, a manifest, a CSV or a folder.
+        data: What is trained and tested on: ``emoji``, a manifest, a CSV, a folder, a published
+            data set, or FACET's folder and another. One name may stand without a tuple.
         epochs: Passes over the training images; the last one may be a part.
         image_size: Side of the images, pixels.
         parent: Run folder of a trained dense model to upcycle; None: start anew.
@@ -43,7 +46,7 @@ class TrainConfig:
     """
 
     architecture: str = "mobilevitv2_050"
-    data: str = "emoji"
+    data: tuple[str, ...] = ("emoji",)
     epochs: float = 100
     image_size: int = 128
     parent: Path | None = None
@@ -54,6 +57,9 @@ class TrainConfig:
     weight_decay: float | None = None
     augmentation: str | None = None
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "data", names_of(self.data))
 
 
 def train(config: TrainConfig, run: Path | str, resources: Resources | None = None) -> JobResult:
@@ -69,7 +75,10 @@ def train(config: TrainConfig, run: Path | str, resources: Resources | None = No
     """
     resources = resources or Resources()
     name = config.architecture
-    architecture = Architecture.parse(name) if "-e" in name else Architecture.dense_base(name)
+    if "-e" in name:
+        architecture = Architecture.parse(name)
+    else:
+        architecture = Architecture.dense_base(model_for(name, config.image_size))
     count_parameters(architecture.base, architecture.experts)  # refuses an unknown base model
     recipe = SearchConfig(
         scheme=config.scheme,

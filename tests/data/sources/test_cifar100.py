@@ -6,7 +6,7 @@ import pytest
 from moenas.data.cache import cached_images
 from moenas.data.sources.cifar100 import FILES, is_cifar100, make_cifar100
 from moenas.errors import DataError
-from moenas.workflows.data import make_manifest, open_manifest
+from moenas.workflows.data import make_manifest
 
 COARSE = ["fish", "flowers", "people", "trees"]
 FINE = [f"{name}-{i}" for name in COARSE for i in range(5)]
@@ -96,11 +96,6 @@ def test_a_file_without_people_is_refused(folder, tmp_path):
     records(images(400, 1)[:10]).tofile(folder / "train.bin")  # fish and flowers
     with pytest.raises(DataError, match=r"train\.bin' has no image of people"):
         make_cifar100(folder, tmp_path / "out")
-
-
-def test_a_search_is_told_to_make_a_manifest_first(folder):
-    with pytest.raises(DataError, match="make a manifest first, with 'moenas data"):
-        open_manifest(str(folder), 32)
 
 
 @pytest.mark.parametrize("name", FILES)

@@ -11,7 +11,7 @@ from moenas.workflows import evaluate
 
 def evaluate_command(
     checkpoint: Checkpoint,
-    data: Data = "emoji",
+    data: Data = ("emoji",),
     split: str = "report",
     device: str = "auto",
     save: Path | None = None,

@@ -13,7 +13,7 @@ from moenas.workflows import prune
 
 def prune_command(
     checkpoint: Checkpoint,
-    data: Data = "emoji",
+    data: Data = ("emoji",),
     run: Run = Path("runs/prune"),
     keep_above: dict[str, float] | None = None,
     max_parameters: int | None = None,

@@ -7,9 +7,9 @@ permuted tables is the floor, and the share of them that is as unfair as the mod
 
 What is permuted:
 
-- Where images come in matched sets (one scene in every tone), tones are permuted within a scene,
-  alike for all scenes of a cluster: a concept that happens to be easier in one tone is chance too,
-  when the next concept is easier in another.
+- Where images come in matched sets (one scene in every tone), the tones of a scene are permuted
+  among themselves, alike for all scenes of a cluster: a concept that happens to be easier in one
+  tone is chance too, when the next concept is easier in another.
 - Else, clusters of equal size swap their groups, and images within a cluster do.
 """
 
@@ -68,7 +68,6 @@ def noise_floor(
     counts = group_counts(tables, cells)
     observed = _spd(counts, cells.reference)
     null = _spd(permuted_counts(tables, cells, draws, seed), cells.reference)
-    null = null[np.isfinite(null)]  # matched sets that lack groups may leave one empty
     # Equal counts can differ in the last bit when they are summed in another order.
     beyond = int((null >= observed - 1e-9).sum())
     fairness = fairness_from_spd(null)
@@ -76,7 +75,7 @@ def noise_floor(
         mean=float(fairness.mean()),
         sd=float(fairness.std()),
         low=float(np.quantile(fairness, 0.05)),
-        p_value=(beyond + 1) / (len(null) + 1),
+        p_value=(beyond + 1) / (draws + 1),
         spd=null,
     )
 
