@@ -170,11 +170,11 @@ class Clusters:
         slot = slot[cluster]
         order, slot = order[slot >= 0], slot[slot >= 0]  # the samples' rows alone
         cell, weight, right = cell[order], weight[order], right[:, order]
-        labels = [
+        negative, positive = (
             np.bincount(slot[own], weight[own], patterns) > 0
             for own in (cell < size // 2, cell >= size // 2)
-        ]
-        kinds = _strata(*labels, number)
+        )
+        kinds = _strata(negative, positive, number)
         place = np.lexsort((number, kinds))
         rank = np.empty_like(place)
         rank[place] = np.arange(patterns)
