@@ -11,6 +11,7 @@ import math
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 
 from moenas.evaluation.statistics.permutation_limit import many_answers, swap_limit
 from moenas.metrics.tally import F64
@@ -113,7 +114,7 @@ def swap_clusters(
     result as in `permute_blocks`.
     """
     keep = values[:, 0] > 0
-    _, cluster = np.unique(cluster[keep], return_inverse=True)
+    cluster = pd.factorize(cluster[keep], sort=True)[0]  # a third of the time of np.unique
     group, weight = group[keep], values[keep, 0].round(9)
     right = np.rint(values[keep, 1:] / values[keep, :1])
     size = np.bincount(cluster)[cluster]

@@ -21,6 +21,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 from scipy import special
 
 from moenas.errors import DataError
@@ -29,6 +30,7 @@ from moenas.metrics.tally import F64, Cells, Tally, weights
 from moenas.predictions import Predictions
 from moenas.runtime import generator
 
+B = npt.NDArray[np.bool_]
 I64 = npt.NDArray[np.int64]
 
 _CHUNK = 4_000_000
@@ -121,11 +123,9 @@ def _quantiles(mean: int) -> npt.NDArray[np.int32]:
     return np.repeat(numbers, np.diff(ends, prepend=0)).astype(np.int32)
 
 
-def _strata(total: F64, number: I64) -> I64:
-    """[P] the stratum of each pattern of counts [P, C] by the labels in it."""
-    half = total.shape[1] // 2
-    label = np.repeat([[1.0, 0.0], [0.0, 1.0]], half, axis=0)
-    kinds = (total @ label > 0) @ np.array([1, 2])
+def _strata(negative: B, positive: B, number: I64) -> I64:
+    """[P] the stratum of each pattern by whether it has images of either label."""
+    kinds = negative + 2 * positive
     sizes = np.bincount(kinds, number, minlength=4)
     result: I64 = np.where(sizes[kinds] > 1, kinds, int(np.argmax(sizes)))
     return result
@@ -153,37 +153,44 @@ class Clusters:
         cell, weight = self.cells.index(first), weights(first)
         right = np.stack([table.correct for table in self.tables])
         # Rows are numbered by content, so nothing depends on their order or on clusters' names.
-        _, kind = np.unique(weight, return_inverse=True)
+        kind = pd.factorize(weight, sort=True)[0]
         for feature in (cell, *right):
-            _, kind = np.unique(kind * size + feature, return_inverse=True)
+            kind = pd.factorize(kind * size + feature, sort=True)[0]
+        kinds_of_rows = int(kind.max()) + 1
         cluster = first.cluster
-        order = np.lexsort((kind, cluster))
-        kind, cluster, cell = kind[order], cluster[order], cell[order]
-        weight, right = weight[order], right[:, order]
+        order = np.argsort(cluster * kinds_of_rows + kind)
+        kind, cluster = kind[order], cluster[order]
         starts = np.flatnonzero(np.diff(cluster, prepend=-1))
-        hashes = np.random.default_rng(0).integers(0, 2**64, int(kind.max()) + 1, dtype=np.uint64)
+        hashes = np.random.default_rng(0).integers(0, 2**64, kinds_of_rows, dtype=np.uint64)
         keys = np.add.reduceat(hashes[kind], starts)
         _, sample, number = np.unique(keys, return_index=True, return_counts=True)
+        patterns = len(sample)
         slot = np.full(len(starts), -1)
-        slot[sample] = np.arange(len(sample))
-        row_slot = slot[cluster]
-        rows = row_slot >= 0
-        index = row_slot[rows] * size + cell[rows]
+        slot[sample] = np.arange(patterns)
+        slot = slot[cluster]
+        order, slot = order[slot >= 0], slot[slot >= 0]  # the samples' rows alone
+        cell, weight, right = cell[order], weight[order], right[:, order]
+        negative, positive = (
+            np.bincount(slot[own], weight[own], patterns) > 0
+            for own in (cell < size // 2, cell >= size // 2)
+        )
+        kinds = _strata(negative, positive, number)
+        place = np.lexsort((number, kinds))
+        rank = np.empty_like(place)
+        rank[place] = np.arange(patterns)
+        index = rank[slot] * size + cell
 
         def count(values: F64) -> F64:
-            counts = np.bincount(index, values[rows], len(sample) * size)
-            return np.asarray(counts, dtype=np.float64).reshape(-1, size)
+            counts = np.bincount(index, values, patterns * size)
+            return np.asarray(counts, dtype=np.float64).reshape(patterns, size)
 
-        total = count(weight)
-        kinds = _strata(total, number)
-        place = np.lexsort((number, kinds))
         self.number: I64 = number[place]
-        self._total = total[place]
-        del total
+        self._total = count(weight)
         self._known: dict[int, tuple[F64, F64, F64, F64]] = {}
-        self._correct = np.empty((len(right), *self._total.shape))
-        for model, answers in enumerate(right):
-            self._correct[model] = count(weight * answers)[place]
+        if len(right) == 1:  # no copy: of a million images these are the largest tables
+            self._correct = count(weight * right[0])[None]
+        else:
+            self._correct = np.stack([count(weight * answers) for answers in right])
         ends = np.cumsum(np.unique(kinds, return_counts=True)[1])
         self.strata = [
             Stratum(self.number[own], self._total[own], self._correct[:, own])
