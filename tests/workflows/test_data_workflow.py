@@ -174,6 +174,10 @@ def test_a_name_that_is_not_there_gets_a_suggestion(
         make_manifest(str(tmp_path / "phots"), tmp_path / "out")
     with pytest.raises(DataError, match="There is no folder '/nowhere/at' either"):
         open_manifest("/nowhere/at/all", 32)
+    (tmp_path / "more").mkdir()
+    for wrong in ("photos,more", "photos more"):
+        with pytest.raises(DataError, match="one after the other: photos more"):
+            open_manifest(wrong, 32)
 
 
 def test_a_run_keeps_the_data_it_started_with(photos: Path, tmp_path: Path) -> None:
@@ -338,6 +342,27 @@ def test_runs_take_published_data_as_they_are(
     before = run.manifest.stat()
     assert prepare(names, 32, run) == reference
     assert run.manifest.stat() == before
+
+
+@pytest.mark.parametrize(
+    ("part", "whole"),
+    [
+        ("coco/train2017", "coco"),
+        ("coco/annotations", "coco"),
+        ("facet/imgs_1", "facet"),
+        ("facet/annotations", "facet"),
+        ("facet/annotations/annotations.csv", "facet"),
+        ("wake/wake_vision_test.csv", "wake"),
+        ("wake/images", "wake"),
+    ],
+)
+def test_a_part_of_a_data_set_is_told_from_the_whole(
+    published: Path, part: str, whole: str
+) -> None:
+    with pytest.raises(DataError, match=f"is a part of .*give the whole folder, '.*/{whole}'"):
+        open_manifest(str(published / part), 32)
+    with pytest.raises(DataError, match="is a part of"):
+        open_manifest(_named(published, [part, "coco" if whole == "facet" else "facet"]), 32)
 
 
 def test_a_run_refused_for_its_data_may_be_given_other(published: Path, tmp_path: Path) -> None:

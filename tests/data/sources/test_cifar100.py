@@ -98,9 +98,10 @@ def test_a_file_without_people_is_refused(folder, tmp_path):
         make_cifar100(folder, tmp_path / "out")
 
 
-def test_a_search_is_told_to_make_a_manifest_first(folder):
-    with pytest.raises(DataError, match="make a manifest first, with 'moenas data"):
-        open_manifest(str(folder), 32)
+def test_runs_take_it_as_it_is_and_refuse_a_part(folder, tmp_path):
+    assert len(open_manifest(str(folder), 32, tmp_path / "out")) == 320
+    with pytest.raises(DataError, match=r"is a part of CIFAR-100: give the whole folder"):
+        open_manifest(str(folder / "train.bin"), 32)
 
 
 @pytest.mark.parametrize("name", FILES)
