@@ -365,6 +365,44 @@ def test_a_part_of_a_data_set_is_told_from_the_whole(
         open_manifest(_named(published, [part, "coco" if whole == "facet" else "facet"]), 32)
 
 
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [
+        (
+            ["train.bin", "fine_label_names.txt"],
+            "CIFAR-100 only; it lacks test.bin, coarse",
+        ),
+        (["train", "test", "meta"], "CIFAR-100's Python version"),
+        (["wake_vision_test.csv"], "Wake Vision only; it lacks wake_vision_validation.csv"),
+        (["val2017/1.jpg"], "no annotations/instances_val2017.json"),
+        (["imgs_1.tar", "readme.txt"], r"holds archives \(imgs_1.tar\): unpack them there"),
+        (["readme.txt"], "has no subfolders. It needs the subfolders person/"),
+        (["annotations/annotations.csv"], "no images in imgs_1/, imgs_2/, imgs_3/: unpack its"),
+    ],
+)
+def test_an_unfinished_download_is_told(
+    published: Path, tmp_path: Path, files: list[str], message: str
+) -> None:
+    facet = published / "facet"
+    for file in files:
+        (tmp_path / "mine" / file).parent.mkdir(parents=True, exist_ok=True)
+        text = (facet / file).read_text() if (facet / file).is_file() else ""
+        (tmp_path / "mine" / file).write_text(text)
+    names = [tmp_path / "mine", published / "coco"]
+    with pytest.raises(DataError, match=message):
+        make_manifest(names if "annotations.csv" in files[0] else names[0], tmp_path / "out")  # type: ignore[arg-type]
+    (tmp_path / "all.zip").write_bytes(b"PK")
+    with pytest.raises(DataError, match=r"all\.zip' is an archive: unpack it"):
+        open_manifest(str(tmp_path / "all.zip"), 32)
+
+
+def test_a_data_set_within_another_is_no_part_of_it(published: Path, tmp_path: Path) -> None:
+    shutil.copytree(published / "coco", tmp_path / "coco")
+    shutil.copytree(published / "facet", tmp_path / "coco" / "facet")
+    names = [str(tmp_path / "coco" / "facet"), str(tmp_path / "coco")]
+    assert len(open_manifest(names, 32, tmp_path / "out")) > 0
+
+
 def test_a_run_refused_for_its_data_may_be_given_other(published: Path, tmp_path: Path) -> None:
     """Images that were written before the refusal hold nobody to the settings."""
     names = _named(published, ["facet", "coco"])
