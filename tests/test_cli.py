@@ -128,6 +128,13 @@ def test_a_wrong_call_ends_with_2(run: Any, arguments: tuple[str, ...]) -> None:
     assert "Traceback" not in err
 
 
+def test_a_flag_given_twice_is_no_flag_forgotten(run: Any) -> None:
+    code, out, err = run("audit", "--data", "facet", "--data", "coco")
+    assert (code, out) == (2, "")
+    assert "--data is given twice. Give it once, with all values after it." in err
+    assert run("search", "--seed=1", "--seed", "2")[0] == 2
+
+
 def test_a_misspelt_flag_suggests_the_right_one(run: Any) -> None:
     assert "--trials" in run("search", "--trails", "3")[2]
 
@@ -375,7 +382,11 @@ def test_search(run: Any, tiny_run: Path, tiny_config: SearchConfig) -> None:
     for name, default in SearchConfig.__dataclass_fields__.items():
         value = getattr(tiny_config, name)
         if value != default.default:
+<<<<<<< HEAD
             values = value if isinstance(value, tuple) else (value,)
+=======
+            values = value if isinstance(value, tuple) else [value]
+>>>>>>> data
             options += [f"--{name.replace('_', '-')}", *values]
     code, out, err = run("search", *options, "--run", tiny_run, "--workers", 1, "--json")
     assert code == 0, err

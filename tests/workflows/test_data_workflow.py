@@ -174,6 +174,10 @@ def test_a_name_that_is_not_there_gets_a_suggestion(
         make_manifest(str(tmp_path / "phots"), tmp_path / "out")
     with pytest.raises(DataError, match="There is no folder '/nowhere/at' either"):
         open_manifest("/nowhere/at/all", 32)
+    (tmp_path / "more").mkdir()
+    for wrong in ("photos,more", "photos more"):
+        with pytest.raises(DataError, match="one after the other: photos more"):
+            open_manifest(wrong, 32)
 
 
 def test_a_run_keeps_the_data_it_started_with(photos: Path, tmp_path: Path) -> None:
@@ -338,6 +342,65 @@ def test_runs_take_published_data_as_they_are(
     before = run.manifest.stat()
     assert prepare(names, 32, run) == reference
     assert run.manifest.stat() == before
+
+
+@pytest.mark.parametrize(
+    ("part", "whole"),
+    [
+        ("coco/train2017", "coco"),
+        ("coco/annotations", "coco"),
+        ("facet/imgs_1", "facet"),
+        ("facet/annotations", "facet"),
+        ("facet/annotations/annotations.csv", "facet"),
+        ("wake/wake_vision_test.csv", "wake"),
+        ("wake/images", "wake"),
+    ],
+)
+def test_a_part_of_a_data_set_is_told_from_the_whole(
+    published: Path, part: str, whole: str
+) -> None:
+    with pytest.raises(DataError, match=f"is a part of .*give the whole folder, '.*/{whole}'"):
+        open_manifest(str(published / part), 32)
+    with pytest.raises(DataError, match="is a part of"):
+        open_manifest(_named(published, [part, "coco" if whole == "facet" else "facet"]), 32)
+
+
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [
+        (
+            ["train.bin", "fine_label_names.txt"],
+            "CIFAR-100 only; it lacks test.bin, coarse",
+        ),
+        (["train", "test", "meta"], "CIFAR-100's Python version"),
+        (["wake_vision_test.csv"], "Wake Vision only; it lacks wake_vision_validation.csv"),
+        (["val2017/1.jpg"], "no annotations/instances_val2017.json"),
+        (["imgs_1.tar", "readme.txt"], r"holds archives \(imgs_1.tar\): unpack them there"),
+        (["readme.txt"], "has no subfolders. It needs the subfolders person/"),
+        (["annotations/annotations.csv"], "no images in imgs_1/, imgs_2/, imgs_3/: unpack its"),
+    ],
+)
+def test_an_unfinished_download_is_told(
+    published: Path, tmp_path: Path, files: list[str], message: str
+) -> None:
+    facet = published / "facet"
+    for file in files:
+        (tmp_path / "mine" / file).parent.mkdir(parents=True, exist_ok=True)
+        text = (facet / file).read_text() if (facet / file).is_file() else ""
+        (tmp_path / "mine" / file).write_text(text)
+    names = [tmp_path / "mine", published / "coco"]
+    with pytest.raises(DataError, match=message):
+        make_manifest(names if "annotations.csv" in files[0] else names[0], tmp_path / "out")  # type: ignore[arg-type]
+    (tmp_path / "all.zip").write_bytes(b"PK")
+    with pytest.raises(DataError, match=r"all\.zip' is an archive: unpack it"):
+        open_manifest(str(tmp_path / "all.zip"), 32)
+
+
+def test_a_data_set_within_another_is_no_part_of_it(published: Path, tmp_path: Path) -> None:
+    shutil.copytree(published / "coco", tmp_path / "coco")
+    shutil.copytree(published / "facet", tmp_path / "coco" / "facet")
+    names = [str(tmp_path / "coco" / "facet"), str(tmp_path / "coco")]
+    assert len(open_manifest(names, 32, tmp_path / "out")) > 0
 
 
 def test_a_run_refused_for_its_data_may_be_given_other(published: Path, tmp_path: Path) -> None:

@@ -39,6 +39,11 @@ def main(arguments: list[str] | None = None) -> int:
         hint = did_you_mean(name, COMMANDS)
         console.print(f"[red]There is no command '{escape(name)}'.[/red] {hint}")
         return 2
+    if repeated := _repeated(arguments):
+        console.print(
+            f"[red]{repeated} is given twice.[/red] Give it once, with all values after it."
+        )
+        return 2
     try:
         if name in COMMANDS:
             tyro.cli(load(name), prog=f"moenas {name}", args=arguments[1:], config=SETTINGS)
@@ -57,3 +62,14 @@ def main(arguments: list[str] | None = None) -> int:
         console.print("Stopped. What was finished is kept; the same command goes on.")
         return 130
     return 0
+
+
+def _repeated(arguments: list[str]) -> str | None:
+    """The first flag that comes a second time: tyro would forget its first value."""
+    flags = [each.partition("=")[0] for each in arguments if each.startswith("--")]
+    seen: set[str] = set()
+    for flag in flags:
+        if flag in seen:
+            return flag
+        seen.add(flag)
+    return None

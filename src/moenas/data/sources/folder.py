@@ -107,7 +107,7 @@ def _from_tree(folder: Path) -> pd.DataFrame:
 def _from_csv(file: Path) -> pd.DataFrame:
     text = {name: "str" for name, kind in COLUMNS.items() if kind == "str"} | {"label": "str"}
     try:
-        frame = pd.read_csv(file, dtype=text)
+        frame = pd.read_csv(file, dtype=text, compression=None)
     except (OSError, ValueError) as error:
         raise DataError(f"'{file}' cannot be read as a CSV file: {error}") from error
     for name in ("path", "label"):

@@ -10,15 +10,11 @@ from moenas.data.sources import SOURCES, recognise
 from moenas.data.sources.coco import Rule
 from moenas.data.sources.facet import Unit
 from moenas.data.sources.joined import join_test_persons
-from moenas.errors import DataError, did_you_mean
+from moenas.data.sources.mistakes import part_of, similar, unfinished
+from moenas.errors import DataError
 
 DRAWN = "emoji"
 """Names the drawn scenes, which are no file."""
-
-KINDS = (
-    "Give 'emoji' for drawn scenes, a manifest (.parquet), a CSV, a folder with person/ and "
-    "no_person/, or the folder of COCO, FACET, Wake Vision or CIFAR-100's binary version."
-)
 
 
 def names_of(data: str | Path | Iterable[str | Path]) -> tuple[str, ...]:
@@ -34,7 +30,10 @@ def check_names(names: Sequence[str]) -> None:
     """
     for name in names:
         if name != DRAWN and not Path(name).exists():
-            raise DataError(f"There is no file or folder '{name}'. {_hint(Path(name))}")
+            raise DataError(f"There is no file or folder '{name}'. {similar(Path(name))}")
+        kind = None if name == DRAWN else recognise(name)
+        if kind and (whole := part_of(Path(name), kind)):
+            raise DataError(whole)
     kinds = [None if name == DRAWN else recognise(name) for name in names]
     if len(names) == 1 and kinds[0] != "facet":
         return
@@ -45,6 +44,9 @@ def check_names(names: Sequence[str]) -> None:
             f"{names[0]} COCO_FOLDER"
         )
     if len(names) != 2 or kinds.count("facet") != 1:
+        for name, kind in zip(names, kinds, strict=True):
+            if name != DRAWN and kind is None and (told := _meant(name)):
+                raise DataError(told)
         raise DataError(
             f"Give one source, or FACET's folder and another, not {' '.join(names) or 'none'}."
         )
@@ -52,13 +54,8 @@ def check_names(names: Sequence[str]) -> None:
         raise DataError("FACET's photographs and drawn scenes cannot be put together.")
 
 
-def _hint(path: Path) -> str:
-    """What is there with a similar name, else what can be named."""
-    try:
-        beside = [each.name for each in path.parent.iterdir() if not each.name.startswith(".")]
-    except OSError:
-        return f"There is no folder '{path.parent}' either."
-    return did_you_mean(path.name, [*beside, DRAWN], otherwise=KINDS)
+def _meant(name: str) -> str | None:
+    return part_of(Path(name)) or unfinished(Path(name))
 
 
 def read_sources(
@@ -95,7 +92,12 @@ def _read_one(name: str, folder: Path, rule: Rule, *, test_persons: bool) -> Man
         case _ if name.endswith(".parquet"):
             manifest = Manifest.load(name)
         case _:
-            manifest = SOURCES["folder"](name)
+            try:
+                manifest = SOURCES["folder"](name)
+            except DataError:
+                if told := _meant(name):
+                    raise DataError(told) from None
+                raise
     return manifest
 
 

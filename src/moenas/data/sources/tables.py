@@ -85,6 +85,9 @@ def image_paths(folder: Path, below: Sequence[str] = (".",)) -> dict[str, str]:
     Args:
         folder: Where paths start.
         below: The subfolders to look in, at any depth; of equal names, the first counts.
+
+    Raises:
+        DataError: There is no image at all.
     """
     found: dict[str, str] = {}
     for start in below:
@@ -95,4 +98,7 @@ def image_paths(folder: Path, below: Sequence[str] = (".",)) -> dict[str, str]:
             for name in files:
                 if name.lower().endswith(SUFFIXES):
                     found.setdefault(name, prefix + name)
+    if not found:
+        where = " in " + ", ".join(f"{name}/" for name in below) if list(below) != ["."] else ""
+        raise DataError(f"'{folder}' has no images{where}: unpack its archives of images there.")
     return found
