@@ -382,11 +382,7 @@ def test_search(run: Any, tiny_run: Path, tiny_config: SearchConfig) -> None:
     for name, default in SearchConfig.__dataclass_fields__.items():
         value = getattr(tiny_config, name)
         if value != default.default:
-<<<<<<< HEAD
-            values = value if isinstance(value, tuple) else (value,)
-=======
             values = value if isinstance(value, tuple) else [value]
->>>>>>> data
             options += [f"--{name.replace('_', '-')}", *values]
     code, out, err = run("search", *options, "--run", tiny_run, "--workers", 1, "--json")
     assert code == 0, err

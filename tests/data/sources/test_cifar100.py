@@ -98,15 +98,12 @@ def test_a_file_without_people_is_refused(folder, tmp_path):
         make_cifar100(folder, tmp_path / "out")
 
 
-<<<<<<< HEAD
-=======
 def test_runs_take_it_as_it_is_and_refuse_a_part(folder, tmp_path):
     assert len(open_manifest(str(folder), 32, tmp_path / "out")) == 320
     with pytest.raises(DataError, match=r"is a part of CIFAR-100: give the whole folder"):
         open_manifest(str(folder / "train.bin"), 32)
 
 
->>>>>>> data
 @pytest.mark.parametrize("name", FILES)
 def test_a_missing_file_is_named(folder, tmp_path, name):
     (folder / name).unlink()
