@@ -6,7 +6,7 @@ import pytest
 from moenas.data.cache import cached_images
 from moenas.data.sources.cifar100 import FILES, is_cifar100, make_cifar100
 from moenas.errors import DataError
-from moenas.workflows.data import make_manifest
+from moenas.workflows.data import make_manifest, open_manifest
 
 COARSE = ["fish", "flowers", "people", "trees"]
 FINE = [f"{name}-{i}" for name in COARSE for i in range(5)]
