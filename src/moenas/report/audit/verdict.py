@@ -39,9 +39,10 @@ def verdict(
     sentences = [_accuracy(compared, answers, leader)]
     useless = [name for name in compared if name not in able]
     if useless:
+        be, whose = ("is", "its") if len(useless) == 1 else ("are", "their")
         sentences.append(
-            f"{_names(useless)} {'is' if len(useless) == 1 else 'are'} not shown to be better than "
-            "guessing: their fairness and robustness mean nothing."
+            f"{_names(useless)} {be} not shown to be better than guessing: {whose} fairness and "
+            "robustness mean nothing."
         )
     if able:
         sentences += [*_fairness(able), *_light(able)]
