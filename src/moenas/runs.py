@@ -9,7 +9,8 @@ A run folder is all that a command leaves and all that ``report`` and ``verify``
         comparison.json  figures/  report.html
 
 Each model has a `ModelFolder`: ``checkpoint.safetensors``, ``predictions.parquet``,
-``scores.json``, ``history.jsonl`` and, while it trains, ``state.safetensors``.
+``scores.json``, ``history.jsonl`` and, while it trains, ``state.safetensors``; ``exports/`` has
+what was made of it for devices, each file with its card beside it.
 """
 
 from __future__ import annotations
@@ -154,6 +155,7 @@ class ModelFolder:
         self.history = path / "history.jsonl"
         self.predictions = path / "predictions.parquet"
         self.scores = path / "scores.json"
+        self.exports = path / "exports"
 
     @property
     def finished(self) -> bool:
