@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -25,7 +27,6 @@ from moenas.export.onnx_file import onnx_model  # noqa: E402
 from moenas.export.onnx_session import OnnxModel, read_onnx  # noqa: E402
 from moenas.export.parity import FLOAT, Agreement, eager_answers, exported_answers  # noqa: E402
 from moenas.models.builder import build_model  # noqa: E402
-from moenas.models.storage import load_model, save_model  # noqa: E402
 from moenas.workflows.export import export  # noqa: E402
 from moenas.workflows.predict import predict_files  # noqa: E402
 
@@ -76,14 +77,12 @@ def test_the_block_for_export_computes_what_the_block_computes(gate: Any, style:
     assert difference < 1e-5
 
 
-@pytest.mark.parametrize("gate", ["exact", "probability"])
-def test_the_file_answers_as_the_model(gate: Any, tmp_path: Path) -> None:
-    model = OneBlock(gate).eval()
+def test_the_file_answers_as_the_model(tmp_path: Path) -> None:
+    """With the gate "probability"; the vision transformer below has the other one."""
+    model = OneBlock("probability").eval()
     with torch.no_grad():
-        model.block.transformer[0].mlp.router.weight[2] = 0  # and one expert without any token
-        model.block.transformer[0].mlp.router.weight[3] = model.block.transformer[
-            0
-        ].mlp.router.weight[0]
+        router = model.block.transformer[0].mlp.router.weight
+        router[3] = router[0]  # a tie in every token, and an expert that none visits
     path = saved(onnx_model(model, DETAILS), tmp_path)
     exported = OnnxModel(path, watch=True)
     for count in (1, 5):
@@ -163,10 +162,8 @@ def test_what_is_no_file_of_ours_is_not_run(cards: Any, tmp_path: Path) -> None:
         changed = bytearray(data)
         changed[int(rng.integers(len(data)))] ^= 1 << int(rng.integers(8))
         path.write_bytes(bytes(changed))
-        try:  # what lies outside graph and card may change
+        with contextlib.suppress(CheckpointError):  # what lies outside graph and card may change
             OnnxModel(path)
-        except CheckpointError as error:
-            assert str(path) in str(error)
     path.write_bytes(b"\x80\x04\x95cos\nsystem\n(S'true'\ntR.")
     with pytest.raises(CheckpointError):
         OnnxModel(path)
@@ -233,18 +230,9 @@ def test_an_export_that_is_not_the_model_is_refused(
     assert "Written with `--force`" in (tmp_path / "forced" / f"{card.file}.md").read_text()
 
 
-def test_the_other_gate_is_another_model(checkpoint: Path, tmp_path: Path) -> None:
-    model, card = load_model(checkpoint)
-    save_model(tmp_path / "a.safetensors", model, image_size=SIZE)
-    assert card.gate == "exact"
-    assert load_model(tmp_path / "a.safetensors")[1].gate == model.gate
-
-
 def test_tolerances() -> None:
     good = Agreement("val", 900, 1e-6, 1.0, 1.0, 0.0, 0.0, 90)
     assert good.problems(FLOAT) == []
-    import dataclasses
-
     for change in (
         {"logits": 2e-4},
         {"logits": float("nan")},

@@ -34,6 +34,8 @@ class ImageNorm(nn.Module):
         self.eps = eps
         self.features = features
         self.as_node = as_node
+        self.one: Tensor
+        self.zero: Tensor
         self.register_buffer("one", torch.ones(1), persistent=False)
         self.register_buffer("zero", torch.zeros(1), persistent=False)
 

@@ -1,4 +1,4 @@
-"""The card beside an exported file: what it is, what it lost, and what it is worth, as JSON and text."""
+"""The card beside an exported file: what it is, what it lost, what it is worth."""
 
 from __future__ import annotations
 

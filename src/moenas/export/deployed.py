@@ -28,6 +28,8 @@ class Deployed(nn.Module):
         super().__init__()
         self.model = exportable(model, image_size, style)
         mean, std = (255 * torch.tensor(v).view(1, 3, 1, 1) for v in (IMAGENET_MEAN, IMAGENET_STD))
+        self.mean: Tensor
+        self.per_std: Tensor
         self.register_buffer("mean", mean)
         self.register_buffer("per_std", 1 / std)
 
@@ -67,7 +69,7 @@ def _map_sizes(model: nn.Module, image_size: int) -> dict[str, tuple[int, int]]:
         if isinstance(module, TokenMajorBlock):
 
             def keep(_module: nn.Module, inputs: Any, name: str = name) -> None:
-                sizes[name] = tuple(inputs[0].shape[2:])  # type: ignore[assignment]
+                sizes[name] = tuple(inputs[0].shape[2:])
 
             handles.append(module.register_forward_pre_hook(keep))
     model(torch.zeros(1, 3, image_size, image_size))

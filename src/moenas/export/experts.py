@@ -9,7 +9,7 @@ Axes: T tokens, E experts, D width of a token, H width of the hidden layer.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -52,7 +52,7 @@ class ExportedExperts(nn.Module):
         self.b2 = nn.Parameter(switch.fc2.bias.detach().clone())
 
     def route(self, x_TD: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Return each token's expert and its factor ``[T, 1]``, None where the gate scales nothing."""
+        """Return each token's expert and its factor ``[T, 1]``, None where there is none."""
         logits = F.linear(x_TD, self.router, self.router_bias)
         if self.gate == "exact":
             return logits.argmax(dim=-1), None
@@ -70,7 +70,7 @@ class OnnxExperts(ExportedExperts):
     def forward(self, x_TD: Tensor) -> Tensor:
         """Stand for the layer."""
         tensors = (x_TD, self.router, self.router_bias, self.w1, self.b1, self.w2, self.b2)
-        attributes: dict[str, str | int] = {
+        attributes: dict[str, Any] = {
             "layer": self.name,
             "activation": self.activation,
             "probability": int(self.gate == "probability"),

@@ -52,7 +52,7 @@ class Details:
     @classmethod
     def of(cls, card: ModelCard, parameters: int) -> Details:
         """Return the card of a stored model's export."""
-        names = ("no person", "person")
+        names: tuple[str, ...] = ("no person", "person")
         if card.num_classes != len(names):
             names = tuple(f"class {index}" for index in range(card.num_classes))
         return cls(card.architecture, card.gate, names, card.image_size, card.threshold, parameters)

@@ -1,7 +1,7 @@
 """A model as an ONNX file: routed, constants folded, its card inside.
 
-Opset 18: ONNX Runtime from 1.16 to 1.32 was tested to load it and to answer alike; Split with
-sizes from a tensor, ReduceSum and ScatterND are in it as they are used here.
+Opset 18, all of it standard operators. The oldest and the newest ONNX Runtime that were tried,
+1.16.3 and 1.32.0, load the same file and give the same logits.
 """
 
 from __future__ import annotations

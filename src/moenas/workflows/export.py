@@ -135,11 +135,9 @@ def _check(
     for split in CHECKED:
         rows = rows_of(manifest, images, split)
         if len(rows):
-            answers = [
-                eager_answers(model, images.images, rows),
-                exported_answers(exported, images.images, rows),
-            ]
-            found.append(compare(manifest, rows, *answers, threshold))
+            ours = eager_answers(model, images.images, rows)
+            theirs = exported_answers(exported, images.images, rows)
+            found.append(compare(manifest, rows, ours, theirs, threshold))
     if not found:
         raise DataError(
             "An export is held against its model on the splits 'val' and 'search'; the data have "

@@ -13,6 +13,7 @@ from moenas.cli.output import show
 from moenas.config import to_dict
 from moenas.console import table
 from moenas.errors import ConfigError
+from moenas.export.card import ExportCard
 from moenas.export.formats import FORMATS
 from moenas.workflows import export
 
@@ -64,7 +65,7 @@ def export_command(
     )
 
 
-def _worst(card: export.ExportCard) -> float | None:
+def _worst(card: ExportCard) -> float | None:
     return max((each.logits for each in card.agreement if each.logits is not None), default=None)
 
 
