@@ -31,6 +31,7 @@ MOST_FLAGS = {
     "audit": 15,
     "search": 37,
     "prune": 6,
+    "export": 6,
     "predict": 2,
     "report": 2,
     "dashboard": 3,

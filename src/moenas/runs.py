@@ -10,7 +10,8 @@ A run folder is all that a command leaves and all that ``report`` and ``verify``
         comparison.json  figures/  report.html
 
 Each model has a `ModelFolder`: ``checkpoint.safetensors``, ``predictions.parquet``,
-``scores.json``, ``history.jsonl`` and, while it trains, ``state.safetensors``.
+``scores.json``, ``history.jsonl`` and, while it trains, ``state.safetensors``; ``exports/`` has
+what was made of it for devices, each file with its card beside it.
 """
 
 from __future__ import annotations
@@ -155,6 +156,7 @@ class ModelFolder:
         self.history = path / "history.jsonl"
         self.predictions = path / "predictions.parquet"
         self.scores = path / "scores.json"
+        self.exports = path / "exports"
 
     def degradation(self, corruption: str) -> Path:
         """How its scores fall under a corruption."""

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
 from moenas.data.images import crop_and_resize, read_image
 from moenas.errors import DataError
 from moenas.evaluation.predict import probabilities
+from moenas.export.formats import get_format
+from moenas.export.onnx_session import OnnxModel
 from moenas.models.storage import load_model
 from moenas.runtime import pick_device
 
@@ -31,29 +34,42 @@ def predict_files(
     """Return what a model says about image files.
 
     Args:
-        checkpoint: A model of ours.
+        checkpoint: A model of ours, or an ONNX file that was exported from one.
         paths: Image files, or folders whose images are taken.
-        device: Where to compute.
+        device: Where to compute; an ONNX file runs on the CPU.
 
     Raises:
         CheckpointError: The checkpoint cannot be used.
+        MissingDependencyError: It is an ONNX file, and the extra ``export`` is not installed.
         DataError: There is no such file, or a folder has no images.
     """
-    model, card = load_model(checkpoint)
+    size, threshold, look = _model(Path(checkpoint), device)
     files = [file for path in paths for file in _files(Path(path))]
     images, answers = [], {}
     readable = []
     for file in files:
         try:
-            images.append(crop_and_resize(read_image(file), None, card.image_size))
+            images.append(crop_and_resize(read_image(file), None, size))
             readable.append(file)
         except DataError as error:
             answers[file] = Answer(str(file), None, None, str(error))
     if images:
-        seen = probabilities(model, np.stack(images), device=pick_device(device))
+        seen = look(np.stack(images))
         for file, probability in zip(readable, seen.tolist(), strict=True):
-            answers[file] = Answer(str(file), probability, probability >= card.threshold)
+            answers[file] = Answer(str(file), probability, probability >= threshold)
     return [answers[file] for file in files]
+
+
+def _model(
+    path: Path, device: str
+) -> tuple[int, float, Callable[[npt.NDArray[np.uint8]], npt.NDArray[np.float64]]]:
+    """Image size, threshold, and what turns images into probabilities."""
+    if path.suffix == get_format("onnx").suffix:
+        exported = OnnxModel(path)
+        return exported.details.image_size, exported.details.threshold, exported.probabilities
+    model, card = load_model(path)
+    where = pick_device(device)
+    return card.image_size, card.threshold, lambda seen: probabilities(model, seen, device=where)
 
 
 def _files(path: Path) -> list[Path]:

@@ -1,0 +1,91 @@
+"""``moenas export``."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from moenas.cli.arguments import Json
+from moenas.cli.output import show
+from moenas.config import to_dict
+from moenas.console import table
+from moenas.errors import ConfigError
+from moenas.export.card import ExportCard
+from moenas.export.formats import FORMATS
+from moenas.workflows import export
+
+
+def export_command(
+    checkpoint: Annotated[tyro.conf.Positional[Path | None], tyro.conf.arg(help="A model.")] = None,
+    format: tuple[str, ...] = ("onnx",),
+    out: Path | None = None,
+    data: str | None = None,
+    force: bool = False,
+    list: bool = False,
+    json: Json = False,
+) -> None:
+    """Write a model for devices, and check that it is still the same model.
+
+    Args:
+        checkpoint: A model.
+        format: Names of formats; --list shows them.
+        out: Folder; by default 'exports' beside the model.
+        data: Images to check with; by default those of the model's run.
+        force: Write a file although it differs from the model; its card says so.
+        list: Show the formats.
+        json: JSON.
+    """
+    if list:
+        _show_formats(json)
+        return
+    if checkpoint is None:
+        raise ConfigError("Name a model to export, or --list the formats.")
+    cards = export.export(checkpoint, format, out, data=data, force=force)
+    folder = out or checkpoint.parent / "exports"
+    rows = [
+        (
+            card.format,
+            f"{card.bytes / 1e6:.2f} MB",
+            f"{card.share_of_parameters:.2f}",
+            "–" if (worst := _worst(card)) is None else f"{worst:.0e}",
+            f"{min(each.decisions for each in card.agreement):.2%}",
+            "beyond tolerance, forced" if card.forced else "equal",
+        )
+        for card in cards
+    ]
+    columns = ("format", "size", "of parameters", "logits differ", "same decisions", "status")
+    show(
+        [to_dict(card) for card in cards],
+        json,
+        table("Exported", columns, rows),
+        *(f"{folder / card.file} (its card: {card.file}.md)" for card in cards),
+    )
+
+
+def _worst(card: ExportCard) -> float | None:
+    return max((each.logits for each in card.agreement if each.logits is not None), default=None)
+
+
+def _show_formats(as_json: bool) -> None:
+    rows = [
+        (
+            kind.name,
+            kind.suffix,
+            kind.runtime,
+            kind.extra or "–",
+            kind.routing,
+            "any" if kind.dynamic_batch else "one image",
+            "int8" if kind.int8 else "float32",
+            "yes" if kind.missing is None else f"lacks {kind.missing}",
+            kind.note,
+        )
+        for kind in FORMATS.values()
+    ]
+    columns = ("name", "file", "runs in", "extra", "experts", "batch", "numbers", "here", "")
+    plain = [
+        {**dataclasses.asdict(kind), "installed": kind.missing is None} for kind in FORMATS.values()
+    ]
+    show(plain, as_json, table("Formats", columns, rows))

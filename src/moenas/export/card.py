@@ -1,0 +1,177 @@
+"""The card beside an exported file: what it is, what it lost, what it is worth."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+
+from moenas.evaluation.scores import Scores, score
+from moenas.evaluation.statistics.paired import holm, mcnemar_test
+from moenas.export.formats import Format
+from moenas.export.metadata import PREPROCESSING, Details
+from moenas.export.parity import Agreement, Tolerances
+from moenas.predictions import Predictions
+
+SHOWN = (
+    "accuracy",
+    "balanced_accuracy",
+    "fairness",
+    "fairness_debiased",
+    "worst_group_accuracy",
+    "gap_lightest_darkest",
+    "robustness",
+)
+"""Scores in the text."""
+
+
+@dataclasses.dataclass(frozen=True)
+class ReportHalf:
+    """Scores on the report half, of the model and of its export, and tests of their difference.
+
+    Attributes:
+        eager: The model's.
+        exported: The file's.
+        p_value: Of "both are right equally often" (McNemar, by cluster).
+        group_p_values: The same for each group, adjusted for their number (Holm).
+    """
+
+    eager: Scores
+    exported: Scores
+    p_value: float
+    group_p_values: dict[int, float]
+
+
+def score_both(
+    eager: Predictions, exported: Predictions, split: str, details: Details, macs: int
+) -> ReportHalf:
+    """Score a model and its export on the same images.
+
+    Raises:
+        DataError: The split has no images of one label.
+    """
+    costs = {"parameters": details.parameters, "macs": macs}
+    first, second = eager.split(split), exported.split(split)
+    groups = [int(group) for group in np.unique(first.group) if group >= 0]
+    raw = [
+        mcnemar_test(*(Predictions(t.frame[t.group == g], t.threshold) for t in (first, second)))
+        for g in groups
+    ]
+    return ReportHalf(
+        eager=score(eager, split=split, **costs),
+        exported=score(exported, split=split, **costs),
+        p_value=mcnemar_test(first, second),
+        group_p_values=dict(zip(groups, holm(raw), strict=True)),
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class ExportCard:
+    """All that is known of an exported file.
+
+    Attributes:
+        format: Name of the format.
+        file: Name of the file.
+        bytes: Its size.
+        share_of_parameters: Its size over that of the parameters in float32.
+        details: What it is.
+        routing: ``routed`` or ``masked``.
+        tolerances: What was allowed.
+        agreement: What was found, by split.
+        problems: What lies beyond the tolerances.
+        forced: Whether it was written all the same.
+        report: Scores on the report half, None where the data have none.
+        versions: Of what wrote and ran it.
+        preprocessing: How its images are made.
+    """
+
+    format: str
+    file: str
+    bytes: int
+    share_of_parameters: float
+    details: Details
+    routing: str
+    tolerances: Tolerances
+    agreement: tuple[Agreement, ...]
+    problems: tuple[str, ...]
+    forced: bool
+    report: ReportHalf | None
+    versions: dict[str, str]
+    preprocessing: dict[str, str] = dataclasses.field(default_factory=lambda: dict(PREPROCESSING))
+
+    def markdown(self, kind: Format) -> str:
+        """Return the card as a page."""
+        d = self.details
+        lines = [
+            f"# {self.file}",
+            "",
+            *(
+                [f"**Written with `--force`: {'; '.join(self.problems)}.**", ""]
+                if self.forced
+                else []
+            ),
+            f"`{d.architecture}`, {d.parameters / 1e6:.2f}M parameters, {self.routing}, for "
+            f"{kind.runtime}. {self.bytes / 1e6:.2f} MB, {self.share_of_parameters:.2f} of the "
+            "parameters in float32.",
+            "",
+            f"- Classes: {', '.join(d.classes)}; a person from probability {d.threshold:.4g} on",
+            f"- Image: {d.image_size} x {d.image_size} pixels",
+            *(f"- {name.capitalize()}: {text}" for name, text in self.preprocessing.items()),
+            f"- Gate: {d.gate}",
+            *(f"- {name} {version}" for name, version in self.versions.items()),
+            "",
+            "## Against the model it was made from",
+            "",
+            "| split | images | largest logit difference | same decision | same expert | largest "
+            "change of a group's accuracy | change of the gap |",
+            "|---|---|---|---|---|---|---|",
+            *(_agreement_row(each) for each in self.agreement),
+            "",
+        ]
+        if self.report is not None:
+            lines += _report_lines(self.report)
+        return "\n".join(lines)
+
+
+def _agreement_row(a: Agreement) -> str:
+    cells = (
+        a.split,
+        a.images,
+        "–" if a.logits is None else f"{a.logits:.1e}",
+        f"{a.decisions:.2%}",
+        "–" if a.routing is None else f"{a.routing:.4%}",
+        "–" if a.group_change is None else f"{a.group_change:.2%}",
+        "–" if a.gap_change is None else f"{a.gap_change:.2%}",
+    )
+    return "| " + " | ".join(map(str, cells)) + " |"
+
+
+def _report_lines(report: ReportHalf) -> list[str]:
+    def cell(value: Any) -> str:
+        return "–" if value is None else f"{100 * value:.2f}"
+
+    exported = {g.group: g for g in report.exported.groups}
+    return [
+        f"## On the report half ({report.eager.n} images, scored once)",
+        "",
+        "| per cent | model | this file |",
+        "|---|---|---|",
+        *(
+            f"| {name.replace('_', ' ')} | {cell(getattr(report.eager, name))} | "
+            f"{cell(getattr(report.exported, name))} |"
+            for name in SHOWN
+        ),
+        "",
+        f"McNemar's test of both being right equally often: p = {report.p_value:.3g}.",
+        "",
+        "| group | images | model | this file | p (Holm) |",
+        "|---|---|---|---|---|",
+        *(
+            f"| {g.group} | {g.n} | {cell(g.accuracy)} | {cell(exported[g.group].accuracy)} | "
+            f"{report.group_p_values[g.group]:.3g} |"
+            for g in report.eager.groups
+            if g.group in report.group_p_values
+        ),
+        "",
+    ]

@@ -1,0 +1,78 @@
+"""The module that is exported: from uint8 images to logits, in forms that files can hold."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from moenas.data.dataset import IMAGENET_MEAN, IMAGENET_STD
+from moenas.export.block import ExportedBlock
+from moenas.export.experts import STYLES, OnTokens, Style
+from moenas.models.folding import fold_batch_norms
+from moenas.models.mobilevitv2_block import TokenMajorBlock
+from moenas.models.switch_ffn import SwitchFFN
+
+
+class Deployed(nn.Module):
+    """A model with its preprocessing: uint8 ``[B, H, W, 3]`` RGB in, logits and probabilities out.
+
+    Args:
+        model: A model of ours; it is not changed.
+        image_size: Side of the images, pixels.
+        style: How tokens reach their experts.
+    """
+
+    def __init__(self, model: nn.Module, image_size: int, style: Style) -> None:
+        super().__init__()
+        self.model = exportable(model, image_size, style)
+        mean, std = (255 * torch.tensor(v).view(1, 3, 1, 1) for v in (IMAGENET_MEAN, IMAGENET_STD))
+        self.mean: Tensor
+        self.per_std: Tensor
+        self.register_buffer("mean", mean)
+        self.register_buffer("per_std", 1 / std)
+
+    def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        """Map uint8 images to logits ``[B, K]`` and probabilities ``[B, K]``."""
+        x = image.permute(0, 3, 1, 2).to(torch.float32)
+        logits = self.model((x - self.mean) * self.per_std)
+        return logits, logits.softmax(dim=1)
+
+
+@torch.no_grad()
+def exportable(model: nn.Module, image_size: int, style: Style) -> nn.Module:
+    """Return a copy in the form for export: norms folded, blocks and experts as `style` says.
+
+    Args:
+        model: A model of ours; it is not changed.
+        image_size: Side of its images, pixels: sizes of maps become constants.
+        style: How tokens reach their experts.
+    """
+    result = fold_batch_norms(model).cpu()
+    sizes = _map_sizes(result, image_size)
+    for name, size in sizes.items():
+        block = cast(TokenMajorBlock, result.get_submodule(name))
+        result.set_submodule(name, ExportedBlock(block, name, size, style))
+    for name, module in list(result.named_modules()):
+        if isinstance(module, SwitchFFN):  # of another base model
+            rows = STYLES[style](module, name)
+            result.set_submodule(name, OnTokens(rows, module.channels_first))
+    return result.to(memory_format=torch.contiguous_format).eval()
+
+
+def _map_sizes(model: nn.Module, image_size: int) -> dict[str, tuple[int, int]]:
+    """Height and width of the maps that each MobileViTV2 block gets."""
+    sizes: dict[str, tuple[int, int]] = {}
+    handles = []
+    for name, module in model.named_modules():
+        if isinstance(module, TokenMajorBlock):
+
+            def keep(_module: nn.Module, inputs: Any, name: str = name) -> None:
+                sizes[name] = tuple(inputs[0].shape[2:])
+
+            handles.append(module.register_forward_pre_hook(keep))
+    model(torch.zeros(1, 3, image_size, image_size))
+    for handle in handles:
+        handle.remove()
+    return sizes

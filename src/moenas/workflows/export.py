@@ -1,0 +1,176 @@
+"""``moenas export``: a trained model as files for devices, checked against the model itself."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from torch import nn
+
+from moenas.config import to_dict
+from moenas.data.cache import ImageStore, cached_images
+from moenas.data.manifest import Manifest
+from moenas.errors import DataError, ModelError
+from moenas.evaluation.predict import tabulate
+from moenas.export.card import ExportCard, ReportHalf, score_both
+from moenas.export.formats import Format, get_format
+from moenas.export.metadata import Details
+from moenas.export.onnx_session import OnnxModel, person
+from moenas.export.parity import (
+    FLOAT,
+    Agreement,
+    compare,
+    eager_answers,
+    exported_answers,
+    rows_of,
+)
+from moenas.models.architecture import Architecture
+from moenas.models.cost import count_macs, count_parameters
+from moenas.models.storage import load_model
+from moenas.runs import ModelFolder, RunFolder, atomic_file, cache_home, write_json, write_text
+from moenas.workflows.data import open_manifest
+
+CHECKED = ("val", "search")
+"""Splits on which an export is held against its model; ``report`` is scored once, for the card."""
+
+
+def export(
+    checkpoint: Path | str,
+    formats: Sequence[str] = ("onnx",),
+    out: Path | str | None = None,
+    *,
+    data: str | None = None,
+    force: bool = False,
+) -> list[ExportCard]:
+    """Write a checkpoint in other formats, each with its card (JSON and Markdown) beside it.
+
+    Args:
+        checkpoint: A model of ours.
+        formats: Names of `FORMATS`.
+        out: A folder; by default ``exports`` beside the checkpoint.
+        data: Images to check with; by default those of the checkpoint's run, else ``emoji``.
+        force: Write a file although it differs from its model; its card says so.
+
+    Raises:
+        ConfigError: Unknown format.
+        MissingDependencyError: A format's extra is not installed.
+        CheckpointError: The checkpoint cannot be used.
+        DataError: The data cannot be used, or have neither a split ``val`` nor ``search``.
+        ModelError: An export differs from its model beyond the tolerances, and was not written.
+    """
+    kinds = [get_format(name) for name in dict.fromkeys(formats)]
+    for kind in kinds:
+        kind.require()
+    model, card = load_model(checkpoint)
+    architecture = Architecture.parse(card.architecture)
+    parameters = count_parameters(architecture.base, architecture.experts, card.num_classes)
+    details = Details.of(card, parameters)
+    manifest = open_manifest(data or _data_of(Path(checkpoint)), card.image_size)
+    manifest.validate(check_images=False)
+    images = cached_images(manifest, card.image_size, cache_home() / "images")
+    source = ModelFolder(Path(checkpoint).parent)
+    folder = source.exports if out is None else Path(out)
+    return [_export_one(kind, model, details, manifest, images, folder, force) for kind in kinds]
+
+
+def _export_one(
+    kind: Format,
+    model: nn.Module,
+    details: Details,
+    manifest: Manifest,
+    images: ImageStore,
+    folder: Path,
+    force: bool,
+) -> ExportCard:
+    from moenas.export.onnx_file import onnx_model  # needs the extra
+
+    content = onnx_model(model, details).SerializeToString()
+    name = f"{details.architecture}{kind.suffix}"
+    with tempfile.TemporaryDirectory() as scratch:
+        file = Path(scratch) / name
+        file.write_bytes(content)
+        exported = OnnxModel(file, watch=True)
+    agreement = _check(model, exported, manifest, images, details.threshold)
+    problems = tuple(problem for each in agreement for problem in each.problems(FLOAT))
+    if problems and not force:
+        raise ModelError(
+            f"'{name}' was not written: it is not the model any more. "
+            f"{'; '.join(problems)}. --force writes it all the same and says so in its card."
+        )
+    card = ExportCard(
+        format=kind.name,
+        file=name,
+        bytes=len(content),
+        share_of_parameters=len(content) / (4 * details.parameters),
+        details=details,
+        routing=kind.routing,
+        tolerances=FLOAT,
+        agreement=agreement,
+        problems=problems,
+        forced=bool(problems),
+        report=_report(model, exported, manifest, images, details),
+        versions={
+            package: importlib.metadata.version(package)
+            for package in ("moenas", "torch", *(pip for _, pip in kind.packages))
+        },
+    )
+    with atomic_file(folder / name) as target:
+        target.write(content)
+    write_json(folder / f"{name}.json", to_dict(card))
+    write_text(folder / f"{name}.md", card.markdown(kind))
+    return card
+
+
+def _check(
+    model: nn.Module,
+    exported: OnnxModel,
+    manifest: Manifest,
+    images: ImageStore,
+    threshold: float,
+) -> tuple[Agreement, ...]:
+    found = []
+    for split in CHECKED:
+        rows = rows_of(manifest, images, split)
+        if len(rows):
+            ours = eager_answers(model, images.images, rows)
+            theirs = exported_answers(exported, images.images, rows)
+            found.append(compare(manifest, rows, ours, theirs, threshold))
+    if not found:
+        raise DataError(
+            "An export is held against its model on the splits 'val' and 'search'; the data have "
+            "neither. Name others with --data."
+        )
+    return tuple(found)
+
+
+def _report(
+    model: nn.Module,
+    exported: OnnxModel,
+    manifest: Manifest,
+    images: ImageStore,
+    details: Details,
+) -> ReportHalf | None:
+    """Look at the report half, once; val travels along for overfitting."""
+    if not len(rows_of(manifest, images, "report")):
+        return None
+    rows = np.concatenate([rows_of(manifest, images, split) for split in ("val", "report")])
+    answers = (
+        eager_answers(model, images.images, rows),
+        exported_answers(exported, images.images, rows),
+    )
+    tables = [tabulate(manifest, rows, person(a.logits), details.threshold) for a in answers]
+    architecture = Architecture.parse(details.architecture)
+    macs = count_macs(architecture.base, architecture.experts, details.image_size)
+    return score_both(tables[0], tables[1], "report", details, macs)
+
+
+def _data_of(checkpoint: Path) -> str:
+    """The manifest of the run that a checkpoint lies in, or the drawn scenes."""
+    for folder in checkpoint.resolve().parents[:4]:
+        run = RunFolder(folder)
+        if run.config.exists() and run.manifest.exists():
+            return str(run.manifest)
+    return "emoji"
