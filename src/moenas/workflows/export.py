@@ -42,7 +42,7 @@ def export(
     formats: Sequence[str] = ("onnx",),
     out: Path | str | None = None,
     *,
-    data: str | None = None,
+    data: str | Sequence[str] | None = None,
     force: bool = False,
 ) -> list[ExportCard]:
     """Write a checkpoint in other formats, each with its card (JSON and Markdown) beside it.

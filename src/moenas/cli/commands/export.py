@@ -22,7 +22,7 @@ def export_command(
     checkpoint: Annotated[tyro.conf.Positional[Path | None], tyro.conf.arg(help="A model.")] = None,
     format: tuple[str, ...] = ("onnx",),
     out: Path | None = None,
-    data: str | None = None,
+    data: tuple[str, ...] = (),
     force: bool = False,
     list: bool = False,
     json: Json = False,
@@ -43,7 +43,7 @@ def export_command(
         return
     if checkpoint is None:
         raise ConfigError("Name a model to export, or --list the formats.")
-    cards = export.export(checkpoint, format, out, data=data, force=force)
+    cards = export.export(checkpoint, format, out, data=data or None, force=force)
     folder = out or checkpoint.parent / "exports"
     rows = [
         (
