@@ -7,6 +7,7 @@ A run folder is all that a command leaves and all that ``report`` and ``verify``
         parents/NAME-sS/  supernets/NAME/  trials/NNNN/  trials/NNNN/rung-K/
         finalists/ARCHITECTURE-sS/  pruned/  models/NAME-SCHEME/  audit.csv  answers.csv
         comparison.json  figures/  report.html
+        routes.parquet  routes.json  routes-pictures.json  routes.html
 
 Each model has a `ModelFolder`: ``checkpoint.safetensors``, ``predictions.parquet``,
 ``scores.json``, ``history.jsonl`` and, while it trains, ``state.safetensors``.
@@ -181,6 +182,10 @@ class RunFolder:
         self.answers = path / "answers.csv"
         self.report = path / "report.html"
         self.figures = path / "figures"
+        self.routes = path / "routes.parquet"
+        self.routes_summary = path / "routes.json"
+        self.routes_pictures = path / "routes-pictures.json"
+        self.routes_page = path / "routes.html"
 
     @property
     def name(self) -> str:

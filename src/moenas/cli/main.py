@@ -14,8 +14,8 @@ from moenas.errors import MoENASError, did_you_mean
 from moenas.runtime import keep_freed_memory
 
 COMMANDS = (
-    "demo", "data", "train", "evaluate", "audit", "search", "prune", "predict", "report",
-    "dashboard", "verify", "benchmark", "doctor",
+    "demo", "data", "train", "evaluate", "audit", "search", "prune", "routes", "predict",
+    "report", "dashboard", "verify", "benchmark", "doctor",
 )  # fmt: skip
 """All commands, in the order of the help."""
 

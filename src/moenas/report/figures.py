@@ -28,7 +28,7 @@ FORMATS = ("png", "pdf", "svg")
 COLUMN, PAGE = 3.5, 7.16
 """Widths of one and of two columns of the paper's format, in inches."""
 
-_STYLE: Any = {
+STYLE: Any = {
     "font.size": 8,
     "axes.labelsize": 8,
     "legend.fontsize": 7,
@@ -52,7 +52,7 @@ _STYLE: Any = {
 }
 
 
-@mpl.rc_context(_STYLE)
+@mpl.rc_context(STYLE)
 def accuracy_per_tone(frame: pd.DataFrame, look: Mapping[str, Style]) -> Figure:
     """Draw accuracy over the ten Monk tones with intervals, a line a model (the paper's Fig. 7).
 
@@ -77,7 +77,7 @@ def accuracy_per_tone(frame: pd.DataFrame, look: Mapping[str, Style]) -> Figure:
     return figure
 
 
-@mpl.rc_context(_STYLE)
+@mpl.rc_context(STYLE)
 def accuracy_per_light(frame: pd.DataFrame, look: Mapping[str, Style]) -> Figure:
     """Draw balanced accuracy in the four lights with intervals.
 
@@ -96,7 +96,7 @@ def accuracy_per_light(frame: pd.DataFrame, look: Mapping[str, Style]) -> Figure
     return figure
 
 
-@mpl.rc_context(_STYLE)
+@mpl.rc_context(STYLE)
 def pareto_front(frame: pd.DataFrame) -> Figure:
     """Draw fairness, robustness and size against balanced accuracy, the front filled (Fig. 8).
 
@@ -134,7 +134,7 @@ def pareto_front(frame: pd.DataFrame) -> Figure:
     return figure
 
 
-@mpl.rc_context(_STYLE)
+@mpl.rc_context(STYLE)
 def pruning_curve(frame: pd.DataFrame) -> Figure:
     """Draw qualities and size over the experts removed (the paper's Fig. 9).
 
@@ -199,19 +199,20 @@ def save_figures(run: RunFolder, format: str = "pdf") -> list[Path]:
     paths = []
     for name, figure in figures.items():
         path = run.figures / f"{name}.{format}"
-        write_bytes(path, _encode(figure, format))
+        write_bytes(path, encode(figure, format))
         paths.append(path)
     return paths
 
 
-def _encode(figure: Figure, kind: str) -> bytes:
+def encode(figure: Figure, kind: str) -> bytes:
+    """Return a figure as a file of one of `FORMATS`; equal figures give equal bytes."""
     dates: dict[str, dict[str, Any]] = {
         "pdf": {"CreationDate": None},
         "svg": {"Date": None},
         "png": {},
     }
     buffer = io.BytesIO()
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(STYLE):
         figure.savefig(buffer, format=kind, metadata=dates[kind])
     return buffer.getvalue()
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 import base64
 import functools
 import hashlib
+from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
@@ -38,16 +40,34 @@ def page(results: Results) -> str:
     All text that comes from the run is escaped; the page's own content security policy forbids
     every request and every script but its own.
     """
-    script = _asset("report.js")
+    return fill("report.html.j2", **content(results))
+
+
+def fill(
+    template: str,
+    *,
+    styles: Sequence[str] = ("report.css",),
+    scripts: Sequence[str] = ("report.js",),
+    **variables: Any,
+) -> str:
+    """Return a page of one file: its styles and scripts are in it, no other script may run.
+
+    Args:
+        template: File in ``templates/``.
+        styles: Style sheets there.
+        scripts: Scripts there.
+        variables: Of the template.
+    """
+    script = "\n".join(map(_asset, scripts))
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     return (
         _environment()
-        .get_template("report.html.j2")
+        .get_template(template)
         .render(
-            style=Markup(_asset("report.css")),  # noqa: S704 - our own file
-            script=Markup(script),  # noqa: S704 - our own file
+            style=Markup("\n".join(map(_asset, styles))),  # noqa: S704 - our own files
+            script=Markup(script),  # noqa: S704 - our own files
             script_hash=digest,
-            **content(results),
+            **variables,
         )
     )
 

@@ -6,11 +6,12 @@ from pathlib import Path
 
 from moenas.errors import RunFolderError
 from moenas.report.html import render
+from moenas.report.routes_page import render_routes
 from moenas.runs import RunFolder
 
 
 def report(run: Path | str) -> Path:
-    """Write ``report.html`` of a run and return its path.
+    """Write ``report.html`` of a run (``routes.html`` of routes) and return its path.
 
     Args:
         run: The run folder.
@@ -19,7 +20,10 @@ def report(run: Path | str) -> Path:
         RunFolderError: It is not a run folder, an audit's, or its files are damaged.
     """
     folder = RunFolder.open(run)
-    if folder.read_config()["kind"] == "audit":
+    kind = folder.read_config()["kind"]
+    if kind == "routes":
+        return render_routes(folder)
+    if kind == "audit":
         raise RunFolderError(
             f"'{run}' holds an audit, which has tables and no page: read {folder.audit.name} and "
             f"{folder.answers.name} there."
