@@ -27,29 +27,31 @@ def describe(title: str, found: Dependence) -> str:
         f"{_count(len(found.layers), 'layer')})"
     )
     if not found.beyond_chance:
-        most = max(found.layers, key=lambda layer: layer.tokens.observed)
+        nearest = max(found.layers, key=lambda layer: layer.tokens.corrected)
+        moved = nearest.tokens
         return (
-            f"Paths do not cluster by {title} more than chance explains{how}. At most "
-            f"{_percent(most.tokens.observed)} of the tokens go elsewhere than they do on average "
-            f"(layer {most.layer}); chance alone moves {_percent(most.tokens.by_chance)} there."
+            f"Paths do not cluster by {title} more than chance explains{how}. Layer "
+            f"{nearest.layer} comes nearest: {_percent(moved.observed)} of its tokens go elsewhere "
+            f"than they do on average; chance alone moves up to {_percent(moved.chance_high)}."
         )
     layers = [layer for layer in found.layers if layer.beyond_chance]
     told = max(layers, key=lambda layer: layer.information.corrected)
-    moved = max(layers, key=lambda layer: layer.tokens.corrected)
+    farthest = max(layers, key=lambda layer: layer.tokens.corrected)
     share = told.information.corrected / found.entropy
-    effect = max(moved.tokens.corrected, share)
+    effect = max(farthest.tokens.corrected, share)
     size = next(word for limit, word in _SIZES if effect < limit)
+    tokens = farthest.tokens
     text = (
         f"Paths cluster by {title} {size} beyond chance, in {_some(layers, len(found.layers))}. "
-        f"{_percent(moved.tokens.observed)} of the tokens in layer {moved.layer} go elsewhere than "
-        f"they do on average ({_percent(moved.tokens.by_chance)} would by chance)"
+        f"{_percent(tokens.observed)} of the tokens in layer {farthest.layer} go elsewhere than "
+        f"they do on average ({_percent(tokens.by_chance)} would by chance)"
     )
     if told.information.beyond_chance:
         return (
             f"{text}; the expert that an image prefers in layer {told.layer} tells "
             f"{_percent(share)} of what there is to know about its {title}."
         )
-    return f"{text}; which expert an image prefers tells nothing about its {title}."
+    return f"{text}; the one expert that an image prefers does not tell its {title}."
 
 
 def smallest_p(found: Dependence) -> float:
