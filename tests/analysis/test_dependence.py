@@ -11,8 +11,8 @@ from moenas.analysis.routes import Routes, SwitchLayer
 from moenas.errors import DataError
 
 EXPERTS = (2, 3)
-TIMES, ALLOWED = 60, 7
-"""At a true rate of 5 %, more than 7 in 60 come once in 100 times."""
+TIMES, ALLOWED = 100, 10
+"""At a true rate of 5 %, more than 10 in 100 come once in 90 times; measured: 2 to 6 %."""
 
 
 def matched(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -132,7 +132,7 @@ def test_tables_equal_the_files(tmp_path: Path) -> None:
 
 
 def test_the_largest_page_is_small_enough(tmp_path: Path) -> None:
-    run = make_routes(tmp_path / "run", (8,) * 9, 3000, hat=np.arange(3000) % 20)
+    run = make_routes(tmp_path / "run", (8,) * 9, 1500, hat=np.arange(1500) % 20)
     assert render_routes(run).stat().st_size < 8_000_000
 
 
