@@ -28,8 +28,9 @@ def typical_images(
         Their places in ``routes``; none where the expert takes no token.
     """
     share = routes.shares[layer][:, expert]
-    order = np.argsort(-share, kind="stable")
+    order: npt.NDArray[np.int64] = np.argsort(-share, kind="stable")
     frame = images.iloc[order[share[order] > 0]]
     own = pd.Series([f"row-{n}" for n in range(len(frame))], index=frame.index)
     again = frame["matched_set"].fillna(own).duplicated() | frame["cluster"].duplicated()
-    return order[: len(frame)][~again.to_numpy()][:count]
+    other = ~again.to_numpy(dtype=np.bool_)
+    return order[: len(frame)][other][:count]

@@ -98,8 +98,8 @@ def _axes(
     for axis, title in enumerate(layout.axes):
         if down:
             short = title if axis == 0 else f"L{title.removeprefix('Layer ')}"
-            x, y = (34, -12) if axis == 0 else (2, 4)
-            drawing.text(x, place(axis) + y, short, cls="axis", anchor="start")
+            left, below = (34, -12) if axis == 0 else (2, 4)
+            drawing.text(left, place(axis) + below, short, cls="axis", anchor="start")
         else:
             drawing.text(place(axis), 18, title, cls="axis")
     for box in layout.boxes:

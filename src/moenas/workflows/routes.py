@@ -88,7 +88,8 @@ def routes(
         found = trace(model, images.images, rows, device=where)
         table = found.to_frame(frame[list(dict.fromkeys((*KEPT, *by)))])
         drawn = "emoji" in set(frame["source"].dropna())
-        record = {
+        compared = [_compare(found, frame, attribute) for attribute in attributes]
+        record: dict[str, Any] = {
             "checkpoint": str(checkpoint),
             "architecture": card.architecture,
             "image_size": card.image_size,
@@ -99,10 +100,10 @@ def routes(
                 {**dataclasses.asdict(layer), "usage": [float(x) for x in share.mean(axis=0)]}
                 for layer, share in zip(layers, found.shares, strict=True)
             ],
-            "attributes": [_compare(found, frame, attribute) for attribute in attributes],
+            "attributes": compared,
             "notes": notes,
+            "sentences": [one["sentence"] for one in compared] + notes,
         }
-        record["sentences"] = [one["sentence"] for one in record["attributes"]] + notes
         write_parquet(folder.routes, table)
         write_json(folder.routes_pictures, _pictures(model, found, frame, images, rows, where))
         write_json(folder.routes_summary, record)
