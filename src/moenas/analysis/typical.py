@@ -32,5 +32,5 @@ def typical_images(
     frame = images.iloc[order[share[order] > 0]]
     own = pd.Series([f"row-{n}" for n in range(len(frame))], index=frame.index)
     again = frame["matched_set"].fillna(own).duplicated() | frame["cluster"].duplicated()
-    other = ~again.to_numpy(dtype=np.bool_)
-    return order[: len(frame)][other][:count]
+    kept = order[: len(frame)][~np.asarray(again, dtype=np.bool_)]
+    return np.asarray(kept[:count], dtype=np.int64)
