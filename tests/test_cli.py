@@ -17,8 +17,11 @@ from PIL import Image
 from latency_tables import BASES, make_table
 from moenas.cli import COMMANDS, load, main
 from moenas.errors import MoENASError
+from moenas.models.builder import build_model
+from moenas.models.convert import upcycle
 from moenas.models.latency import Agreement, LatencyTable
 from moenas.models.latency_measuring import Measurement
+from moenas.models.storage import save_model
 from moenas.nas.settings import SearchConfig
 from moenas.runs import RunFolder, read_json
 from moenas.workflows import dashboard, doctor
@@ -32,7 +35,8 @@ MOST_FLAGS = {
     "search": 37,
     "prune": 6,
     "export": 6,
-    "predict": 2,
+    "routes": 6,
+    "predict": 3,
     "report": 2,
     "dashboard": 3,
     "verify": 1,
@@ -391,3 +395,21 @@ def test_search(run: Any, tiny_run: Path, tiny_config: SearchConfig) -> None:
     assert found["verdict"] == read_json(tiny_run / "comparison.json")["verdict"]
     assert len(found["models"]) == len(read_json(tiny_run / "comparison.json")["models"])
     assert "mobilevitv2_075" in err
+
+
+def test_routes(run: Any, scenes: Path, tmp_path: Path) -> None:
+    model = upcycle(build_model("mobilevitv2_050", seed=0), (2, 1, 1, 1, 1, 1, 1, 1, 3))
+    save_model(tmp_path / "m.safetensors", model, image_size=32)
+    folder = tmp_path / "run"
+    options = ["--data", scenes, "--run", folder, "--by", "art"]
+    code, out, err = run("routes", tmp_path / "m.safetensors", *options, "--json")
+    assert code == 0, err
+    assert strict(out) == read_json(folder / "routes.json")
+    assert "by skin tone" in err
+    assert "Paths are not compared by art: all images have the same" in err
+    assert f"Page: {folder / 'routes.html'}" in err
+    Image.new("RGB", (20, 20)).save(tmp_path / "black.png")
+    options = ["--explain", tmp_path / "paths", "--json"]
+    code, out, err = run("predict", tmp_path / "m.safetensors", tmp_path / "black.png", *options)
+    assert code == 0, err
+    assert Path(strict(out)[0]["explanation"]).exists()

@@ -8,6 +8,7 @@ A run folder is all that a command leaves and all that ``report`` and ``verify``
         finalists/ARCHITECTURE-sS/  pruned/  models/NAME-SCHEME-sS/
         audit.{csv,parquet,tex}  answers.csv  degradation.csv  intersections.csv  sensitivity.csv
         comparison.json  figures/  report.html
+        routes.parquet  routes.json  routes-pictures.json  routes.html
 
 Each model has a `ModelFolder`: ``checkpoint.safetensors``, ``predictions.parquet``,
 ``scores.json``, ``history.jsonl`` and, while it trains, ``state.safetensors``; ``exports/`` has
@@ -194,6 +195,10 @@ class RunFolder:
         self.sensitivity = path / "sensitivity.csv"
         self.report = path / "report.html"
         self.figures = path / "figures"
+        self.routes = path / "routes.parquet"
+        self.routes_summary = path / "routes.json"
+        self.routes_pictures = path / "routes-pictures.json"
+        self.routes_page = path / "routes.html"
 
     @property
     def name(self) -> str:

@@ -14,7 +14,7 @@ from moenas.errors import MoENASError, did_you_mean
 from moenas.runtime import keep_freed_memory
 
 COMMANDS = (
-    "demo", "data", "train", "evaluate", "audit", "search", "prune", "export", "predict",
+    "demo", "data", "train", "evaluate", "audit", "search", "prune", "routes", "export", "predict",
     "report", "dashboard", "verify", "benchmark", "doctor",
 )  # fmt: skip
 """All commands, in the order of the help."""

@@ -169,7 +169,7 @@ def save_figures(run: RunFolder, format: str = "pdf") -> list[Path]:
     paths = []
     for name, figure in figures.items():
         path = run.figures / f"{name}.{format}"
-        write_bytes(path, _encode(figure, format))
+        write_bytes(path, encode(figure, format))
         paths.append(path)
     return paths
 
@@ -190,7 +190,8 @@ def _search_figures(results: Results) -> dict[str, Figure]:
     return figures
 
 
-def _encode(figure: Figure, kind: str) -> bytes:
+def encode(figure: Figure, kind: str) -> bytes:
+    """Return a figure as a file of one of `FORMATS`; equal figures give equal bytes."""
     dates: dict[str, dict[str, Any]] = {
         "pdf": {"CreationDate": None},
         "svg": {"Date": None},

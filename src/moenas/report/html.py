@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import functools
 import hashlib
+from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -32,7 +33,7 @@ def render(run: RunFolder) -> Path:
         RunFolderError: A file is damaged, or there is nothing to report yet.
     """
     if run.read_config()["kind"] == "audit":
-        text = _page("audit.html.j2", audit_content(read_audit(run)))
+        text = fill("audit.html.j2", **audit_content(read_audit(run)))
     else:
         text = page(read_results(run))
     write_text(run.report, text)
@@ -45,18 +46,32 @@ def page(results: Results) -> str:
     All text that comes from the run is escaped; the page's own content security policy forbids
     every request and every script but its own.
     """
-    return _page("report.html.j2", content(results))
+    return fill("report.html.j2", **content(results))
 
 
-def _page(template: str, variables: dict[str, Any]) -> str:
-    script = _asset("report.js")
+def fill(
+    template: str,
+    *,
+    styles: Sequence[str] = ("report.css",),
+    scripts: Sequence[str] = ("report.js",),
+    **variables: Any,
+) -> str:
+    """Return a page of one file: its styles and scripts are in it, no other script may run.
+
+    Args:
+        template: File in ``templates/``.
+        styles: Style sheets there.
+        scripts: Scripts there.
+        variables: Of the template.
+    """
+    script = "\n".join(map(_asset, scripts))
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     return (
         _environment()
         .get_template(template)
         .render(
-            style=Markup(_asset("report.css")),  # noqa: S704 - our own file
-            script=Markup(script),  # noqa: S704 - our own file
+            style=Markup("\n".join(map(_asset, styles))),  # noqa: S704 - our own files
+            script=Markup(script),  # noqa: S704 - our own files
             script_hash=digest,
             **variables,
         )

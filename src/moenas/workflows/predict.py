@@ -8,28 +8,46 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+from torch import nn
 
+from moenas.analysis.routes import switch_layers
 from moenas.data.images import crop_and_resize, read_image
-from moenas.errors import DataError
+from moenas.errors import DataError, ModelError
 from moenas.evaluation.predict import probabilities
 from moenas.export.formats import get_format
 from moenas.export.onnx_session import OnnxModel
 from moenas.models.storage import load_model
 from moenas.runtime import pick_device
+from moenas.workflows.explain import draw_paths
 
 
 @dataclasses.dataclass(frozen=True)
 class Answer:
-    """What a model says about one image; ``error`` where it could not be read."""
+    """What a model says about one image; ``error`` where it could not be read.
+
+    ``explanation``: the picture of its path, where one was asked for.
+    """
 
     path: str
     probability: float | None
     person: bool | None
     error: str | None = None
+    explanation: str | None = None
+
+    @property
+    def words(self) -> str:
+        """The answer as people read it."""
+        if self.person is None:
+            return "unreadable"
+        return "person" if self.person else "no person"
 
 
 def predict_files(
-    checkpoint: Path | str, paths: Sequence[Path | str], *, device: str = "auto"
+    checkpoint: Path | str,
+    paths: Sequence[Path | str],
+    *,
+    device: str = "auto",
+    explain: Path | None = None,
 ) -> list[Answer]:
     """Return what a model says about image files.
 
@@ -37,12 +55,16 @@ def predict_files(
         checkpoint: A model of ours, or an ONNX file that was exported from one.
         paths: Image files, or folders whose images are taken.
         device: Where to compute; an ONNX file runs on the CPU.
+        explain: Folder for a picture of each image's path through the experts.
 
     Raises:
         CheckpointError: The checkpoint cannot be used.
         MissingDependencyError: It is an ONNX file, and the extra ``export`` is not installed.
         DataError: There is no such file, or a folder has no images.
+        ModelError: Paths are asked for, but the model has no experts.
     """
+    if explain is not None:
+        network = _network(Path(checkpoint))  # refuses a dense model before images are read
     size, threshold, look = _model(Path(checkpoint), device)
     files = [file for path in paths for file in _files(Path(path))]
     images, answers = [], {}
@@ -54,17 +76,41 @@ def predict_files(
         except DataError as error:
             answers[file] = Answer(str(file), None, None, str(error))
     if images:
-        seen = look(np.stack(images))
+        stack = np.stack(images)
+        seen = look(stack)
         for file, probability in zip(readable, seen.tolist(), strict=True):
             answers[file] = Answer(str(file), probability, probability >= threshold)
+        if explain is not None:
+            found = [answers[file] for file in readable]
+            titles = [f"{Path(a.path).name}: {a.words} ({a.probability:.3f})" for a in found]
+            names = [file.stem for file in readable]
+            where = pick_device(device)
+            pictures = draw_paths(network, stack, titles, names, explain, device=where)
+            for file, picture in zip(readable, pictures, strict=True):
+                answers[file] = dataclasses.replace(answers[file], explanation=str(picture))
     return [answers[file] for file in files]
+
+
+def _network(path: Path) -> nn.Module:
+    """The model, whose tokens can be followed."""
+    if _is_exported(path):
+        raise ModelError(
+            f"'{path}' is an exported file: paths can be drawn of its checkpoint, beside it."
+        )
+    model, _ = load_model(path)
+    switch_layers(model)
+    return model
+
+
+def _is_exported(path: Path) -> bool:
+    return path.suffix == get_format("onnx").suffix
 
 
 def _model(
     path: Path, device: str
 ) -> tuple[int, float, Callable[[npt.NDArray[np.uint8]], npt.NDArray[np.float64]]]:
     """Image size, threshold, and what turns images into probabilities."""
-    if path.suffix == get_format("onnx").suffix:
+    if _is_exported(path):
         exported = OnnxModel(path)
         return exported.details.image_size, exported.details.threshold, exported.probabilities
     model, card = load_model(path)

@@ -21,14 +21,18 @@ def predict_command(
         tyro.conf.Positional[tuple[Path, ...]], tyro.conf.arg(help="Image files or folders.")
     ],
     device: str = "auto",
+    explain: Annotated[
+        Path | None,
+        tyro.conf.arg(help="Folder for a picture of each image's path through the experts."),
+    ] = None,
     json: Json = False,
 ) -> None:
     """Is there a person in these images?"""
-    answers = predict.predict_files(checkpoint, images, device=device)
+    answers = predict.predict_files(checkpoint, images, device=device, explain=explain)
     rows = [
         (
             Path(a.path).name,
-            "unreadable" if a.person is None else "person" if a.person else "no person",
+            a.words,
             "" if a.probability is None else f"{a.probability:.3f}",
         )
         for a in answers
@@ -39,6 +43,7 @@ def predict_command(
         json,
         table("Predictions", ("image", "answer", "probability"), rows),
         *errors,
+        *([] if explain is None else [f"Paths: {explain}"]),
     )
     if errors:
         raise MoENASError(f"{len(errors)} of {len(answers)} images could not be read.")

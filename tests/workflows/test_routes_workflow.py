@@ -1,0 +1,122 @@
+"""Routes of a real, if barely trained, model on drawn scenes."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from moenas.data.manifest import Manifest
+from moenas.errors import CheckpointError, DataError, ModelError, RunFolderError
+from moenas.models.builder import build_model
+from moenas.models.convert import upcycle
+from moenas.models.storage import save_model
+from moenas.runs import RunFolder, read_json
+from moenas.workflows.predict import predict_files
+from moenas.workflows.report import report
+from moenas.workflows.routes import routes
+
+EXPERTS = (3, 1, 1, 1, 1, 2, 1, 1, 4)
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("model") / "checkpoint.safetensors"
+    save_model(path, upcycle(build_model("mobilevitv2_050", seed=0), EXPERTS), image_size=32)
+    return path
+
+
+@pytest.fixture(scope="module")
+def dense(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("dense") / "checkpoint.safetensors"
+    save_model(path, build_model("mobilevitv2_050", seed=0), image_size=32)
+    return path
+
+
+def test_routes_leaves_tables_figures_and_a_page(
+    checkpoint: Path, scenes: Path, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    record = routes(checkpoint, str(scenes), run, by=("presentation",))
+    folder = RunFolder.open(run)
+    frame = Manifest.load(scenes).frame
+    images = frame[frame["split"] == "report"]
+    table = pd.read_parquet(folder.routes)
+    assert len(table) == 3 * len(images)
+    assert table["image_id"].unique().tolist() == images["image_id"].tolist()
+    assert table["layer"].unique().tolist() == [1, 6, 9]
+    shares = table.filter(like="share_").to_numpy()
+    np.testing.assert_allclose(np.nansum(shares, axis=1), 1, atol=1e-6)
+    assert (np.nanargmax(shares, axis=1) + 1 == table["expert"]).all()
+    assert read_json(folder.routes_summary) == record
+    assert [one["column"] for one in record["attributes"]][:3] == ["group", "lighting", "label"]
+    tone = record["attributes"][0]
+    assert tone["matched"] == 1  # each scene in all ten tones
+    assert sum(value["images"] for value in tone["values"]) == tone["images"] == 60
+    page = folder.routes_page.read_text(encoding="utf-8")
+    assert tone["sentence"] in page
+    assert "These are drawings" in page
+    assert (folder.figures / "routes-by-group.pdf").read_bytes().startswith(b"%PDF")
+    assert {path.suffix for path in folder.figures.iterdir()} == {".pdf", ".png"}
+    folder.routes_page.unlink()
+    assert report(run)[0] == folder.routes_page
+    assert folder.routes_page.read_text(encoding="utf-8") == page
+
+
+def test_images_without_a_group(checkpoint: Path, scenes: Path, tmp_path: Path) -> None:
+    manifest = Manifest.load(scenes)
+    bare = manifest.frame.assign(group=pd.NA)
+    path = tmp_path / "bare.parquet"
+    Manifest(bare, manifest.root).save(path)
+    record = routes(checkpoint, str(path), tmp_path / "run")
+    assert [one["column"] for one in record["attributes"]] == ["lighting", "label"]
+    assert record["notes"] == [
+        "Paths are not compared by skin tone: no image of the split has one."
+    ]
+
+
+def test_what_cannot_be_routed(checkpoint: Path, dense: Path, scenes: Path, tmp_path: Path) -> None:
+    run, data = tmp_path / "run", str(scenes)
+    with pytest.raises(ModelError, match="has no experts"):
+        routes(dense, data, run)
+    with pytest.raises(DataError, match=r"no split 'reprot'\. Did you mean 'report'"):
+        routes(checkpoint, data, run, split="reprot")
+    with pytest.raises(DataError, match="no column 'hat'"):
+        routes(checkpoint, data, run, by=("hat",))
+    with pytest.raises(DataError, match="cannot be grouped by 'image_id'"):
+        routes(checkpoint, data, run, by=("image_id",))
+    damaged = tmp_path / "damaged.safetensors"
+    damaged.write_bytes(checkpoint.read_bytes()[:-1000])
+    with pytest.raises(CheckpointError):
+        routes(damaged, data, run)
+    assert not run.exists()  # nothing is begun that cannot be done
+    shutil.copytree(scenes.parent, run)
+    with pytest.raises(RunFolderError, match="not a MoENAS run"):
+        routes(checkpoint, data, run)
+
+
+def test_predict_draws_the_path_of_each_image(
+    checkpoint: Path, dense: Path, tmp_path: Path
+) -> None:
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        Image.new("RGB", (40, 30), (200, 30, 30)).save(tmp_path / folder / "red.png")
+    (tmp_path / "a" / "bad.png").write_bytes(b"nothing")
+    paths = [tmp_path / "a", tmp_path / "b"]
+    answers = predict_files(checkpoint, paths, explain=tmp_path / "paths")
+    assert [a.explanation and Path(a.explanation).name for a in answers] == [
+        None,
+        "red-path.png",
+        "red-2-path.png",
+    ]
+    for answer in answers[1:]:
+        with Image.open(str(answer.explanation)) as picture:
+            assert min(picture.size) > 200
+    assert predict_files(checkpoint, paths)[1].explanation is None
+    with pytest.raises(ModelError, match="has no experts"):
+        predict_files(dense, paths, explain=tmp_path / "none")
+    assert not (tmp_path / "none").exists()
