@@ -8,16 +8,20 @@ from collections.abc import Iterator
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from moenas.models.quantum_head import NarrowHead
+
 
 @contextlib.contextmanager
 def classifier_dropout(model: nn.Module, share: float) -> Iterator[None]:
-    """Drop inputs of the model's last linear layer while the context is open and it trains.
+    """Drop inputs of the model's head or last linear layer while the context is open and it trains.
 
     Args:
         model: A classifier.
         share: Of the inputs that are set to zero, 0–1; the others are scaled up.
     """
-    last = [module for module in model.modules() if isinstance(module, nn.Linear)][-1:]
+    heads = [module for module in model.modules() if isinstance(module, NarrowHead)]
+    linear = [module for module in model.modules() if isinstance(module, nn.Linear)]
+    last = heads or linear[-1:]
     if not share or not last:
         yield
         return
