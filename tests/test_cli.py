@@ -29,7 +29,7 @@ from moenas.workflows import dashboard, doctor
 MOST_FLAGS = {
     "demo": 5,
     "data": 4,
-    "train": 17,
+    "train": 20,
     "evaluate": 5,
     "audit": 15,
     "search": 37,
@@ -45,7 +45,8 @@ MOST_FLAGS = {
 }
 """A flag is a promise: raise a number only with a reason. The last ones were --max-latency-ms
 and --latency-table: the size limit's sibling, and the device that the model is for; and data's
---rule and --unit: what a person is in COCO, and in FACET."""
+--rule and --unit: what a person is in COCO, and in FACET; and train's --head, --qubits and
+--head-only: the paper's quantum head."""
 
 
 @pytest.fixture
@@ -184,6 +185,12 @@ def error_cases(tmp: Path) -> list[tuple[list[object], str]]:
         (["train", *run, "--architecture", "mobilevitv2_050-e21"], "9"),
         (["train", *run, "--epochs", 0], "epochs must be above 0"),
         (["train", *run, "--batch-size", 0], "batch_size must be at least 1"),
+        (["train", *run, "--head", "quantum", "--qubits", 0], "1 to 16"),
+        (["train", *run, "--head", "quantum", "--qubits", 17], "2^n values"),
+        (["train", *run, "--qubits", 4], "add --head quantum"),
+        (["train", *run, "--head-only"], "name it as parent"),
+        (["train", *run, "--parent", tmp / "no.safetensors"], "does not exist"),
+        (["train", *run, "--architecture", "mobilevitv2_050-e111111111-photonic8x2"], "no head"),
         (["train", *run, "--augmentation", "lite"], "Did you mean 'light'?"),
         (["search", *run, "--augmentation", "lite"], "Did you mean 'light'?"),
         (["data", tmp / "nothing"], "There is no file or folder"),
@@ -343,6 +350,31 @@ def test_train_and_evaluate_the_result(run: Any, scenes: Path, tmp_path: Path) -
     assert code == 0, err
     assert strict(out)["scores"]["report"]["parameters"] > 1_114_107
     assert run("verify", tmp_path / "two")[0] == 0
+
+
+def test_a_quantum_head_on_a_trained_model(
+    run: Any, checkpoint: Path, scenes: Path, tmp_path: Path
+) -> None:
+    """From a search's finalist to predictions, all on the command line."""
+    options = ["--data", scenes, "--image-size", 32, "--epochs", 1, "--batch-size", 16]
+    head = ["--parent", checkpoint, "--head-only", "--head", "quantum", "--qubits", 3]
+    folder = tmp_path / "quantum"
+    code, _, err = run("train", *options, *head, "--run", folder, "--json")
+    assert code == 0, err
+    assert read_json(folder / "config.json")["settings"]["architecture"].endswith("-quantum3x2")
+    trained = folder / "model" / "checkpoint.safetensors"
+    code, out, _ = run("evaluate", trained, "--data", scenes, "--json")
+    assert code == 0
+    width, parts = 256, 3 * 257 + 3 * 2 * 3 + 2 * 4
+    code, plain, _ = run("evaluate", checkpoint, "--data", scenes, "--json")
+    more = strict(out)["parameters"] - strict(plain)["parameters"]
+    assert more == parts - 2 * (width + 1)
+    assert run("verify", folder)[0] == 0
+    pruning = ["prune", trained, "--data", scenes, "--run", tmp_path / "pruned"]
+    code, out, err = run(*pruning, "--max-parameters", 1_100_000, "--json")
+    assert code == 0, err
+    wrong = ["--parent", checkpoint, "--head-only", "--image-size", 64, "--data", scenes]
+    assert "images of 32 pixels" in run("train", *wrong, "--run", tmp_path / "wrong")[2]
 
 
 def test_benchmark(run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

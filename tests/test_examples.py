@@ -24,6 +24,7 @@ SAYS = {
     "08": r"tinymixer-e1428: logits differ by \d\.\de[-+]\d\d",
     "09": r"epoch 3: loss \d",
     "10": r"severity 5: (3[6-9]|4[0-4]) %",
+    "11": r"-quantum4x2: loss \d.*\n.*-classical4x2: loss \d.*\nas many parameters: True",
 }
 """What an example must have said, by its number: proof that it did its work."""
 

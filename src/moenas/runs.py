@@ -172,6 +172,14 @@ class ModelFolder:
         return f"ModelFolder({str(self.path)!r})"
 
 
+def find_checkpoint(path: Path) -> Path:
+    """Return the checkpoint that a path means: itself, its model folder's or its training run's."""
+    if path.is_file():
+        return path
+    own = ModelFolder(path).checkpoint
+    return own if is_there(own) else RunFolder(path).model().checkpoint
+
+
 class RunFolder:
     """A run folder that exists and is ours; made by `create`, opened by `open`."""
 

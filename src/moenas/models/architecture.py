@@ -1,17 +1,20 @@
-"""An architecture: the base model's name and how many experts each of its FFNs has."""
+"""An architecture: a base model's name, how many experts each of its FFNs has, and its head."""
 
 from __future__ import annotations
 
 import dataclasses
 import re
+from collections.abc import Sequence
 
 from moenas.errors import ModelError
+from moenas.models.classifier import NO_CLASSIFIER
+from moenas.models.heads import Head
 from moenas.models.zoo import get_model, is_model
 
 MIN_EXPERTS = 1
 MAX_EXPERTS = 8
 
-_ID = re.compile(r"(?P<base>.+)-e(?P<experts>\d+)")
+_ID = re.compile(r"(?P<base>.+?)(-e(?P<experts>\d+))?(-(?P<head>[a-z]+\d+x\d+))?")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,16 +25,20 @@ class Architecture:
         base: Name of the base model, e.g. ``"mobilevitv2_050"``, or of any other model of timm.
         experts: Experts of each FFN, 1 to 8, in the order an image passes them; 1 is the plain FFN.
             Empty for a model without FFNs that are converted.
+        head: What stands in place of the linear classifier; None where it stays.
 
     Raises:
-        ModelError: Unknown base model, wrong length, or a count out of range.
+        ModelError: Unknown base model, wrong length, a count out of range, or a head that the base
+            model cannot have.
     """
 
     base: str
     experts: tuple[int, ...]
+    head: Head | None = None
 
     def __post_init__(self) -> None:
-        layers = len(get_model(self.base).layers)
+        base = get_model(self.base)
+        layers = len(base.layers)
         if self.experts and not layers:
             raise ModelError(
                 f"'{self.base}' has no FFN that is converted here: it takes no expert counts."
@@ -48,6 +55,8 @@ class Architecture:
                     f"Layer {position} of '{self.base}' cannot have {count!r} experts: choose a "
                     f"whole number from {MIN_EXPERTS} to {MAX_EXPERTS}."
                 )
+        if self.head is not None and base.pooled_width is None:
+            raise ModelError(NO_CLASSIFIER.format(name=self.base))
         object.__setattr__(self, "experts", tuple(int(count) for count in self.experts))
 
     @classmethod
@@ -63,25 +72,42 @@ class Architecture:
             ModelError: It is not one.
         """
         match = _ID.fullmatch(text)
-        if match is None and is_model(text) and not get_model(text).layers:
-            return cls(text, ())
-        if match is None:
+        name = match["base"] if match else text
+        if match is None or not (
+            match["experts"] or (is_model(name) and not get_model(name).layers)
+        ):
             raise ModelError(
                 f"'{text}' is not an architecture: write it like mobilevitv2_050-e183124116 "
-                "(base model, '-e', one digit a layer)."
+                "(base model, '-e', one digit a layer), with another head mobilevitv2_050-"
+                "e183124116-quantum8x2."
             )
-        return cls(match["base"], tuple(int(digit) for digit in match["experts"]))
+        head = Head.parse(match["head"]) if match["head"] else None
+        return cls(name, tuple(int(digit) for digit in match["experts"] or ""), head)
+
+    def with_experts(self, experts: Sequence[int]) -> Architecture:
+        """Return the same with other expert counts."""
+        return dataclasses.replace(self, experts=tuple(experts))
+
+    def with_head(self, head: Head | None) -> Architecture:
+        """Return the same with another head."""
+        return dataclasses.replace(self, head=head)
 
     @property
     def id(self) -> str:
-        """Name such as ``mobilevitv2_050-e183124116``, or the base alone; `parse` reads it back."""
-        if not self.experts:
-            return self.base
-        return f"{self.base}-e{''.join(map(str, self.experts))}"
+        """Name such as ``mobilevitv2_050-e183124116``, or the base alone; `parse` reads it back.
+
+        A head is added to it: ``mobilevitv2_050-e183124116-quantum8x2``.
+        """
+        parts = [self.base]
+        if self.experts:
+            parts.append(f"e{''.join(map(str, self.experts))}")
+        if self.head is not None:
+            parts.append(self.head.id)
+        return "-".join(parts)
 
     @property
     def dense(self) -> bool:
-        """Whether this is the base model itself."""
+        """Whether no layer has experts."""
         return all(count == 1 for count in self.experts)
 
     def __str__(self) -> str:

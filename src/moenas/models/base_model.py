@@ -52,6 +52,14 @@ class BaseModel(abc.ABC):
         """Name of the next wider model of the same kind, or None where there is none to name."""
         return None
 
+    @property
+    def pooled_width(self) -> int | None:
+        """Width of the pooled features that one linear classifier sees, None where not known.
+
+        A base model that tells it, and whose model has ``get_classifier()``, can have other heads.
+        """
+        return None
+
     @abc.abstractmethod
     def create(self, num_classes: int) -> nn.Module:
         """Return the dense model, initialised at random.

@@ -12,7 +12,9 @@ from torch import nn
 from moenas.errors import ModelError
 from moenas.models.architecture import Architecture
 from moenas.models.convert import upcycle
+from moenas.models.heads import Head
 from moenas.models.pretrained import load_pretrained
+from moenas.models.quantum_head import set_head
 from moenas.models.switch_ffn import GATES, Gate
 from moenas.models.zoo import get_model
 
@@ -25,6 +27,7 @@ def build_model(
     pretrained: bool | str | Path = False,
     gate: Gate = "exact",
     seed: int | None = None,
+    head: Head | str | None = None,
 ) -> nn.Module:
     """Build a base model, with experts where asked for.
 
@@ -43,15 +46,17 @@ def build_model(
         gate: See `SwitchFFN`.
         seed: Makes initialisation repeatable and leaves torch's global generator untouched; None
             draws from it.
+        head: In place of the linear classifier: an id such as ``"quantum8x2"`` (see `Head`).
 
     Raises:
-        ModelError: Unknown base model, invalid expert counts or gate, weights not reachable.
+        ModelError: Unknown base model, invalid expert counts, gate or head, weights not reachable.
         CheckpointError: The local weights cannot be used.
     """
     description = get_model(base)
-    architecture = (
-        Architecture.dense_base(base) if experts is None else Architecture(base, tuple(experts))
-    )
+    architecture = Architecture.dense_base(base)
+    if experts is not None:
+        architecture = architecture.with_experts(experts)
+    architecture = architecture.with_head(Head.parse(head) if isinstance(head, str) else head)
     if num_classes < 1:
         raise ModelError(f"A model needs at least one class, not {num_classes}.")
     if gate not in GATES:
@@ -62,6 +67,8 @@ def build_model(
             load_pretrained(dense, description, pretrained)
         dense.architecture = Architecture.dense_base(base)  # type: ignore[assignment]
         dense.gate = gate  # type: ignore[assignment]
+        if architecture.head is not None:
+            set_head(dense, architecture.head)
         if architecture.dense:
             return dense
         router_seed = int(torch.randint(2**31, ()))

@@ -79,7 +79,7 @@ def upcycle(
         )
     if gate not in GATES:
         raise ModelError(f"Unknown gate '{gate}': use 'exact' or 'probability'.")
-    architecture = Architecture(before.base, tuple(experts))
+    architecture = before.with_experts(experts)
     model = copy.deepcopy(dense_model)
     generator = torch.Generator().manual_seed(seed)
     for (name, ffn), count in zip(ffn_layers(model).items(), architecture.experts, strict=True):
@@ -114,5 +114,5 @@ def remove_expert(model: nn.Module, layer: str, expert: int) -> nn.Module:
     position = list(layers).index(layer)
     counts = list(before.experts)
     counts[position] -= 1
-    model.architecture = Architecture(before.base, tuple(counts))  # type: ignore[assignment]
+    model.architecture = before.with_experts(counts)  # type: ignore[assignment]
     return model

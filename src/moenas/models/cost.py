@@ -29,14 +29,24 @@ def count_parameters(base: str, experts: Sequence[int] | None = None, num_classe
     Raises:
         ModelError: Unknown base model or invalid expert counts.
     """
-    model = get_model(base)
+    return parameters_of(_architecture(base, experts), num_classes)
+
+
+def parameters_of(architecture: Architecture, num_classes: int = 2) -> int:
+    """Count the parameters of an architecture with its head, exactly.
+
+    Args:
+        architecture: Which.
+        num_classes: Classes of the head.
+    """
+    model = get_model(architecture.base)
     extra = 0
-    if experts is not None:
-        for layer, count in zip(
-            model.layers, Architecture(base, tuple(experts)).experts, strict=True
-        ):
-            router = count * layer.dim if count > 1 else 0
-            extra += (count - 1) * layer.expert_parameters + router
+    for layer, count in zip(model.layers, architecture.experts, strict=True):
+        router = count * layer.dim if count > 1 else 0
+        extra += (count - 1) * layer.expert_parameters + router
+    head, width = architecture.head, model.pooled_width
+    if head is not None and width is not None:
+        extra += head.parameters(width, num_classes) - (width + 1) * num_classes
     return model.dense_parameters(num_classes) + extra
 
 
@@ -56,12 +66,30 @@ def count_macs(
     Raises:
         ModelError: Unknown base model or invalid expert counts.
     """
-    model = get_model(base)
-    routers = 0
-    if experts is not None:
-        counts = Architecture(base, tuple(experts)).experts
+    return macs_of(_architecture(base, experts), image_size, num_classes)
+
+
+def macs_of(architecture: Architecture, image_size: int = 96, num_classes: int = 2) -> int:
+    """Count multiply-accumulates of one image for an architecture with its head; see `count_macs`.
+
+    Args:
+        architecture: Which.
+        image_size: Side of the square image in pixels.
+        num_classes: Classes of the head.
+    """
+    model = get_model(architecture.base)
+    extra = 0
+    if not architecture.dense:
+        tokens_of_layers = model.tokens(image_size)
         for layer, count, tokens in zip(
-            model.layers, counts, model.tokens(image_size), strict=True
+            model.layers, architecture.experts, tokens_of_layers, strict=True
         ):
-            routers += tokens * count * layer.dim if count > 1 else 0
-    return model.dense_macs(image_size, num_classes) + routers
+            extra += tokens * count * layer.dim if count > 1 else 0
+    head, width = architecture.head, model.pooled_width
+    if head is not None and width is not None:
+        extra += head.macs(width, num_classes) - width * num_classes
+    return model.dense_macs(image_size, num_classes) + extra
+
+
+def _architecture(base: str, experts: Sequence[int] | None) -> Architecture:
+    return Architecture.dense_base(base) if experts is None else Architecture(base, tuple(experts))

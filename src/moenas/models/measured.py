@@ -16,6 +16,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from moenas.errors import ModelError
 from moenas.models.base_model import BaseModel, FFNLayer
+from moenas.models.classifier import find_classifier
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,6 +41,9 @@ class MeasuredModel(BaseModel):
         self.build = build
         one_class, two_classes = (_without_storage(build, n) for n in (1, 2))
         super().__init__(name, self.find_layers(one_class), pretrained)
+        classifier = find_classifier(one_class)
+        width = getattr(classifier[1], "in_features", None) if classifier else None
+        self._pooled_width: int | None = width
         self._one_class = _parameters(one_class)
         self._each_further = _parameters(two_classes) - self._one_class
         self._work: dict[tuple[int, int], Work] = {}
@@ -47,6 +51,11 @@ class MeasuredModel(BaseModel):
     def find_layers(self, model: nn.Module) -> tuple[FFNLayer, ...]:
         """Return the FFNs that can become Switch FFNs; none by default."""
         return ()
+
+    @property
+    def pooled_width(self) -> int | None:
+        """Inputs of the classifier, None where there is no single linear one."""
+        return self._pooled_width
 
     def create(self, num_classes: int) -> nn.Module:
         """Return the model, initialised at random."""

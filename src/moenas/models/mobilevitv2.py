@@ -62,6 +62,11 @@ class MobileViTV2(BaseModel):
         percent = round(100 * self.width) + 25
         return f"mobilevitv2_{percent:03d}" if percent in WIDTHS else None
 
+    @property
+    def pooled_width(self) -> int:
+        """Channels of the last stage."""
+        return self._channels(STAGES[-1][0])
+
     def create(self, num_classes: int) -> nn.Module:
         """Return the dense model with token-major blocks, initialised as timm does."""
         if self.pretrained:  # timm's own entry also carries its preprocessing configuration

@@ -23,7 +23,7 @@ from moenas.errors import CheckpointError, ConfigError, ModelError
 from moenas.models.architecture import Architecture
 from moenas.models.builder import build_model
 from moenas.models.convert import architecture_of
-from moenas.models.cost import count_parameters
+from moenas.models.cost import parameters_of
 from moenas.models.switch_ffn import GATES, Gate
 
 FORMAT = 1
@@ -93,7 +93,7 @@ def save_model(
     """
     architecture = architecture_of(model)
     classes = cast(int, model.num_classes)
-    parameters = count_parameters(architecture.base, architecture.experts, classes)
+    parameters = parameters_of(architecture, classes)
     if sum(parameter.numel() for parameter in model.parameters()) != parameters:
         raise ModelError(
             f"This model was changed after it was built: its parameters are not those of "
@@ -195,7 +195,7 @@ def _read_card(path: Path, values: Any) -> ModelCard:
 def _check_size(path: Path, card: ModelCard, size: int) -> None:
     """Refuse a card that does not fit the file's size, before reading or building anything."""
     architecture = Architecture.parse(card.architecture)
-    parameters = count_parameters(architecture.base, architecture.experts, card.num_classes)
+    parameters = parameters_of(architecture, card.num_classes)
     if 2 * parameters > size:  # a parameter has two bytes at least
         raise CheckpointError(
             f"'{path}' is damaged or truncated: {size} bytes cannot hold the {parameters} "
@@ -213,6 +213,7 @@ def _assemble(path: Path, card: ModelCard, tensors: dict[str, Tensor]) -> nn.Mod
         num_classes=card.num_classes,
         gate=cast(Gate, card.gate),
         seed=0,
+        head=architecture.head,
     )
     wanted = model.state_dict()
     for name in wanted.keys() ^ tensors.keys():

@@ -64,7 +64,7 @@ def active_subnet(supernet: nn.Module, experts: Sequence[int]) -> Iterator[None]
 
 def _part_of(supernet: nn.Module, experts: Sequence[int]) -> Architecture:
     whole = architecture_of(supernet)
-    architecture = Architecture(whole.base, tuple(experts))
+    architecture = whole.with_experts(experts)
     if any(n > most for n, most in zip(experts, whole.experts, strict=True)):
         raise ModelError(f"'{architecture.id}' is no part of the supernet '{whole.id}'.")
     return architecture

@@ -10,7 +10,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from moenas.evaluation.comparison import Comparison
 from moenas.models.architecture import Architecture
-from moenas.models.cost import count_macs, count_parameters
+from moenas.models.cost import macs_of, parameters_of
 from moenas.nas.front import Values, hypervolume_progress, on_front
 from moenas.nas.rungs import FULL_LENGTH, RUNGS
 from moenas.nas.space import BASE
@@ -103,8 +103,8 @@ def comparison_record(
     for model in models:
         architecture = Architecture.parse(model["architecture"])
         cost = {
-            "parameters": count_parameters(architecture.base, architecture.experts),
-            "macs": count_macs(architecture.base, architecture.experts, image_size),
+            "parameters": parameters_of(architecture),
+            "macs": macs_of(architecture, image_size),
         }
         answers = [table.split("report").prediction.mean() for table in tables[key[model["name"]]]]
         share = {"person_share": float(np.mean(answers))}

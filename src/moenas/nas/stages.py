@@ -9,7 +9,7 @@ from moenas.console import progress
 from moenas.errors import MoENASError, RunFolderError
 from moenas.execution.executor import Executor, WorkerDiedError
 from moenas.models.architecture import Architecture
-from moenas.models.cost import count_macs
+from moenas.models.cost import macs_of
 from moenas.training.job import TrainingJob, run_job
 from moenas.training.loop import OutOfTime
 from moenas.training.outcome import JobResult
@@ -84,5 +84,5 @@ def _check_time(outcomes: Sequence[JobResult | BaseException]) -> None:
 
 def _work(job: TrainingJob) -> float:
     architecture = Architecture.parse(job.architecture)
-    macs = count_macs(architecture.base, architecture.experts, job.data.image_size)
+    macs = macs_of(architecture, job.data.image_size)
     return float(job.scheme.epochs * macs)

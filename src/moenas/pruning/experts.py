@@ -22,7 +22,7 @@ from moenas.errors import ConfigError, DataError, did_you_mean
 from moenas.evaluation.scores import best_threshold
 from moenas.metrics import METRICS
 from moenas.models.convert import architecture_of, remove_expert
-from moenas.models.cost import count_parameters
+from moenas.models.cost import parameters_of
 from moenas.predictions import COLUMNS, Predictions
 from moenas.pruning.usage import Observation, least_used, observe
 from moenas.runtime import pick_device
@@ -206,7 +206,7 @@ def _step(
         step=number,
         removed=removed,
         architecture=architecture.id,
-        parameters=count_parameters(architecture.base, architecture.experts),
+        parameters=parameters_of(architecture),
         file_bytes=sum(t.nbytes for t in model.state_dict().values()),
         threshold=predictions.threshold,
         scores=scores,

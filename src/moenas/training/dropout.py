@@ -13,6 +13,8 @@ import torch.nn.functional as F
 from timm.layers import DropPath
 from torch import Tensor, nn
 
+from moenas.models.quantum_head import NarrowHead
+
 
 @contextlib.contextmanager
 def classifier_dropout(model: nn.Module, share: float) -> Iterator[None]:
@@ -32,11 +34,13 @@ def classifier_dropout(model: nn.Module, share: float) -> Iterator[None]:
         yield
 
 
-def classifiers(model: Any) -> Sequence[nn.Linear | nn.Conv2d]:
+def classifiers(model: Any) -> Sequence[nn.Module]:
     """Return the layers that compute a model's logits: one, or one for each of its heads.
 
     timm's models name theirs; of others it is the last linear layer.
     """
+    if narrow := [module for module in model.modules() if isinstance(module, NarrowHead)]:
+        return narrow
     if not hasattr(model, "get_classifier"):
         return [m for m in model.modules() if isinstance(m, nn.Linear)][-1:]
     named = model.get_classifier()

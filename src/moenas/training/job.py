@@ -24,10 +24,12 @@ from moenas.evaluation.predict import probabilities
 from moenas.models.architecture import Architecture
 from moenas.models.builder import build_model
 from moenas.models.convert import upcycle
+from moenas.models.quantum_head import with_head
 from moenas.models.storage import load_model, save_model
-from moenas.runs import ModelFolder
+from moenas.runs import ModelFolder, find_checkpoint
 from moenas.runtime import derived_seed, pick_device, seed_everything
 from moenas.training.distillation import DistillationStep
+from moenas.training.head_only import HeadStep
 from moenas.training.input_size import suited
 from moenas.training.loop import EpochRecord, forget_state, train
 from moenas.training.outcome import JobResult, judge, leave, read_result
@@ -64,11 +66,13 @@ class TrainingJob:
         data: The images.
         scheme: The recipe.
         seed: Of initialisation, order and augmentation.
-        parent: Folder of the dense model that is upcycled; None: a new initialisation.
+        parent: Model to start from, its folder or file: one of the same expert counts goes on, a
+            dense one is upcycled; another head starts anew. None: a new initialisation.
         pretrained: Weights to start from where there is no parent (see `build_model`).
         supernet: Train its sub-networks, too (see `SandwichStep`).
         teacher: Folder of a trained model to learn from instead of the labels (see
             `DistillationStep`); not together with ``supernet``.
+        head_only: Train the head alone, on the parent's features.
         score: The splits to score; validation sets the threshold and is always predicted.
         floor: A training whose validation accuracy is hopelessly below it ends early; None: never.
         device: ``auto``, ``cpu``, ``cuda`` ...
@@ -85,6 +89,7 @@ class TrainingJob:
     pretrained: bool | str = False
     supernet: bool = False
     teacher: str | None = None
+    head_only: bool = False
     score: tuple[str, ...] = ("search",)
     floor: float | None = None
     device: str = "auto"
@@ -165,6 +170,10 @@ def _step(job: TrainingJob, model: nn.Module, device: torch.device) -> Step:
         raise ConfigError("A supernet is its own teacher: give no other one.")
     if job.supernet:
         return SandwichStep(model, job.seed)
+    if job.head_only:
+        if job.parent is None or job.teacher is not None:
+            raise ConfigError("A head alone is trained on a parent's features, without a teacher.")
+        return HeadStep(model)
     if job.teacher is None:
         return plain_step
     teacher, _ = load_model(ModelFolder(Path(job.teacher)).checkpoint)
@@ -176,15 +185,24 @@ def _initial_model(job: TrainingJob, architecture: Architecture) -> nn.Module:
     if job.parent is None:
         seed_everything(seed)
         return build_model(
-            architecture.base, architecture.experts, seed=seed, pretrained=job.pretrained
+            architecture.base,
+            architecture.experts,
+            seed=seed,
+            pretrained=job.pretrained,
+            head=architecture.head,
         )
-    dense, card = load_model(ModelFolder(Path(job.parent)).checkpoint)
-    if Architecture.parse(card.architecture) != Architecture.dense_base(architecture.base):
-        raise ModelError(
-            f"The parent '{job.parent}' is a '{card.architecture}'; '{architecture.id}' starts "
-            f"from a dense '{architecture.base}'."
-        )
-    return dense if architecture.dense else upcycle(dense, architecture.experts, seed=seed)
+    model, card = load_model(find_checkpoint(Path(job.parent)))
+    given = Architecture.parse(card.architecture)
+    if given.with_head(architecture.head) != architecture:
+        if given.base != architecture.base or not given.dense:
+            raise ModelError(
+                f"The parent '{job.parent}' is a '{card.architecture}'; '{architecture.id}' starts "
+                f"from a dense '{architecture.base}', or from one with the same expert counts."
+            )
+        model = upcycle(model, architecture.experts, seed=seed)
+    if given.head != architecture.head:
+        model = with_head(model, architecture.head, seed=derived_seed(job.seed, "head"))
+    return model
 
 
 @dataclasses.dataclass(frozen=True)

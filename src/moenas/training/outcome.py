@@ -12,7 +12,7 @@ from moenas.data.manifest import Manifest
 from moenas.evaluation.predict import tabulate
 from moenas.evaluation.scores import Scores, best_threshold, score
 from moenas.models.architecture import Architecture
-from moenas.models.cost import count_macs, count_parameters
+from moenas.models.cost import macs_of, parameters_of
 from moenas.predictions import Predictions
 from moenas.runs import ModelFolder, read_json, write_json
 
@@ -62,8 +62,8 @@ def leave(
     """
     predictions.save(folder.predictions)
     cost = {
-        "parameters": count_parameters(architecture.base, architecture.experts),
-        "macs": count_macs(architecture.base, architecture.experts, image_size),
+        "parameters": parameters_of(architecture),
+        "macs": macs_of(architecture, image_size),
     }
     scores = {name: score(predictions, split=name, **cost) for name in splits}
     seconds = round(seconds, 3)

@@ -10,7 +10,7 @@ from moenas.data.manifest import Manifest
 from moenas.evaluation.predict import predict
 from moenas.evaluation.scores import Scores, score
 from moenas.models.architecture import Architecture
-from moenas.models.cost import count_macs, count_parameters
+from moenas.models.cost import macs_of, parameters_of
 from moenas.models.storage import load_model
 from moenas.predictions import Predictions
 from moenas.runs import cache_home
@@ -58,8 +58,8 @@ def evaluate(
         score(
             predictions,
             split=split,
-            parameters=count_parameters(architecture.base, architecture.experts),
-            macs=count_macs(architecture.base, architecture.experts, card.image_size),
+            parameters=parameters_of(architecture),
+            macs=macs_of(architecture, card.image_size),
         ),
         predictions,
     )

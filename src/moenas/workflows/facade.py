@@ -14,7 +14,7 @@ from moenas.errors import ModelError
 from moenas.evaluation.predict import predict, tabulate
 from moenas.evaluation.scores import Scores, best_threshold, score
 from moenas.models.convert import architecture_of
-from moenas.models.cost import count_macs, count_parameters
+from moenas.models.cost import macs_of, parameters_of
 from moenas.predictions import Predictions
 from moenas.pruning import experts
 from moenas.pruning.experts import PruningResult
@@ -57,8 +57,8 @@ def evaluate(
     parameters = macs = 0
     if isinstance(model, nn.Module):
         architecture = architecture_of(model)
-        parameters = count_parameters(architecture.base, architecture.experts)
-        macs = count_macs(architecture.base, architecture.experts, image_size)
+        parameters = parameters_of(architecture)
+        macs = macs_of(architecture, image_size)
     images, splits = cached_images(manifest, image_size, cache_home() / "images"), ("val", split)
     if isinstance(model, nn.Module):
         predictions = predict(model, manifest, images, splits=splits, device=pick_device(device))

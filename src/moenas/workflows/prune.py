@@ -13,7 +13,7 @@ from moenas.evaluation.predict import predict
 from moenas.evaluation.scores import score
 from moenas.models.architecture import Architecture
 from moenas.models.convert import architecture_of
-from moenas.models.cost import count_macs
+from moenas.models.cost import macs_of
 from moenas.models.storage import load_model, save_model
 from moenas.pruning.experts import PruningResult, PruningStep, prune_experts, thresholds
 from moenas.runs import ModelFolder, RunFolder, write_json
@@ -124,7 +124,7 @@ def prune_run(
     left: Architecture = architecture_of(result.model)
     cost = {
         "parameters": result.steps[result.accepted].parameters,
-        "macs": count_macs(left.base, left.experts, data.image_size),
+        "macs": macs_of(left, data.image_size),
     }
     found = set(predictions.frame["split"])
     scores = {

@@ -5,18 +5,22 @@ from __future__ import annotations
 import dataclasses
 import math
 from pathlib import Path
+from typing import Literal
 
 import torch
 
 from moenas.config import to_dict
 from moenas.console import progress
 from moenas.data.sources.opening import names_of
+from moenas.errors import ConfigError
 from moenas.models.architecture import Architecture
 from moenas.models.builder import build_model
 from moenas.models.cost import count_parameters
+from moenas.models.heads import QUBITS, Head, HeadKind
+from moenas.models.storage import load_model
 from moenas.models.zoo import model_for
 from moenas.nas.settings import SearchConfig
-from moenas.runs import RunFolder
+from moenas.runs import RunFolder, find_checkpoint
 from moenas.runtime import fastest_threads, keep_freed_memory, pick_device
 from moenas.training.job import TrainingJob, run_job
 from moenas.training.loop import EpochRecord
@@ -30,12 +34,14 @@ class TrainConfig:
     """One training.
 
     Attributes:
-        architecture: A base model's name, or an architecture's id with its expert counts.
+        architecture: A base model's name, or an architecture's id with its expert counts; None:
+            the parent's, or mobilevitv2_050.
         data: What is trained and tested on: ``emoji``, a manifest, a CSV, a folder, a published
             data set, or FACET's folder and another. One name may stand without a tuple.
         epochs: Passes over the training images; the last one may be a part.
         image_size: Side of the images, pixels.
-        parent: Run folder of a trained dense model to upcycle; None: start anew.
+        parent: Trained model to start from, its run folder or checkpoint: one of the same expert
+            counts goes on, a dense one is upcycled; None: start anew.
         pretrained: Start from timm's ImageNet weights, or from a local file of them.
         scheme: Name of the training scheme.
         batch_size: Images per step; None: the scheme's.
@@ -43,9 +49,13 @@ class TrainConfig:
         weight_decay: None: the scheme's, which is for long trainings (see `SearchConfig`).
         augmentation: Training transform; None: the scheme's.
         seed: Of everything.
+        head: ``quantum``, ``classical`` (as many parameters) or ``linear``; None: as it is. A head
+            that the parent has goes on, another one starts anew.
+        qubits: Width of a quantum or classical head, 1 to 16; None: 8.
+        head_only: Train the head alone, on the parent's features.
     """
 
-    architecture: str = "mobilevitv2_050"
+    architecture: str | None = None
     data: tuple[str, ...] = ("emoji",)
     epochs: float = 100
     image_size: int = 128
@@ -57,9 +67,16 @@ class TrainConfig:
     weight_decay: float | None = None
     augmentation: str | None = None
     seed: int = 0
+    head: HeadKind | Literal["linear"] | None = None
+    qubits: int | None = None
+    head_only: bool = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "data", names_of(self.data))
+        if self.qubits is not None and self.head in (None, "linear"):
+            raise ConfigError("qubits belong to a head: add --head quantum, or classical.")
+        if self.head_only and self.parent is None:
+            raise ConfigError("head_only trains on a trained model's features: name it as parent.")
 
 
 def train(config: TrainConfig, run: Path | str, resources: Resources | None = None) -> JobResult:
@@ -74,12 +91,8 @@ def train(config: TrainConfig, run: Path | str, resources: Resources | None = No
         Scores on the search and the report half.
     """
     resources = resources or Resources()
-    name = config.architecture
-    if "-e" in name:
-        architecture = Architecture.parse(name)
-    else:
-        architecture = Architecture.dense_base(model_for(name, config.image_size))
-    count_parameters(architecture.base, architecture.experts)  # refuses an unknown base model
+    architecture = _architecture(config)
+    config = dataclasses.replace(config, architecture=architecture.id)
     recipe = SearchConfig(
         scheme=config.scheme,
         batch_size=config.batch_size,
@@ -87,7 +100,7 @@ def train(config: TrainConfig, run: Path | str, resources: Resources | None = No
         weight_decay=config.weight_decay,
         augmentation=config.augmentation,
     )
-    scheme = recipe.training(config.epochs, tuning=config.parent is not None)
+    scheme = recipe.training(config.epochs, tuning=_goes_on(config))
     folder = RunFolder.create(run, "train", to_dict(config))
     keep_freed_memory()
     with folder.locked():
@@ -97,8 +110,9 @@ def train(config: TrainConfig, run: Path | str, resources: Resources | None = No
             data=prepare(config.data, config.image_size, folder),
             scheme=scheme,
             seed=config.seed,
-            parent=None if config.parent is None else str(RunFolder(config.parent).model().path),
+            parent=None if config.parent is None else str(find_checkpoint(config.parent)),
             pretrained=config.pretrained,
+            head_only=config.head_only,
             score=("search", "report"),
             device=resources.device,
             precision=resources.precision(),
@@ -115,10 +129,45 @@ def train(config: TrainConfig, run: Path | str, resources: Resources | None = No
             return run_job(job, show)
 
 
+def _architecture(config: TrainConfig) -> Architecture:
+    """What is asked for: the name or the parent's, with the head that is asked for.
+
+    Raises:
+        ModelError: There is no such model, or it cannot have the head.
+        CheckpointError: The parent cannot be used.
+        ConfigError: The parent was trained on images of another size and only its head is.
+    """
+    name, parent = config.architecture, None
+    if config.parent is not None and (name is None or config.head_only):
+        _, parent = load_model(find_checkpoint(config.parent))
+        if config.head_only and parent.image_size != config.image_size:
+            raise ConfigError(
+                f"The features of '{config.parent}' are for images of {parent.image_size} pixels: "
+                f"set image_size to that, not to {config.image_size}."
+            )
+    if name is None:
+        name = "mobilevitv2_050" if parent is None else parent.architecture
+    if "-" in name:
+        architecture = Architecture.parse(name)
+    else:
+        architecture = Architecture.dense_base(model_for(name, config.image_size))
+    count_parameters(architecture.base, architecture.experts)  # refuses an unknown base model
+    if config.head == "linear":
+        return architecture.with_head(None)
+    if config.head is not None:
+        return architecture.with_head(Head(config.head, config.qubits or QUBITS))
+    return architecture
+
+
+def _goes_on(config: TrainConfig) -> bool:
+    """Whether what is trained was trained before; a new head alone was not."""
+    return config.parent is not None and not config.head_only
+
+
 def _choose_threads(architecture: Architecture, image_size: int, device: str) -> None:
     """On a CPU, train with as many threads as are fastest: often one."""
     if pick_device(device).type != "cpu":
         return
-    model = build_model(architecture.base, architecture.experts, seed=0)
+    model = build_model(architecture.base, architecture.experts, seed=0, head=architecture.head)
     images = torch.zeros(8, 3, image_size, image_size).to(memory_format=torch.channels_last)
     fastest_threads(lambda: model(images).sum().backward())

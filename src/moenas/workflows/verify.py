@@ -14,7 +14,7 @@ from moenas.errors import MoENASError
 from moenas.evaluation.predict import predict
 from moenas.evaluation.scores import score
 from moenas.models.architecture import Architecture
-from moenas.models.cost import count_macs, count_parameters
+from moenas.models.cost import macs_of, parameters_of
 from moenas.models.latency import LatencyTable
 from moenas.models.storage import load_model
 from moenas.nas.objectives import LATENCY
@@ -115,8 +115,8 @@ def _model(name: str, folder: RunFolder, model: ModelFolder, result: Verificatio
     network, card = load_model(model.checkpoint)
     architecture = Architecture.parse(card.architecture)
     cost = {
-        "parameters": count_parameters(architecture.base, architecture.experts),
-        "macs": count_macs(architecture.base, architecture.experts, card.image_size),
+        "parameters": parameters_of(architecture),
+        "macs": macs_of(architecture, card.image_size),
     }
     if sum(p.numel() for p in network.parameters()) != cost["parameters"]:
         result.problems.append(f"{name}: the checkpoint has not the size of {architecture.id}")
