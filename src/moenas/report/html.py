@@ -32,7 +32,7 @@ def render(run: RunFolder) -> Path:
         RunFolderError: A file is damaged, or there is nothing to report yet.
     """
     if run.read_config()["kind"] == "audit":
-        text = _page("audit.html.j2", audit_content(read_audit(run)))
+        text = _page("audit.html.j2", audit_content(read_audit(run)), "report.js")
     else:
         text = page(read_results(run))
     write_text(run.report, text)
@@ -45,11 +45,11 @@ def page(results: Results) -> str:
     All text that comes from the run is escaped; the page's own content security policy forbids
     every request and every script but its own.
     """
-    return _page("report.html.j2", content(results))
+    return _page("report.html.j2", content(results), "report.js", "trial_plots.js", "trials.js")
 
 
-def _page(template: str, variables: dict[str, Any]) -> str:
-    script = _asset("report.js")
+def _page(template: str, variables: dict[str, Any], *scripts: str) -> str:
+    script = "".join(_asset(name) for name in scripts)
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     return (
         _environment()
