@@ -258,6 +258,7 @@ def test_without_a_script_and_on_paper_a_sample_is_drawn(
     page = browser.new_page()
     page.goto(report.as_uri())
     page.emulate_media(media="print", color_scheme="dark")
+    assert not page.locator(".choose").is_visible()
     assert page.locator("[data-plot=matrix] .sample").first.is_visible()
     assert not page.locator("[data-plot=matrix] canvas").first.is_visible()
     page.close()

@@ -199,6 +199,7 @@
     }));
   };
   byId("trials").addEventListener("toggle", table);
+  all('a[href="#trials"]').forEach((link) => link.addEventListener("click", () => { byId("trials").open = true; }));
   onlyChosen.addEventListener("change", () => { page = 0; table(); });
   all("[data-page]").forEach((button) => button.addEventListener("click", () => { page += Number(button.dataset.page); table(); }));
   all("thead th", grid).forEach((head, column, heads) => {
