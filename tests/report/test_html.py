@@ -3,6 +3,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import itertools
+import json
 import re
 from pathlib import Path
 
@@ -186,7 +187,7 @@ def test_hostile_strings_stay_text(tmp_path):
     write_json(run.path / "trials.json", trials)
     write_json(run.pruning, pruning)
     page = read(run)
-    assert len(page.all("script")) == 1
+    assert [script.get("type") for script in page.all("script")] == ["application/json", None]
     assert len(page.all("style")) == 1
     assert page.all("img") == []
     assert {tag for tag, _ in page.tags} == {tag for tag, _ in plain.tags}
@@ -297,3 +298,78 @@ def test_missing_and_infinite_numbers_become_dashes(full_run):
         None,
         None,
     ]
+
+
+def trials_of(run: RunFolder) -> list[dict]:
+    return read_json(run.path / "trials.json")
+
+
+@pytest.mark.parametrize(("count", "says"), [(1, "Only one trial was measured"), (5, "No trial")])
+def test_nothing_to_compare_draws_no_empty_chart(tmp_path, count, says):
+    run = make_run(tmp_path / "run", ("trials",), trials=count)
+    if count > 1:
+        empty = dict.fromkeys(("balanced_accuracy", "fairness", "robustness", "generalisation"))
+        failed = [t | empty | {"state": "FAIL", "on_front": False} for t in trials_of(run)]
+        write_json(run.path / "trials.json", failed)
+    page = read(run)
+    assert says in page.text
+    assert "explorer" not in page.ids
+    assert not [svg for svg in page.all("svg") if "0 trials" in str(svg.get("aria-label"))]
+    assert len(page.tables["Trials, those on the front first (search half)"]) == 1 + count
+
+
+def test_a_measure_that_all_trials_lack_has_no_axis(full_run):
+    trials = [t | {"robustness": None} for t in trials_of(full_run)]
+    trials[3]["fairness"] = None
+    write_json(full_run.path / "trials.json", trials)
+    text = render(full_run).read_text(encoding="utf-8")
+    assert "Robustness, %: at least" not in text
+    assert "Fairness, %: at least" in text
+    assert "nan" not in re.findall(r' d="[^"]*"', text)
+    data = json.loads(text.split('id="trial-data">')[1].split("</script>")[0])
+    assert len(data["kinds"]) == len(trials)
+    fairness = next(c for c in data["columns"] if c.get("key") == "fairness")
+    place = data["columns"][0]["values"].index(3)
+    assert fairness["values"][place] is None
+    assert data["kinds"][place]
+
+
+def test_thousands_of_trials_stay_light(tmp_path):
+    run = make_run(tmp_path / "run", ("trials", "summary"), trials=200)
+    rows = trials_of(run)
+    many = [row | {"number": n} for n, row in enumerate(rows * 25)]
+    write_json(run.path / "trials.json", many)
+    summary = read_json(run.summary)
+    summary["search"]["hypervolume"] = summary["search"]["hypervolume"][:40] * 125
+    summary["search"]["hypervolume"].sort()
+    write_json(run.summary, summary)
+    path = render(run)
+    assert path.stat().st_size < 4_000_000
+    page = Page(path.read_text(encoding="utf-8"))
+    assert len(page.tags) < 15_000
+    assert "an even sample of the other trials, out of 4,975" in page.text
+
+
+def test_first_screen_answers_and_links_finalists(full_run):
+    text = read(full_run).text
+    for question in ("Is it better?", "For whom?", "How sure?", "What next?"):
+        assert question in text
+    models = {m["name"]: m for m in read_json(full_run.comparison)["models"]}
+    chosen = re.search(r"The large number is of\s+(\S+),", text)[1]
+    gains = {
+        g["group"]: g["mean"] - b["mean"]
+        for g, b in zip(models[chosen]["groups"], models["mobilevitv2_050"]["groups"], strict=True)
+    }
+    most = max(gains, key=gains.get)
+    assert f"most tone {most} (+{100 * gains[most]:.1f} points)" in text
+    data = json.loads(
+        render(full_run).read_text().split('id="trial-data">')[1].split("</script>")[0]
+    )
+    numbers = data["columns"][0]["values"]
+    trials = {trial["number"]: trial for trial in trials_of(full_run)}
+    assert set(data["models"]) == {
+        n for n, m in models.items() if m["role"] in ("finalist", "pruned")
+    }
+    for name, place in data["models"].items():
+        source = "MoENAS-S" if name == "MoENAS-S pruned" else name
+        assert trials[numbers[place]]["architecture"] == models[source]["architecture"]

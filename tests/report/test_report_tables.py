@@ -9,6 +9,7 @@ from synthetic_run import MEASURES
 
 from moenas.report import sections, tables
 from moenas.report.results import read_results
+from moenas.report.trial_data import columns, ordered
 from moenas.runs import read_json
 
 
@@ -61,15 +62,20 @@ def test_trials_have_a_column_a_layer_and_failures_stay_empty(full_run):
     assert failed["fairness"].isna().all()
 
 
+def grid_of(trials):
+    trials = ordered(trials)
+    return sections.trials_grid(trials, columns(trials, tables.trials(trials)))
+
+
 def test_latency_is_a_column_only_where_it_was_looked_up(full_run):
     plain = read_results(full_run).trials
     assert "latency_ms" not in tables.trials(plain)
-    assert "Latency, ms" not in sections.trials_grid(plain).headers
+    assert "Latency, ms" not in grid_of(plain).headers
     timed = (dataclasses.replace(plain[0], latency_ms=7.256), *plain[1:])
     assert tables.trials(timed)["latency_ms"].tolist()[0] == 7.256
-    grid = sections.trials_grid(timed)
+    grid = grid_of(timed)
     place = list(grid.headers).index("Latency, ms")
-    cells = {row.trial: row.cells[place] for row in grid.rows}
+    cells = {row.cells[0].value: row.cells[place] for row in grid.rows}
     assert (cells[0].text, cells[0].value) == ("7.26", 7.256)
     assert (cells[1].text, cells[1].value) == ("–", None)
     assert all(len(row.cells) == len(grid.headers) for row in grid.rows)

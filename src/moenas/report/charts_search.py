@@ -1,4 +1,4 @@
-"""Drawings of the search and of pruning.
+"""Drawings of the progress of a search and of pruning.
 
 One function = one drawing: a data frame in, an inline SVG out. Drawings carry no colours: the
 page's CSS gives them, in light, dark and print. Marks that explain themselves on hover carry
@@ -7,6 +7,7 @@ page's CSS gives them, in light, dark and print. Marks that explain themselves o
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Mapping, Sequence
 
@@ -16,94 +17,6 @@ from markupsafe import Markup
 from moenas.report.measures import millions, percent
 from moenas.report.svg import Drawing, Scale, finite, known, nice_ticks
 from moenas.report.theme import Style
-
-OBJECTIVES = {
-    "balanced_accuracy": "Balanced accuracy, %",
-    "fairness": "Fairness, %",
-    "robustness": "Robustness, %",
-    "generalisation": "Generalisation, points",
-    "parameters": "Parameters, M",
-}
-"""The axes of the Pareto views: the four objectives, then size."""
-
-
-def pareto_matrix(frame: pd.DataFrame, *, floor: float | None, label: str) -> Markup:
-    """Draw the trials in every pair of objectives and size (lower triangle).
-
-    Each trial's marks carry ``data-trial`` so that the page can light up one trial everywhere.
-
-    Args:
-        frame: `tables.trials`; trials without all five values are left out.
-        floor: Least balanced accuracy of a feasible trial, drawn as a line; None = none.
-        label: For screen readers.
-    """
-    axes = list(OBJECTIVES)
-    data = frame.dropna(subset=axes)
-    scaled = {
-        axis: data[axis].astype("float64") * (1e-6 if axis == "parameters" else 100.0)
-        for axis in axes
-    }
-    ticks = {axis: nice_ticks(float(v.min()), float(v.max()), 4) for axis, v in scaled.items()}
-    cell_w, cell_h, gap, left, bottom = 230, 156, 14, 58, 46
-    count = len(axes) - 1
-    width, height = left + count * (cell_w + gap), count * (cell_h + gap) + bottom
-    drawing = Drawing(width, height, label)
-    order = data.assign(rank=data["on_front"].astype(int) + data["feasible"].astype(int))
-    order = order.sort_values("rank", kind="stable")
-    kinds = [
-        "infeasible" if not feasible else "front" if on_front else "plain"
-        for feasible, on_front in zip(order["feasible"], order["on_front"], strict=True)
-    ]
-    for row in range(count):
-        for column in range(row + 1):
-            xa, ya = axes[column], axes[row + 1]
-            x0, y0 = left + column * (cell_w + gap), row * (cell_h + gap) + 6
-            x = Scale((ticks[xa][0], ticks[xa][-1]), (x0 + 8, x0 + cell_w - 8))
-            y = Scale((ticks[ya][0], ticks[ya][-1]), (y0 + cell_h - 8, y0 + 8))
-            panel = drawing.add("g", cls="cell")
-            drawing.add("rect", panel, cls="frame", x=x0, y=y0, width=cell_w, height=cell_h, rx=6)
-            for tick in ticks[xa]:
-                drawing.line(x(tick), y0 + 1, x(tick), y0 + cell_h - 1, parent=panel)
-                if row == count - 1:
-                    drawing.text(x(tick), y0 + cell_h + 15, _plain(tick), cls="tick small")
-            for tick in ticks[ya]:
-                drawing.line(x0 + 1, y(tick), x0 + cell_w - 1, y(tick), parent=panel)
-                if column == 0:
-                    drawing.text(
-                        x0 - 6, y(tick) + 3.5, _plain(tick), cls="tick small", anchor="end"
-                    )
-            if (
-                floor is not None
-                and xa == "balanced_accuracy"
-                and (ticks[xa][0] < 100 * floor < ticks[xa][-1])
-            ):
-                drawing.line(
-                    x(100 * floor), y0 + 1, x(100 * floor), y0 + cell_h - 1, cls="threshold",
-                    parent=panel,
-                    data_tip=f"Least balanced accuracy of a feasible trial: {percent(floor)} %",
-                )  # fmt: skip
-            for trial, kind, number in zip(order.index, kinds, order["number"], strict=True):
-                drawing.add(
-                    "circle", panel, cls=f"trial t-{kind}",
-                    cx=float(x(scaled[xa][trial])), cy=float(y(scaled[ya][trial])),
-                    r=4.2 if kind == "front" else 3.2, data_trial=int(number),
-                )  # fmt: skip
-            if row == count - 1:
-                drawing.text(x0 + cell_w / 2, y0 + cell_h + 34, _better(xa), cls="axis")
-            if column == 0:
-                middle = y0 + cell_h / 2
-                drawing.text(
-                    14, middle, _better(ya), cls="axis", transform=f"rotate(-90 14 {middle:g})"
-                )
-    return drawing.markup()
-
-
-def _plain(tick: float) -> str:
-    return f"{tick:g}".replace("-", "−")
-
-
-def _better(axis: str) -> str:
-    return f"← {OBJECTIVES[axis]}" if axis == "parameters" else f"{OBJECTIVES[axis]} →"
 
 
 def expert_glyph(experts: Sequence[int], most: int = 8) -> Markup:
@@ -155,14 +68,22 @@ def line_chart(
         if tick <= max(x_values):
             drawing.text(x(tick), height - bottom + 18, f"{tick:g}")
     drawing.text((left + width - right) / 2, height - 6, x_label, cls="axis")
-    points = [(x(a), y(b)) for a, b in zip(x_values, y_values, strict=True)]
+    data = _rises(x_values, y_values)
+    points = [(x(a), y(b)) for a, b in data]
     area = [(points[0][0], y(yt[0])), *points]
     shape = drawing.path(area, cls="area", step=True)
     shape.set("d", f"{shape.get('d')}V{y(yt[0]):.1f}Z")
     drawing.path(points, cls="accent-line", step=True)
-    for (px, py), a, b in zip(points, x_values, y_values, strict=True):
+    for (px, py), (a, b) in zip(points, data, strict=True):
         drawing.add("circle", cls="hit", cx=px, cy=py, r=5, data_tip=tip(a, b))
     return drawing.markup()
+
+
+def _rises(x_values: Sequence[float], y_values: Sequence[float]) -> list[tuple[float, float]]:
+    """Return the points of a staircase that it needs: the first, each change, the last."""
+    points = list(zip(x_values, y_values, strict=True))
+    changed = [b for a, b in itertools.pairwise(points) if a[1] != b[1]]
+    return [points[0], *changed, *([points[-1]] if points[-1] not in changed else [])]
 
 
 PRUNED_MEASURES = {

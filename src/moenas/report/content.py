@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 
 from moenas.report import charts_compare, sections, tables
+from moenas.report.answers import answers
 from moenas.report.cards import cards, chosen_finalist
 from moenas.report.content_search import pruning_context, search_context, volume_context
 from moenas.report.grid import Grid, plain_grid
@@ -35,6 +36,8 @@ def content(results: Results) -> dict[str, Any]:
     search = summary.search if summary else None
     data = summary.data if summary else None
     verdict = (comparison.verdict if comparison else ()) or (summary.verdict if summary else ())
+    outcome = badge(comparison)
+    look = styles(comparison.models if comparison else ())
     return {
         "results": results,
         "summary": summary,
@@ -42,13 +45,14 @@ def content(results: Results) -> dict[str, Any]:
         "search": search,
         "seeds": max((len(m.seeds) for m in comparison.models), default=0) if comparison else 0,
         "version": metadata.version("moenas"),
-        "badge": badge(comparison),
+        "badge": outcome,
+        "answers": answers(results, outcome, look),
         "verdict": verdict,
         "measures": MEASURES,
         "headline": [MEASURES[key].label for key in HEADLINE],
         "compared": _comparison_context(results, comparison) if comparison else None,
-        "explored": search_context(results.trials, search) if results.trials else None,
-        "volume": volume_context(search) if search and len(search.hypervolume) > 1 else None,
+        "explored": search_context(results, look) if results.trials else None,
+        "volume": volume_context(search) if search else None,
         "pruned": pruning_context(results.pruning) if results.pruning else None,
         "counts": sections.counts_grid(tables.counts(summary))
         if summary and data and data.counts

@@ -2,45 +2,102 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from markupsafe import Markup
 
-from moenas.report import charts_search, sections, tables
+from moenas.report import charts_search, charts_trials, sections, tables, trial_data
+from moenas.report.charts_compare import legend_mark
 from moenas.report.grid import plain_grid
 from moenas.report.measures import millions, percent, size_of
-from moenas.report.results import Pruning, SearchSummary, Trial
-from moenas.report.theme import NARROW, WIDE
+from moenas.report.results import Pruning, Results, SearchSummary
+from moenas.report.theme import NARROW, WIDE, Style
+from moenas.report.trial_axes import OBJECTIVES, Axis, drawable, kinds, sample
+from moenas.report.trial_data import descent, ordered, script_json
 
 
-def search_context(trials: tuple[Trial, ...], search: SearchSummary | None) -> dict[str, Any]:
-    """Return the trials: Pareto views, table and counts."""
+def search_context(results: Results, look: Mapping[str, Style]) -> dict[str, Any]:
+    """Return the trials: drawings, table, counts and what the page's script reads.
+
+    Args:
+        results: With at least one trial.
+        look: Style by model name, so that finalists look as on the rest of the page.
+    """
+    trials = ordered(results.trials or ())
     frame = tables.trials(trials)
-    complete = frame.dropna(subset=list(charts_search.OBJECTIVES))
+    axes, drawn = drawable(frame)
+    models = descent(trials, results.comparison, results.pruning)
+    columns = trial_data.columns(trials, frame)
     front = int(frame["on_front"].sum())
-    label = (
-        f"{len(complete)} trials in every pair of the four objectives and size, {front} of them on "
-        "the Pareto front; the table below holds the numbers."
-    )
-    return {
-        "chart": charts_search.pareto_matrix(
-            frame, floor=search.accuracy_floor if search else None, label=label
-        )
-        if len(complete)
-        else None,
-        "grid": sections.trials_grid(trials),
+    context: dict[str, Any] = {
+        "axes": axes,
+        "grid": sections.trials_grid(trials, columns),
         "total": len(frame),
-        "measured": len(complete),
+        "measured": int(frame[[axis.key for axis in OBJECTIVES]].notna().all(axis=1).sum()),
+        "drawn": len(drawn),
+        "sampled": len(sample(drawn)),
         "front": front,
         "infeasible": int((~frame["feasible"]).sum()),
         "short": sum(trial.rung is not None for trial in trials),
         "failed": sum(trial.state.upper() in ("FAIL", "FAILED") for trial in trials),
+        "matrix": None,
+        "parallel": None,
+        "data": script_json(columns, axes, drawn, kinds(drawn), models),
+        "tries": _tries(axes) if len(drawn) >= 20 else [],
     }
+    if axes:
+        finalists = {
+            model.name: (models[model.name], look[model.name])
+            for model in (results.comparison.models if results.comparison else ())
+            if model.role == "finalist" and models.get(model.name) in drawn.index
+        }
+        search = results.summary.search if results.summary else None
+        names = ", ".join(axis.label.lower() for axis in axes)
+        label = (
+            f"{len(drawn)} trials in {names}, {front} of them on the Pareto front; the table below "
+            "holds the numbers."
+        )
+        context["matrix"] = charts_trials.pareto_matrix(
+            drawn, axes, finalists, floor=search.accuracy_floor if search else None, label=label
+        )
+        context["parallel"] = {
+            name: charts_trials.parallel_axes(drawn, axes, finalists, label=label, width=width)
+            for name, width in (("wide", WIDE), ("narrow", NARROW))
+        }
+        context["finalists"] = [
+            {"name": name, "slot": style.slot, "mark": legend_mark(style)}
+            for name, (_, style) in finalists.items()
+        ]
+    return context
 
 
-def volume_context(search: SearchSummary) -> dict[str, Any]:
-    """Return the progress of the search."""
+def _tries(axes: Sequence[Axis]) -> list[dict[str, Any]]:
+    """Return choices to begin with: an axis and the share of trials at its better end."""
+    offers = {
+        "balanced_accuracy": ("Most accurate tenth", 0.1),
+        "fairness": ("Fairest tenth", 0.1),
+        "robustness": ("Most robust tenth", 0.1),
+        "parameters": ("Smaller half", 0.5),
+    }
+    return [
+        {
+            "axis": index,
+            "text": offers[axis.key][0],
+            "share": offers[axis.key][1],
+            "low": axis.smaller_is_better,
+        }
+        for index, axis in enumerate(axes)
+        if axis.key in offers
+    ]
+
+
+def volume_context(search: SearchSummary) -> dict[str, Any] | None:
+    """Return the progress of the search, None where it has fewer than two points."""
     frame = tables.hypervolume(search).dropna()
+    if len(frame) < 2:
+        return None
+    rises = frame[frame["hypervolume"].diff() != 0]
 
     def draw(width: int) -> Markup:
         return charts_search.line_chart(
@@ -57,11 +114,13 @@ def volume_context(search: SearchSummary) -> dict[str, Any]:
     return {
         "wide": draw(WIDE),
         "narrow": draw(NARROW),
+        "rises": len(rises),
         "grid": plain_grid(
-            frame,
+            rises,
             "hypervolume.csv",
             {"finished": "Finished trials", "hypervolume": "Hypervolume"},
             {"hypervolume": lambda v: f"{v:.5g}"},
+            download=frame,
         ),
     }
 

@@ -42,14 +42,10 @@ class Cell:
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """One row; ``slot`` names the model's colour.
-
-    ``trial`` and ``model`` link it to the marks of a trial or of a model.
-    """
+    """One row; ``slot`` names the model's colour, ``model`` links it to the model's marks."""
 
     cells: tuple[Cell, ...]
     slot: str = ""
-    trial: int | None = None
     model: str | None = None
 
 
@@ -70,6 +66,7 @@ def plain_grid(
     headers: Mapping[str, str],
     write: Mapping[str, Callable[[float], str]] | None = None,
     slots: Mapping[str, str] | None = None,
+    download: pd.DataFrame | None = None,
 ) -> Grid:
     """Turn a frame into a table: chosen columns, each number written by its own function.
 
@@ -79,6 +76,7 @@ def plain_grid(
         headers: Column to heading, in order; other columns are not shown.
         write: Column to the function that writes its numbers; others are written as they are.
         slots: Model name to colour slot, for frames with a column ``model``.
+        download: What the download holds, where that is more than is shown.
     """
     rows = []
     for record in frame.to_dict("records"):
@@ -86,7 +84,8 @@ def plain_grid(
         model = record.get("model")
         slot = (slots or {}).get(str(model), "")
         rows.append(Row(cells, slot=slot, model=None if model is None else str(model)))
-    return Grid(tuple(headers.values()), tuple(rows), csv_uri(frame), file_name)
+    uri = csv_uri(frame if download is None else download)
+    return Grid(tuple(headers.values()), tuple(rows), uri, file_name)
 
 
 def _cell(value: Any, write: Callable[[float], str] | None) -> Cell:

@@ -46,7 +46,8 @@ def page(results: Results) -> str:
     All text that comes from the run is escaped; the page's own content security policy forbids
     every request and every script but its own.
     """
-    return fill("report.html.j2", **content(results))
+    scripts = ("report.js", "trial_plots.js", "trials.js")
+    return fill("report.html.j2", scripts=scripts, **content(results))
 
 
 def fill(

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pandas as pd
 
 from moenas.report import tables
 from moenas.report.charts_search import expert_glyph
 from moenas.report.grid import Cell, Grid, Mark, Row
-from moenas.report.measures import MEASURES, duration, millions, number, percent, probability, span
+from moenas.report.measures import MEASURES, millions, number, percent, probability, span
 from moenas.report.results import ComparedModel, Comparison, Difference, Estimate, Trial
 from moenas.report.svg import known
 from moenas.report.tables import OUTCOME, csv_uri
 from moenas.report.theme import Style
+from moenas.report.trial_data import Column
 
 ROLE_NAMES = {
     "base": "base model",
@@ -51,7 +54,7 @@ def leaderboard_grid(comparison: Comparison, styles: dict[str, Style]) -> Grid:
                     marks=_marks(model, key),
                 )
             )
-        rows.append(Row(tuple(cells), slot=styles[name].slot))
+        rows.append(Row(tuple(cells), slot=styles[name].slot, model=name))
     headers = ["Model", "Size, M"]
     headers += [f"{m.label}, {'%' if m.unit == '%' else 'pts'}" for m in MEASURES.values()]
     hints = ["", "Parameters, and multiply-adds (MACs) for one image, in millions"]
@@ -94,54 +97,28 @@ def verdict_grid(comparison: Comparison, styles: dict[str, Style]) -> list[Row]:
     ]
 
 
-def _base(trial: Trial) -> str:
-    """Name of the base model of a trial's architecture."""
-    return (trial.architecture or "").rpartition("-e")[0]
+def trials_grid(trials: Sequence[Trial], columns: Sequence[Column], most: int = 50) -> Grid:
+    """Return the table of the first trials; the page's script shows the others page by page.
 
-
-def _milliseconds(value: float | None) -> Cell:
-    return Cell("–" if value is None else f"{value:.2f}", value=value)
-
-
-def trials_grid(trials: tuple[Trial, ...]) -> Grid:
-    """Return the table of all trials; its rows are linked to the marks of the Pareto views."""
-    ordered = sorted(trials, key=lambda trial: (not trial.on_front, trial.number))
-    timed = any(trial.latency_ms is not None for trial in trials)
-    several = len({_base(trial) for trial in trials if trial.architecture}) > 1
+    Args:
+        trials: All of them, in the order of the page; the download has them all.
+        columns: `trial_data.columns` of them.
+        most: How many are in the page itself.
+    """
     rows = []
-    for trial in ordered:
-        experts = "-".join(str(count) for count in trial.experts) or "–"
-        status = "front" if trial.on_front else "feasible"
-        if trial.feasible is False:
-            status = "infeasible"
-        if trial.rung is not None:
-            status = "stopped early"
-        if trial.state.upper() != "COMPLETE":
-            status = trial.state.lower()
-        rows.append(
-            Row(
-                (
-                    Cell(str(trial.number), value=trial.number),
-                    Cell(
-                        f"{_base(trial)} {experts}" if several else experts,
-                        svg=expert_glyph(trial.experts) if trial.experts else None,
-                    ),
-                    Cell(status),
-                    Cell(millions(trial.parameters), value=trial.parameters),
-                    *([_milliseconds(trial.latency_ms)] if timed else []),
-                    Cell(percent(trial.balanced_accuracy), value=trial.balanced_accuracy),
-                    Cell(percent(trial.fairness), value=trial.fairness),
-                    Cell(percent(trial.robustness), value=trial.robustness),
-                    Cell(percent(trial.generalisation), value=trial.generalisation),
-                    Cell(duration(trial.seconds), value=trial.seconds),
-                ),
-                trial=trial.number,
-            )
-        )
-    headers = ["Trial", "Experts by layer", "Status", "Size, M"]
-    headers += ["Latency, ms"] * timed + ["Balanced accuracy, %"]
-    headers += ["Fairness, %", "Robustness, %", "Generalisation, pts", "Time"]
-    return Grid(tuple(headers), tuple(rows), csv_uri(tables.trials(trials)), "trials.csv")
+    for place, trial in enumerate(trials[:most]):
+        cells = []
+        for column in columns:
+            value = column["values"][place]
+            if "digits" in column:
+                cells.append(Cell(number(value, column["digits"]), value=value))
+            else:
+                drawn = column["label"] == "Experts by layer" and trial.experts
+                cells.append(Cell(value, svg=expert_glyph(trial.experts) if drawn else None))
+        rows.append(Row(tuple(cells)))
+    frame = tables.trials(tuple(trials))
+    headers = tuple(column["label"] for column in columns)
+    return Grid(headers, tuple(rows), csv_uri(frame), "trials.csv")
 
 
 def category_grid(

@@ -51,46 +51,6 @@
       .forEach((series) => series.classList.toggle("off", !on));
   }));
 
-  // One trial lights up in every view; a click keeps it.
-  const details = document.getElementById("trial-details");
-  const marks = new Map();
-  all("[data-trial]").forEach((mark) => {
-    const number = mark.dataset.trial;
-    if (!marks.has(number)) marks.set(number, []);
-    marks.get(number).push(mark);
-  });
-  let kept = null, lit = null;
-  const light = (number) => {
-    if (number === lit) return;
-    (marks.get(lit) || []).forEach((mark) => mark.classList.remove("lit"));
-    (marks.get(number) || []).forEach((mark) => mark.classList.add("lit"));
-    lit = number;
-    if (!details || number === null) return;
-    const row = (marks.get(number) || []).find((mark) => mark.tagName === "TR");
-    if (!row) return;
-    const title = document.createElement("h4");
-    title.textContent = `Trial ${number}`;
-    const list = document.createElement("dl");
-    all("td", row).forEach((cell) => {
-      const line = document.createElement("div");
-      const name = document.createElement("dt"), value = document.createElement("dd");
-      name.textContent = cell.dataset.label;
-      const glyph = cell.querySelector("svg");
-      if (glyph) { value.append(glyph.cloneNode(true)); line.className = "wide"; }
-      value.append(cell.textContent.trim());
-      line.append(name, value);
-      list.append(line);
-    });
-    details.replaceChildren(title, list);
-  };
-  const trialOf = (event) => event.target.closest("[data-trial]")?.dataset.trial ?? null;
-  document.addEventListener("pointerover", (event) => light(trialOf(event) ?? kept));
-  document.addEventListener("focusin", (event) => { if (trialOf(event)) light(trialOf(event)); });
-  document.addEventListener("click", (event) => {
-    const number = trialOf(event);
-    if (number !== null) { kept = kept === number ? null : number; light(kept ?? number); }
-  });
-
   // Tables sort by a click on a heading: numbers by the exact value behind them.
   all("table[data-sortable]").forEach((table) => {
     const heads = all("thead th", table), body = table.tBodies[0];

@@ -1,0 +1,158 @@
+"""The first screen's answers: for whom is it better, how sure is that, what should come next."""
+
+from __future__ import annotations
+
+import dataclasses
+from statistics import median
+
+from markupsafe import Markup
+
+from moenas.report.cards import chosen_finalist
+from moenas.report.charts_answer import tone_steps
+from moenas.report.measures import HEADLINE, MEASURES, number, percent, probability
+from moenas.report.results import ComparedModel, Results
+from moenas.report.theme import Style
+from moenas.report.verdict import Badge
+
+
+@dataclasses.dataclass(frozen=True)
+class Answer:
+    """One question with its answer: sentences, and a small drawing where one helps."""
+
+    question: str
+    sentences: tuple[str, ...]
+    drawing: Markup | None = None
+
+
+def answers(results: Results, badge: Badge, styles: dict[str, Style]) -> list[Answer]:
+    """Return the answers for the finalist that the key numbers show.
+
+    Args:
+        results: What the run folder holds; without a comparison only the last question is asked.
+        badge: The verdict's badge.
+        styles: Style by model name.
+    """
+    comparison = results.comparison
+    chosen = chosen_finalist(comparison, results.trials) if comparison else None
+    found = []
+    if comparison:
+        base = next((model for model in comparison.models if model.role == "base"), None)
+        shown = chosen or base
+        if shown and any(group.mean is not None for group in shown.groups):
+            found.append(_for_whom(shown, base, styles))
+        if shown:
+            found.append(_how_sure(results, shown))
+    found.append(Answer("What next?", tuple(_next(results, badge, chosen))))
+    return found
+
+
+def _for_whom(shown: ComparedModel, base: ComparedModel | None, styles: dict[str, Style]) -> Answer:
+    own = {group.group: group.mean for group in shown.groups if group.mean is not None}
+    other = {g.group: g.mean for g in base.groups if g.mean is not None} if base else {}
+    gains = {tone: own[tone] - other[tone] for tone in own if tone in other}
+    widths = [g.high - g.low for g in shown.groups if g.high is not None and g.low is not None]
+    sentences = []
+    if base and shown is not base and gains:
+        most, least = max(gains, key=gains.__getitem__), min(gains, key=gains.__getitem__)
+        up = sum(gain > 0 for gain in gains.values())
+        count = "Every tone gains" if up == len(gains) else f"{up} of {len(gains)} tones gain"
+        sentences.append(
+            f"{count} over the base model: most tone {most} "
+            f"({percent(gains[most], signed=True)} points), least tone {least} "
+            f"({percent(gains[least], signed=True)})."
+        )
+    best, worst = max(own, key=own.__getitem__), min(own, key=own.__getitem__)
+    sentences.append(
+        f"{shown.name} serves tone {best} best ({percent(own[best])} %) and tone {worst} worst "
+        f"({percent(own[worst])} %)."
+    )
+    if widths:
+        sentences.append(f"A single tone is known to ± {percent(median(widths) / 2, 0)} points.")
+    label = f"Accuracy by skin tone of {shown.name}" + (" and the base model" if gains else "")
+    pair = (shown, base if base is not shown else None)
+    return Answer("For whom?", tuple(sentences), tone_steps(*pair, styles, label=label))
+
+
+def _how_sure(results: Results, shown: ComparedModel) -> Answer:
+    sentences = []
+    data = results.summary.data if results.summary else None
+    report = data.counts.get("report") if data else None
+    seeds = len(shown.seeds)
+    if seeds:
+        images = f", {report.n:,} images that the search never saw" if report else ""
+        sentences.append(f"{seeds} training{'' if seeds == 1 else 's'} a model{images}.")
+    compared = [
+        differences[measure]
+        for differences in shown.versus.values()
+        for measure in HEADLINE
+        if measure in differences
+    ]
+    if compared:
+        decided = sum(difference.better is not None for difference in compared)
+        sentences.append(
+            f"Of {shown.name}'s {len(compared)} differences in the four objectives {decided} "
+            f"{'is' if decided == 1 else 'are'} decided at 95 %, after correction for their number."
+        )
+    floor = shown.noise_floor
+    if floor and floor.p_value is not None:
+        chance = (
+            "no further apart than chance alone puts those of a perfectly fair model"
+            if floor.p_value >= 0.05
+            else "further apart than chance explains"
+        )
+        sentences.append(f"Its tones are {chance} (p {_equals(floor.p_value)}).")
+    if not sentences:
+        sentences.append("Not known: there is one training a model and no interval.")
+    return Answer("How sure?", tuple(sentences))
+
+
+def _equals(value: float) -> str:
+    text = probability(value)
+    return text if text.startswith("<") else f"= {text}"
+
+
+def _next(results: Results, badge: Badge, chosen: ComparedModel | None) -> list[str]:
+    """Say what a reader would do now; one or two sentences."""
+    if chosen is None:
+        if not results.trials:
+            return ["Run the command that made this run folder again: it goes on where it stopped."]
+        return [
+            "Let the search end: its finalists are then trained again, with several seeds, and "
+            "compared here. Until then look at the trials, and quote none."
+        ]
+    drawn = bool(results.summary and results.summary.data and results.summary.data.note)
+    real = " on photographs of the people whom it will meet" if drawn else " on your own images"
+    if badge.outcome == "better":
+        return [
+            f"Measure {chosen.name}{real} (moenas evaluate) before it is used.",
+            "Is another balance wanted? Choose among the trials of the search, below.",
+        ]
+    lost = [
+        MEASURES[measure].label.lower()
+        for measure in HEADLINE
+        if any(d[measure].better is False for d in chosen.versus.values() if measure in d)
+    ]
+    if badge.outcome in ("mixed", "not better"):
+        weak = f" {chosen.name} is behind in {' and '.join(lost)}." if lost else ""
+        first = (
+            "Weigh what is won against what is not: the table below has each difference."
+            if badge.outcome == "mixed"
+            else "Keep the base model."
+        )
+        return [first + weak, "A longer search, or more training a trial, may find better ones."]
+    spans = [
+        accuracy.high - accuracy.low
+        for difference in chosen.versus.values()
+        if (accuracy := difference.get("balanced_accuracy"))
+        and accuracy.high is not None
+        and accuracy.low is not None
+    ]
+    seen = (
+        f" Now only differences in accuracy of about {number(50 * max(spans))} points are seen."
+        if spans
+        else ""
+    )
+    return [
+        "More seeds for the finalists (--seeds), or more report images, would decide." + seen,
+        "Until then prefer the smaller model.",
+    ]
