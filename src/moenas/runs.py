@@ -5,8 +5,8 @@ A run folder is all that a command leaves and all that ``report`` and ``verify``
     runs/NAME/
         config.json  summary.json  study.db  manifest.parquet  latency.json
         parents/NAME-sS/  supernets/NAME/  trials/NNNN/  trials/NNNN/rung-K/
-        finalists/ARCHITECTURE-sS/  pruned/  models/NAME-SCHEME/  audit.csv  answers.csv
-        comparison.json  figures/  report.html
+        finalists/ARCHITECTURE-sS/  pruned/  pruned/{curve,steps}.json  pruned/tuned-N/
+        models/NAME-SCHEME/  audit.csv  answers.csv  comparison.json  figures/  report.html
 
 Each model has a `ModelFolder`: ``checkpoint.safetensors``, ``predictions.parquet``,
 ``scores.json``, ``history.jsonl`` and, while it trains, ``state.safetensors``.
@@ -19,6 +19,7 @@ import errno
 import json
 import math
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -177,6 +178,7 @@ class RunFolder:
         self.trials = path / "trials.json"
         self.comparison = path / "comparison.json"
         self.pruning = path / "pruned" / "curve.json"
+        self.pruning_steps = path / "pruned" / "steps.json"
         self.audit = path / "audit.csv"
         self.answers = path / "answers.csv"
         self.report = path / "report.html"
@@ -219,6 +221,14 @@ class RunFolder:
     def pruned(self) -> ModelFolder:
         """The pruned model."""
         return ModelFolder(self.path / "pruned")
+
+    def pruned_tuned(self, step: int) -> ModelFolder:
+        """The model of a pruning step that was trained for a while."""
+        return ModelFolder(self.path / "pruned" / f"tuned-{step}")
+
+    def forget_pruning(self) -> None:
+        """Remove all that pruning left: another model is to be pruned, or in another way."""
+        shutil.rmtree(self.path / "pruned", ignore_errors=True)
 
     def audited(self, model: str, scheme: str) -> ModelFolder:
         """A model of an audit, trained under a scheme."""

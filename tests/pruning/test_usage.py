@@ -3,10 +3,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from moenas.pruning.usage import Observation, least_used, observe
 
 from moenas.models.builder import build_model
 from moenas.models.convert import upcycle
-from moenas.pruning.usage import Observation, least_used, observe
 
 CPU = torch.device("cpu")
 
