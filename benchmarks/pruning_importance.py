@@ -28,8 +28,6 @@ from moenas.evaluation.comparison import Comparison
 from moenas.evaluation.predict import predict
 from moenas.evaluation.scores import best_threshold
 from moenas.models.convert import remove_expert
-from moenas.models.cost import count_parameters
-from moenas.models.convert import architecture_of
 from moenas.models.storage import load_model
 from moenas.pruning.experts import prune_experts
 from moenas.pruning.importance import IMPORTANCES
