@@ -166,5 +166,6 @@ def test_images_without_groups(checkpoint: Path, scenes: Path, tmp_path: Path) -
         (PruneConfig(importance="group"), "validation images of groups"),
         (PruneConfig(keep_above={"fairness": 0.9}), "'fairness' cannot be held"),
     ):
+        run = tmp_path / config.importance
         with pytest.raises(DataError, match=message):
-            prune(checkpoint, str(tmp_path / "plain.parquet"), tmp_path / "run", config)
+            prune(checkpoint, str(tmp_path / "plain.parquet"), run, config)

@@ -294,6 +294,7 @@ def read_results(run: RunFolder) -> Results:
     if not any(parts):
         raise RunFolderError(
             f"'{run.path}' has nothing to report yet: no summary.json, trials.json, "
-            "comparison.json or pruned/curve.json. Run the command that made it again; it continues where it stopped."
+            "comparison.json or pruned/curve.json. Run the command that made it again; it "
+            "continues where it stopped."
         )
     return results
