@@ -5,7 +5,8 @@ A run folder is all that a command leaves and all that ``report`` and ``verify``
     runs/NAME/
         config.json  summary.json  study.db  manifest.parquet  images/  latency.json
         parents/NAME-sS/  supernets/NAME/  trials/NNNN/  trials/NNNN/rung-K/
-        finalists/ARCHITECTURE-sS/  pruned/  models/NAME-SCHEME-sS/
+        finalists/ARCHITECTURE-sS/  pruned/  pruned/{curve,steps}.json  pruned/tuned-N/
+        models/NAME-SCHEME-sS/
         audit.{csv,parquet,tex}  answers.csv  degradation.csv  intersections.csv  sensitivity.csv
         comparison.json  figures/  report.html
         routes.parquet  routes.json  routes-pictures.json  routes.html
@@ -22,6 +23,7 @@ import errno
 import json
 import math
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -194,6 +196,7 @@ class RunFolder:
         self.trials = path / "trials.json"
         self.comparison = path / "comparison.json"
         self.pruning = path / "pruned" / "curve.json"
+        self.pruning_steps = path / "pruned" / "steps.json"
         self.audit = path / "audit.csv"
         self.audit_parquet = path / "audit.parquet"
         self.audit_latex = path / "audit.tex"
@@ -245,6 +248,14 @@ class RunFolder:
     def pruned(self) -> ModelFolder:
         """The pruned model."""
         return ModelFolder(self.path / "pruned")
+
+    def pruned_tuned(self, step: int) -> ModelFolder:
+        """The model of a pruning step that was trained for a while."""
+        return ModelFolder(self.path / "pruned" / f"tuned-{step}")
+
+    def forget_pruning(self) -> None:
+        """Remove all that pruning left: another model is to be pruned, or in another way."""
+        shutil.rmtree(self.path / "pruned", ignore_errors=True)
 
     def audited(self, model: str, scheme: str, seed: int) -> ModelFolder:
         """A model of an audit, trained under a scheme."""

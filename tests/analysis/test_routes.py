@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from moenas.pruning.usage import observe
 
 from moenas.analysis.routes import Routes, SwitchLayer, trace, trace_tokens
 from moenas.analysis.typical import typical_images
@@ -11,7 +12,6 @@ from moenas.errors import ModelError
 from moenas.evaluation.predict import probabilities
 from moenas.models.builder import build_model
 from moenas.models.convert import upcycle
-from moenas.pruning.usage import observe
 
 CPU = torch.device("cpu")
 

@@ -191,6 +191,12 @@ def comparison(
 
 def pruning(rng: np.random.Generator) -> dict[str, Any]:
     def point(step: int) -> dict[str, Any]:
+        values = qualities(step)
+        measured = {key: v for key, v in values.items() if isinstance(v, float)}
+        low, high = ({k: v + end for k, v in measured.items()} for end in (-0.02, 0.02))
+        return {**values, "low": low, "high": high}
+
+    def qualities(step: int) -> dict[str, Any]:
         return {
             "architecture": f"mobilevitv2_050-e{183124116 - step}",
             "parameters": 2_731_000 - 31_000 * step,

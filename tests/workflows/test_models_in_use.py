@@ -21,7 +21,7 @@ from moenas.runs import RunFolder, cache_home, read_json
 from moenas.workflows.doctor import doctor
 from moenas.workflows.evaluate import evaluate
 from moenas.workflows.predict import predict_files
-from moenas.workflows.prune import prune
+from moenas.workflows.prune import PruneConfig, prune
 from moenas.workflows.verify import verify
 
 
@@ -135,7 +135,7 @@ def test_what_is_not_there_is_told(checkpoint: Path, tmp_path: Path) -> None:
 def test_pruning_leaves_a_run_that_can_be_verified(
     checkpoint: Path, scenes: Path, tmp_path: Path
 ) -> None:
-    result = prune(checkpoint, str(scenes), tmp_path / "run", keep_above={})
+    result = prune(checkpoint, str(scenes), tmp_path / "run", PruneConfig(keep_above={}))
     run = RunFolder.open(tmp_path / "run")
     curve = read_json(run.pruning)
     assert curve["accepted"] == result.accepted == len(curve["steps"])
@@ -147,7 +147,7 @@ def test_pruning_leaves_a_run_that_can_be_verified(
     assert verified.problems == []
     assert verified.models == 1
     with pytest.raises(RunFolderError, match="other settings"):
-        prune(checkpoint, str(scenes), tmp_path / "run", keep_above={"fairness": 0.5})
+        prune(checkpoint, str(scenes), tmp_path / "run", PruneConfig({"fairness": 0.5}))
 
 
 def test_pruning_in_memory(checkpoint: Path, scenes: Path) -> None:

@@ -243,7 +243,7 @@ def score(
         overfitting=value("overfitting"),
         parameters=parameters,
         macs=macs,
-        intervals=_intervals(clusters, held, floor.p_value if floor else 1.0, draws, seed),
+        intervals=score_intervals(clusters, held, floor.p_value if floor else 1.0, draws, seed),
         equal_opportunity_floor=opportunity.mean if opportunity else None,
         equal_opportunity_p_value=opportunity.p_value if opportunity else None,
         detectable_gap=detectable,
@@ -330,9 +330,18 @@ def _lights(test: Predictions, clusters: Clusters) -> tuple[LightScore, ...]:
     return tuple(scores)
 
 
-def _intervals(
-    clusters: Clusters, held: Clusters | None, p_value: float, draws: int, seed: int
+def score_intervals(
+    clusters: Clusters, held: Clusters | None, p_value: float, draws: int = 2000, seed: int = 0
 ) -> dict[str, Interval]:
+    """Intervals at 95 % of the scores that have one, by name.
+
+    Args:
+        clusters: Of the split.
+        held: Of validation; None leaves overfitting out.
+        p_value: Of the noise floor; see `fairness_interval`.
+        draws: Of the fairness interval.
+        seed: Of the draws.
+    """
     labels = label_shares(clusters)
     everything = (part.sum((-2, -1))[:, None] for part in clusters.by_light())
     whole = cluster_shares(clusters.number, *everything)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import xml.etree.ElementTree as ET
 from collections.abc import Callable, Mapping, Sequence
 
 import pandas as pd
@@ -116,17 +117,20 @@ def pruning_chart(
     columns = [key for key in PRUNED_MEASURES if frame[key].notna().any()]
     values = [v for key in columns for v in finite(frame[key])]
     values += [thresholds[key] for key in columns if key in thresholds]
+    ends = [f"{key}_{end}" for key in columns for end in ("low", "high")]
+    values += [v for end in ends if end in frame for v in finite(frame[end])]
     ticks = nice_ticks(100 * min(values), min(100.0, 100 * max(values)), 6)
     y = Scale((ticks[0], ticks[-1]), (top + upper, top))
     drawing.text(4, 14, "Quality on the search half, %", cls="axis", anchor="start")
     for tick in ticks:
         drawing.line(left, y(tick), width - right, y(tick))
         drawing.text(left - 8, y(tick) + 4, f"{tick:g}", anchor="end")
-    ends: list[tuple[float, str, str]] = []
+    labels: list[tuple[float, str, str]] = []
     for key in columns:
         name, slot = PRUNED_MEASURES[key]
         group = drawing.add("g", cls=f"series s-{slot}")
         rows = frame.dropna(subset=[key])
+        _band(drawing, rows, key, x, y, group)
         if key in thresholds:
             level = y(100 * thresholds[key])
             drawing.line(left, level, width - right, level, cls="whisker", parent=group,
@@ -137,11 +141,13 @@ def pruning_chart(
         style, dropped = Style(slot, "", "o", ""), Style(slot, "", "X", "")
         for row, (px, py) in zip(rows.itertuples(), points, strict=True):
             look, radius = (style, 3.4) if row.kept else (dropped, 5.5)
-            tip = f"{name} after {row.step} removed: {percent(getattr(row, key))} %"
+            low, high = (getattr(row, f"{key}_{end}", math.nan) for end in ("low", "high"))
+            around = f" ({percent(low)} to {percent(high)})" if known(low) and known(high) else ""
+            tip = f"{name} after {row.step} removed: {percent(getattr(row, key))} %{around}"
             drawing.marker(px, py, look, size=radius, parent=group, data_tip=tip)
-        ends.append((points[-1][1], name, slot))
+        labels.append((points[-1][1], name, slot))
     if not narrow:
-        _end_labels(drawing, ends, width - right + 10)
+        _end_labels(drawing, labels, width - right + 10)
     sizes = frame.dropna(subset=["parameters"])
     counts = [float(value) / 1e6 for value in sizes["parameters"]]
     size_ticks = nice_ticks(min(counts), max(counts), 3)
@@ -165,6 +171,22 @@ def pruning_chart(
             drawing.text(x(tick), size_top + lower + 18, f"{tick:g}")
     drawing.text((left + width - right) / 2, height - 6, "Experts removed", cls="axis")
     return drawing.markup()
+
+
+def _band(
+    drawing: Drawing, rows: pd.DataFrame, key: str, x: Scale, y: Scale, parent: ET.Element
+) -> None:
+    """Fill between the ends of a quality's intervals, where they are known."""
+    low, high = f"{key}_low", f"{key}_high"
+    if not {low, high} <= set(rows.columns):
+        return
+    known_rows = rows.dropna(subset=[low, high])
+    if len(known_rows) < 2:
+        return
+    upper = [(x(row.step), y(100 * getattr(row, high))) for row in known_rows.itertuples()]
+    lower = [(x(row.step), y(100 * getattr(row, low))) for row in known_rows.itertuples()]
+    shape = drawing.path([*upper, *reversed(lower)], cls="band", parent=parent)
+    shape.set("d", f"{shape.get('d')}Z")
 
 
 def _end_labels(drawing: Drawing, ends: list[tuple[float, str, str]], x: float) -> None:

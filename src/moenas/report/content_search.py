@@ -125,11 +125,23 @@ def volume_context(search: SearchSummary) -> dict[str, Any] | None:
     }
 
 
+LEAST = {
+    "usage": "that the fewest tokens used",
+    "gate": "to which the router gave the least probability",
+    "output": "whose removal changed its layer's output least",
+    "group": "that was used least even by the group that used it most",
+}
+"""What is said of the expert that goes first, by importance."""
+
+
 def pruning_context(pruning: Pruning) -> dict[str, Any]:
     """Return the pruning curve, its table and where it ended."""
     frame = tables.pruning(pruning)
     thresholds = pruning.least()
     has_quality = any(frame[key].notna().any() for key in charts_search.PRUNED_MEASURES)
+    worst = {"worst_group_accuracy": "Worst group, %"}
+    if frame["worst_group_accuracy"].isna().all():
+        worst = {}
     label = (
         f"Quality and size of {pruning.model} over {len(pruning.steps)} pruning steps; the table "
         "below holds the numbers."
@@ -138,6 +150,8 @@ def pruning_context(pruning: Pruning) -> dict[str, Any]:
         "data": pruning,
         "last": (pruning.start, *pruning.steps)[pruning.kept],
         "thresholds": thresholds,
+        "least": LEAST.get(pruning.importance, "that was least needed"),
+        "banded": bool(frame[[f"{key}_low" for key in tables.PRUNED]].notna().any(axis=None)),
         "wide": charts_search.pruning_chart(frame, thresholds, label=label, width=WIDE)
         if has_quality
         else None,
@@ -159,15 +173,14 @@ def pruning_context(pruning: Pruning) -> dict[str, Any]:
                 "fairness": "Fairness, %",
                 "robustness": "Robustness, %",
                 "overfitting": "Overfitting, pts",
+                **worst,
             },
             {
                 "usage": percent,
                 "parameters": millions,
                 "file_bytes": lambda v: size_of(int(v)),
                 "removed_expert": lambda v: f"{v:.0f}",
-                **dict.fromkeys(
-                    ("balanced_accuracy", "fairness", "robustness", "overfitting"), percent
-                ),
+                **dict.fromkeys((*tables.PRUNED, "worst_group_accuracy"), percent),
             },
         ),
     }

@@ -20,7 +20,8 @@ from moenas.errors import ConfigError
 from moenas.report import tables
 from moenas.report.audit.figures import audit_figures
 from moenas.report.audit.results import read_audit
-from moenas.report.print_style import COLUMN, PAGE, PRINT_STYLE, plain
+from moenas.report.figure_pruning import pruning_study
+from moenas.report.print_style import PAGE, PRINT_STYLE, plain
 from moenas.report.results import Results, read_results
 from moenas.report.theme import LIGHT_LABELS, MONK_SCALE, Style, styles
 from moenas.runs import RunFolder, write_bytes
@@ -113,39 +114,6 @@ def pareto_front(frame: pd.DataFrame) -> Figure:
     return figure
 
 
-@mpl.rc_context(PRINT_STYLE)
-def pruning_curve(frame: pd.DataFrame) -> Figure:
-    """Draw qualities and size over the experts removed (the paper's Fig. 9).
-
-    Args:
-        frame: `tables.pruning`; search-half numbers.
-    """
-    figure = Figure(figsize=(COLUMN, 3.2), layout="constrained")
-    upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(2, 1))
-    for key, label, colour, marker in (
-        ("balanced_accuracy", "Balanced accuracy", "#0072b2", "o"),
-        ("fairness", "Fairness", "#009e73", "^"),
-        ("robustness", "Robustness", "#b0578d", "s"),
-    ):
-        part = frame.dropna(subset=[key])
-        if len(part):
-            upper.plot(
-                part["step"].astype(int), part[key] * 100, marker, linestyle="-", color=colour,
-                label=label, markersize=3,
-            )  # fmt: skip
-    upper.set_ylabel("Search half (%)")
-    figure.legend(ncols=3, loc="outside upper center", columnspacing=0.9)
-    sizes = frame.dropna(subset=["parameters"])
-    lower.plot(
-        sizes["step"].astype(int), sizes["parameters"].astype(float) / 1e6, "o-", color="#5b6470",
-        markersize=3,
-    )  # fmt: skip
-    lower.set_ylabel("Size (M)")
-    lower.set_xlabel("Experts removed")
-    lower.xaxis.get_major_locator().set_params(integer=True)
-    return figure
-
-
 def save_figures(run: RunFolder, format: str = "pdf") -> list[Path]:
     """Write the figures that the run has data for into its folder ``figures``.
 
@@ -186,7 +154,8 @@ def _search_figures(results: Results) -> dict[str, Figure]:
     if results.trials:
         figures["pareto-front"] = pareto_front(tables.trials(results.trials))
     if results.pruning:
-        figures["pruning-curve"] = pruning_curve(tables.pruning(results.pruning))
+        curve = tables.pruning(results.pruning)
+        figures["pruning-curve"] = pruning_study(curve, results.pruning.least())
     return figures
 
 

@@ -196,7 +196,10 @@ class RemovedExpert:
 
 @dataclasses.dataclass(frozen=True)
 class PruningPoint:
-    """A model on the way of pruning; the qualities are of the search half."""
+    """A model on the way of pruning; the qualities are of the search half.
+
+    ``low`` and ``high``: ends of the intervals of those that have one, by name.
+    """
 
     parameters: int | None = None
     file_bytes: int | None = None
@@ -204,9 +207,12 @@ class PruningPoint:
     fairness: Number = None
     robustness: Number = None
     overfitting: Number = None
+    worst_group_accuracy: Number = None
     architecture: str | None = None
     step: int = 0
     removed: RemovedExpert | None = None
+    low: dict[str, Number] = dataclasses.field(default_factory=dict)
+    high: dict[str, Number] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -214,7 +220,8 @@ class Pruning:
     """``pruned/curve.json``.
 
     ``thresholds``: for each quality the share of its starting value that had to remain.
-    ``accepted``: how many of the steps were kept; a last step that broke a threshold was not.
+    ``accepted``: how many of the steps were kept; those from the one that broke a threshold on were
+    not. ``fine_tuned``: the accepted model after a training at the end.
     """
 
     model: str
@@ -223,6 +230,9 @@ class Pruning:
     thresholds: dict[str, Number] = dataclasses.field(default_factory=dict)
     stopped_because: str | None = None
     accepted: int | None = None
+    importance: str = "usage"
+    fine_tuned: PruningPoint | None = None
+    fine_tuned_kept: bool = False
 
     @property
     def kept(self) -> int:
@@ -235,7 +245,7 @@ class Pruning:
         for name, share in self.thresholds.items():
             start = getattr(self.start, name, None)
             if share is not None and isinstance(start, float):
-                result[name] = share * start
+                result[name] = start - (1 - share) * abs(start)  # a fairness may be negative
         return result
 
 
@@ -283,9 +293,11 @@ def read_results(run: RunFolder) -> Results:
         comparison=read_part(run.comparison, Comparison),
         pruning=read_part(run.pruning, Pruning),
     )
-    if results.summary is None and not results.trials and results.comparison is None:
+    parts = (results.summary, results.trials, results.comparison, results.pruning)
+    if not any(parts):
         raise RunFolderError(
-            f"'{run.path}' has nothing to report yet: no summary.json, trials.json or "
-            "comparison.json. Run the command that made it again; it continues where it stopped."
+            f"'{run.path}' has nothing to report yet: no summary.json, trials.json, "
+            "comparison.json or pruned/curve.json. Run the command that made it again; it "
+            "continues where it stopped."
         )
     return results

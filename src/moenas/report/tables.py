@@ -158,8 +158,15 @@ def hypervolume(search: SearchSummary) -> pd.DataFrame:
     return frame
 
 
+PRUNED = ("balanced_accuracy", "fairness", "robustness", "overfitting")
+"""Qualities of a pruned model that have intervals."""
+
+
 def pruning(pruning: Pruning) -> pd.DataFrame:
-    """Return one row a step, the start as step 0; qualities are of the search half."""
+    """Return one row a step, the start as step 0; qualities are of the search half.
+
+    ``QUALITY_low`` and ``QUALITY_high`` are the ends of its interval, NaN where it has none.
+    """
     rows = []
     for step, point in enumerate((pruning.start, *pruning.steps)):
         removed = point.removed
@@ -176,6 +183,12 @@ def pruning(pruning: Pruning) -> pd.DataFrame:
                 "fairness": point.fairness,
                 "robustness": point.robustness,
                 "overfitting": point.overfitting,
+                "worst_group_accuracy": point.worst_group_accuracy,
+                **{
+                    f"{name}_{end}": ends.get(name)
+                    for name in PRUNED
+                    for end, ends in (("low", point.low), ("high", point.high))
+                },
             }
         )
     return _numeric(pd.DataFrame(rows), skip=("removed_layer", "kept"))

@@ -105,9 +105,11 @@ def prune_experts(
     image_size: int,
     keep_above: Mapping[str, float] | None = None,
     max_parameters: int | None = None,
+    importance: str = "usage",
+    curve: bool = False,
     device: str = "auto",
 ) -> PruningResult:
-    """Remove a model's least used experts as long as quality holds; see `pruning.experts`.
+    """Remove a model's least needed experts as long as quality holds; see `pruning.experts`.
 
     Args:
         model: A model with S-FFN layers; it is not changed.
@@ -115,13 +117,23 @@ def prune_experts(
         image_size: Side in pixels that the model was trained on.
         keep_above: Shares of the starting qualities that must remain, e.g. ``{"fairness": 0.95}``.
         max_parameters: Stop at this size.
+        importance: What decides which expert goes first: ``usage``, ``gate``, ``output``,
+            ``group``.
+        curve: Go on to one expert a layer, whatever breaks; the returned model stays the same.
         device: Where to compute.
+
+    Raises:
+        ModelError: The model has no experts.
+        DataError: The images lack what a threshold or the importance needs.
     """
+    experts.refuse_dense(model)
     return experts.prune_experts(
         model,
         manifest,
         cached_images(manifest, image_size, cache_home() / "images"),
         keep_above=keep_above,
         max_parameters=max_parameters,
+        importance=importance,
+        curve=curve,
         device=pick_device(device),
     )

@@ -1,110 +1,165 @@
-"""``moenas prune``: remove the least used experts of a trained model as long as quality holds."""
+"""``moenas prune``: remove the least needed experts of a trained model as long as quality holds."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+import hashlib
+import math
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from torch import nn
+
 from moenas.config import to_dict
 from moenas.data.sources.opening import names_of
+from moenas.errors import ConfigError
 from moenas.evaluation.predict import predict
 from moenas.evaluation.scores import score
 from moenas.models.architecture import Architecture
 from moenas.models.convert import architecture_of
 from moenas.models.cost import macs_of
-from moenas.models.storage import load_model, save_model
-from moenas.pruning.experts import PruningResult, PruningStep, prune_experts, thresholds
+from moenas.models.storage import ModelCard, load_model, save_model
+from moenas.pruning.experts import PruningResult, PruningStep, prune_experts, refuse_dense
+from moenas.pruning.importance import IMPORTANCES
+from moenas.pruning.qualities import thresholds
 from moenas.runs import ModelFolder, RunFolder, write_json
 from moenas.runtime import pick_device
 from moenas.training.job import DataReference
 from moenas.workflows.data import prepare
+from moenas.workflows.prune_steps import StepRecord, flat
+from moenas.workflows.prune_tuning import tune, tune_at_the_end
+
+
+@dataclasses.dataclass(frozen=True)
+class PruneConfig:
+    """How a model is pruned.
+
+    Attributes:
+        keep_above: Shares of the starting qualities that must remain, 0-1; see `prune_experts`.
+        max_parameters: Accept no further removal at this size.
+        importance: Name in `IMPORTANCES`.
+        curve: Draw the whole curve, down to one expert a layer.
+        fine_tune: Epochs of training of the pruned model; 0: none.
+        rescue: Train as long whenever a removal breaks a threshold, and go on where that repairs
+            it. After each removal it would be as many trainings as there are experts.
+    """
+
+    keep_above: dict[str, float] | None = None
+    max_parameters: int | None = None
+    importance: str = "usage"
+    curve: bool = False
+    fine_tune: float = 0.0
+    rescue: bool = False
+
+    def __post_init__(self) -> None:
+        thresholds(self.keep_above)
+        IMPORTANCES[self.importance]
+        if not 0 <= self.fine_tune < math.inf:
+            raise ConfigError(f"fine_tune must be 0 epochs or more, not {self.fine_tune}.")
+        if self.rescue and not self.fine_tune:
+            raise ConfigError("rescue trains the model: say for how long, e.g. --fine-tune 1.")
+        if self.max_parameters is not None and self.max_parameters < 1:
+            raise ConfigError(f"max_parameters must be at least 1, not {self.max_parameters}.")
 
 
 def prune(
     checkpoint: Path | str,
     data: str | Sequence[str],
     run: Path | str,
+    config: PruneConfig | None = None,
     *,
-    keep_above: Mapping[str, float] | None = None,
-    max_parameters: int | None = None,
     device: str = "auto",
     on_step: Callable[[PruningStep], None] | None = None,
 ) -> PruningResult:
     """Prune a checkpoint and leave the smaller one, its curve and its scores in a run folder.
 
+    The same call goes on where an earlier one was ended, however it was ended.
+
     Args:
-        checkpoint: A model of ours.
-        data: See `open_manifest`; the splits ``val``, ``search`` and ``report`` are used.
+        checkpoint: A model of ours with experts.
+        data: See `open_manifest`; the splits ``val``, ``search`` and ``report`` are used, and
+            ``train`` for fine-tuning.
         run: The run folder.
-        keep_above: Shares of the starting qualities that must remain; see `prune_experts`.
-        max_parameters: Stop at this size.
+        config: How.
         device: Where to compute.
         on_step: Called after each step.
+
+    Raises:
+        ModelError: The model has no experts.
+        DataError: The images lack what a threshold or the importance needs.
     """
-    _, card = load_model(checkpoint)
+    config = config or PruneConfig()
+    model, card = load_model(checkpoint)
+    refuse_dense(model)
     settings: dict[str, Any] = {
         "checkpoint": str(checkpoint),
         "data": list(names_of(data)),
-        "keep_above": thresholds(keep_above),
-        "max_parameters": max_parameters,
+        **to_dict(config),
     }
     folder = RunFolder.create(run, "prune", settings)
     with folder.locked():
         source = ModelFolder(Path(checkpoint).parent)
         source.checkpoint = Path(checkpoint)
+        reference = prepare(data, card.image_size, folder)
         return prune_run(
-            source,
-            folder.pruned(),
-            folder.pruning,
-            prepare(data, card.image_size, folder),
-            card.architecture,
-            keep_above=keep_above,
-            max_parameters=max_parameters,
-            device=device,
-            on_step=on_step,
+            source, folder, reference, card.architecture, config, device=device, on_step=on_step
         )
 
 
 def prune_run(
     source: ModelFolder,
-    target: ModelFolder,
-    curve: Path,
+    run: RunFolder,
     data: DataReference,
     name: str,
+    config: PruneConfig | None = None,
     *,
-    keep_above: Mapping[str, float] | None = None,
-    max_parameters: int | None = None,
     device: str = "auto",
     on_step: Callable[[PruningStep], None] | None = None,
 ) -> PruningResult:
-    """Prune the model of one folder into another, and look at the report half once, at the end.
+    """Prune a model of a run, and look at the report half once, at the end.
 
     Args:
         source: The model.
-        target: Gets the pruned model, its predictions and scores.
-        curve: Gets every step as JSON.
+        run: Gets the curve, the pruned model, its predictions and scores.
         data: The images.
         name: Of the model in the curve.
-        keep_above: See `prune_experts`.
-        max_parameters: See `prune_experts`.
+        config: How.
         device: Where to compute.
-        on_step: Called after each step.
+        on_step: Called after each new step.
     """
+    config = config or PruneConfig()
     model, card = load_model(source.checkpoint)
     manifest, images = data.load()
     where = pick_device(device)
+    content = hashlib.sha256(source.checkpoint.read_bytes()).hexdigest()
+    shown = hashlib.sha256(Path(data.manifest).read_bytes()).hexdigest()
+    record = StepRecord.open(run, {"checkpoint": content, "data": shown, **to_dict(config)})
+
+    def rescue(smaller: nn.Module, step: int) -> nn.Module:
+        return tune(smaller, card, data, run.pruned_tuned(step), config.fine_tune, where)
+
+    def note(step: PruningStep) -> None:
+        record.add(step)
+        if on_step:
+            on_step(step)
+
     result = prune_experts(
         model,
         manifest,
         images,
-        keep_above=keep_above,
-        max_parameters=max_parameters,
+        keep_above=config.keep_above,
+        max_parameters=config.max_parameters,
+        importance=config.importance,
+        curve=config.curve,
         device=where,
-        on_step=on_step,
+        on_step=note,
+        done=record.steps,
+        rescue=rescue if config.rescue else None,
     )
-    write_json(curve, curve_record(name, result, thresholds(keep_above)))
+    if config.fine_tune and result.accepted:
+        result = tune_at_the_end(result, card, run, data, config.fine_tune, where)
+    write_json(run.pruning, curve_record(name, result))
     predictions = predict(
         result.model,
         manifest,
@@ -113,13 +168,8 @@ def prune_run(
         threshold=result.threshold,
         device=where,
     )
-    save_model(
-        target.checkpoint,
-        result.model,
-        image_size=card.image_size,
-        threshold=result.threshold,
-        extra={"pruned_from": card.architecture},
-    )
+    target = run.pruned()
+    _save(target, result, card, config)
     predictions.save(target.predictions)
     left: Architecture = architecture_of(result.model)
     cost = {
@@ -136,25 +186,35 @@ def prune_run(
     return result
 
 
-def curve_record(name: str, result: PruningResult, limits: Mapping[str, float]) -> dict[str, Any]:
+def _save(target: ModelFolder, result: PruningResult, card: ModelCard, config: PruneConfig) -> None:
+    extra: dict[str, Any] = {"pruned_from": card.architecture}
+    if result.fine_tuned_kept:
+        extra["fine_tuned_epochs"] = config.fine_tune
+    save_model(
+        target.checkpoint,
+        result.model,
+        image_size=card.image_size,
+        threshold=result.threshold,
+        extra=extra,
+    )
+
+
+def curve_record(name: str, result: PruningResult) -> dict[str, Any]:
     """Return ``pruned/curve.json``.
 
     Args:
         name: Of the model that was pruned.
         result: Its pruning.
-        limits: Shares of the starting qualities that had to remain.
     """
-    steps = [_flat(step) for step in result.steps]
+    steps = [flat(step) for step in result.steps]
     return {
         "model": name,
+        "importance": result.importance,
         "start": steps[0],
-        "thresholds": dict(limits),
+        "thresholds": result.thresholds,
         "accepted": result.accepted,
         "stopped_because": result.stopped_because,
+        "fine_tuned": flat(result.fine_tuned) if result.fine_tuned else None,
+        "fine_tuned_kept": result.fine_tuned_kept,
         "steps": steps[1:],
     }
-
-
-def _flat(step: PruningStep) -> dict[str, Any]:
-    values = dataclasses.asdict(step)
-    return {**values.pop("scores"), **values}

@@ -44,7 +44,7 @@ def prune_largest(
         with progress() as bar:
             bar.add_task("Pruning", total=None, note=largest.name)
             source = folders[largest.name][0]
-            executor.submit(work, source, target, run.pruning, data, largest.name).result()
+            executor.submit(work, source, run, data, largest.name).result()
     name = f"{largest.name} pruned"
     models.append(
         {

@@ -7,6 +7,8 @@ import math
 from pathlib import Path
 from typing import Any
 
+from torch import nn
+
 from moenas.config import to_dict
 from moenas.data.cache import cached_images
 from moenas.data.manifest import Manifest
@@ -240,16 +242,25 @@ def _pruning(folder: RunFolder, result: Verification) -> None:
         return
     model, card = load_model(checkpoint)
     images = cached_images(manifest, card.image_size, cache_home() / "images")
+    own = settings if config["kind"] == "prune" else {}
+
+    def trained_before(_: nn.Module, step: int) -> nn.Module:
+        return load_model(folder.pruned_tuned(step).checkpoint)[0]
+
     again = prune_experts(
         model,
         manifest,
         images,
         keep_above=stored["thresholds"],
-        max_parameters=settings.get("max_parameters") if config["kind"] == "prune" else None,
+        max_parameters=own.get("max_parameters"),
+        importance=stored["importance"],
+        curve=own.get("curve", False),
+        rescue=trained_before if own.get("rescue") else None,
     )
-    result.compare(
-        "pruned/curve", stored, curve_record(stored["model"], again, stored["thresholds"])
-    )
+    record = curve_record(stored["model"], again)
+    for trained in ("fine_tuned", "fine_tuned_kept"):  # its scores are verified with its model
+        record[trained] = stored[trained]
+    result.compare("pruned/curve", stored, record)
 
 
 def _has_images(manifest: Manifest) -> bool:
