@@ -58,7 +58,7 @@ torch.set_num_threads(1)
 sizes = set()
 with tempfile.TemporaryDirectory() as name:
     work = Path(name)
-    body = moenas.build_model("mobilevitv2_050", (1, 1, 1, 1, 1, 1, 1, 1, 2), seed=0)
+    body = moenas.build_model("mobilevitv2_050", seed=0)
     body = fit(body, plain_step, 2e-3, work / "body").model
     for kind in ("quantum", "classical"):
         model = with_head(body, Head(kind, QUBITS, LAYERS), seed=0)

@@ -155,7 +155,9 @@ def _architecture(config: TrainConfig) -> Architecture:
     if config.head == "linear":
         return architecture.with_head(None)
     if config.head is not None:
-        return architecture.with_head(Head(config.head, config.qubits or QUBITS))
+        return architecture.with_head(
+            Head(config.head, QUBITS if config.qubits is None else config.qubits)
+        )
     return architecture
 
 
