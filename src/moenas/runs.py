@@ -10,13 +10,15 @@ A run folder is all that a command leaves and all that ``report`` and ``verify``
         comparison.json  figures/  report.html
 
 Each model has a `ModelFolder`: ``checkpoint.safetensors``, ``predictions.parquet``,
-``scores.json``, ``history.jsonl`` and, while it trains, ``state.safetensors``.
+``scores.json``, ``history.jsonl`` and, while it trains, ``state.safetensors``. Models to pass on have
+their model card, ``README.md``. A comparison of runs lies beside them: ``runs/comparison.html``.
 """
 
 from __future__ import annotations
 
 import contextlib
 import errno
+import hashlib
 import json
 import math
 import os
@@ -155,6 +157,7 @@ class ModelFolder:
         self.history = path / "history.jsonl"
         self.predictions = path / "predictions.parquet"
         self.scores = path / "scores.json"
+        self.card = path / "README.md"
 
     def degradation(self, corruption: str) -> Path:
         """How its scores fall under a corruption."""
@@ -196,6 +199,21 @@ class RunFolder:
     def name(self) -> str:
         """The folder's own name."""
         return self.path.resolve().name
+
+    @property
+    def compared(self) -> Path:
+        """The page that compares this run with others, beside its folder."""
+        return self.path.resolve().parent / "comparison.html"
+
+    @property
+    def fingerprint(self) -> str | None:
+        """16 hex digits of the manifest: equal ones mean equal data; None where there is none."""
+        if not is_there(self.manifest):
+            return None
+        try:
+            return hashlib.sha256(self.manifest.read_bytes()).hexdigest()[:16]
+        except OSError as error:
+            raise explain_os_error(error, self.manifest) from error
 
     @property
     def study_url(self) -> str:

@@ -1,12 +1,17 @@
-"""``moenas report``: draw a run's report anew from its folder."""
+"""``moenas report``: draw a run's report anew from its folder, or put several runs side by side."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
+from moenas.errors import ConfigError, RunFolderError
+from moenas.report.compare.comparing import ComparedRuns
+from moenas.report.compare.comparing import compare_runs as hold_against
+from moenas.report.compare.entrants import ReadRun, labels, read_run
 from moenas.report.figures import Format, save_figures
-from moenas.report.html import render
-from moenas.runs import RunFolder
+from moenas.report.html import render, render_comparison
+from moenas.runs import RunFolder, is_there
 
 
 def report(run: Path | str, figures: Format | None = None) -> tuple[Path, list[Path]]:
@@ -25,3 +30,40 @@ def report(run: Path | str, figures: Format | None = None) -> tuple[Path, list[P
     folder = RunFolder.open(run)
     page = render(folder)
     return page, [] if figures is None else save_figures(folder, figures)
+
+
+def compare_runs(
+    runs: Sequence[Path | str], out: Path | str | None = None
+) -> tuple[Path, ComparedRuns]:
+    """Write one page that puts several runs side by side, on the images that they share.
+
+    Args:
+        runs: Two or more run folders of searches, audits, trainings or prunings, in any mix; the
+            others are held against the first. One that cannot be read is named and left out.
+        out: The page; None: ``comparison.html`` beside the first run folder.
+
+    Returns:
+        The page's path, and what it shows.
+
+    Raises:
+        ConfigError: Fewer than two runs.
+        RunFolderError: One is no run folder or is named twice, or none of them can be read.
+    """
+    paths = [Path(run) for run in runs]
+    if len(paths) < 2:
+        raise ConfigError(f"{len(paths)} runs: a comparison needs two or more.")
+    read: list[ReadRun] = []
+    problems: list[RunFolderError] = []
+    for path, label in zip(paths, labels(paths), strict=True):
+        folder = RunFolder(path)
+        if not is_there(folder.config):
+            RunFolder.open(path)  # says that it is no run folder
+        try:
+            read.append(read_run(folder, label))
+        except RunFolderError as error:
+            problems.append(error)
+    if not read:
+        raise problems[0]
+    compared = hold_against(read, [str(error) for error in problems])
+    page = RunFolder(paths[0]).compared if out is None else Path(out)
+    return render_comparison(compared, page), compared

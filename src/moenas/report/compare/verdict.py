@@ -1,0 +1,115 @@
+"""The first sentences of a comparison: is one run's best model better, and how sure is that?"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from moenas.evaluation.comparison import TESTED
+from moenas.evaluation.judgement import GUESSING
+from moenas.evaluation.statistics.answers import EVERYONE
+from moenas.report.measures import MEASURES, percent, span
+
+if TYPE_CHECKING:
+    from moenas.report.compare.comparing import ComparedRuns
+
+
+def verdict(compared: ComparedRuns) -> tuple[str, ...]:
+    """Say which run's best model is better, in one sentence a run, and what that rests on.
+
+    Args:
+        compared: All but its verdict.
+    """
+    if compared.common is None:
+        if len(compared.runs) == 1:
+            return (f"Only {compared.runs[0].label} could be read: there is nothing to compare.",)
+        return (
+            "Nothing is compared: these runs have no images of the report half in common, or no "
+            "predictions of them. The numbers below are each of a run's own images.",
+        )
+    first, *others = compared.best.values()
+    sentences = [_against(compared, other.key, first.key) for other in others]
+    images = compared.common.report
+    n, clusters = len(images), images["cluster"].nunique()
+    of = f" of {clusters} independent subjects" if clusters < n else ""
+    sentences.append(
+        f"Measured on the {n} images{of} of the report half that "
+        f"{'both' if len(compared.best) == 2 else 'all'} runs share. Each run's best model is the "
+        "most accurate one on its own search half, so the report half had no say in the choice."
+    )
+    guessing = [
+        model.name
+        for model in compared.models
+        if model.name in {entrant.key for entrant in compared.best.values()}
+        and (model.report["balanced_accuracy"].low or 0.0) <= GUESSING
+    ]
+    for name in guessing:
+        sentences.append(
+            f"{name} is not shown to be better than guessing: its fairness and robustness mean "
+            "nothing."
+        )
+    return tuple(sentences)
+
+
+def _against(compared: ComparedRuns, one: str, two: str) -> str:
+    frame = compared.differences
+    rows = frame[(frame["model"] == one) & (frame["against"] == two)]
+    rows = rows[rows["measure"].isin(TESTED)]
+    if (rows["outcome"] == "same answers").all():
+        return f"{one} gives the same answer as {two} to every image."
+    if rows["p"].isna().all():
+        return _one_training(compared, one, two)
+    sure = {
+        outcome: [_telling(row) for row in rows[rows["outcome"] == outcome].to_dict("records")]
+        for outcome in ("better", "worse")
+    }
+    if sure["better"] and sure["worse"]:
+        return (
+            f"{one} is better than {two} in {_joined(sure['better'])}, but worse in "
+            f"{_joined(sure['worse'])}."
+        )
+    for outcome, told in sure.items():
+        if told:
+            rest = " Nothing else is certain." if len(told) < len(rows) else ""
+            return f"{one} is {outcome} than {two} in {_joined(told)}.{rest}"
+    most = rows.loc[rows["difference"].abs().idxmax()].to_dict()
+    return (
+        f"{one} cannot be told from {two}: no difference is larger than what seeds and images "
+        f"explain. The largest is {_telling(most)}."
+    )
+
+
+def _one_training(compared: ComparedRuns, one: str, two: str) -> str:
+    """What the answers of two trained models say; of other trainings they say nothing."""
+    answers = compared.answers
+    row = answers[(answers["model"] == one) & (answers["group"] == EVERYONE)].iloc[0]
+    told = f"{percent(abs(row['difference']))} points of balanced accuracy ({_span(row)})"
+    lead = {
+        True: f"{one} is more accurate than {two} by {told}",
+        False: f"{one} is less accurate than {two} by {told}",
+        None: f"{one} cannot be told from {two} in accuracy ({_signed(row)} points, {_span(row)})",
+    }[row["better"]]
+    return (
+        f"{lead}. Each was trained once, so this holds for these trained models alone: another "
+        "training may turn it round."
+    )
+
+
+def _telling(row: dict[Any, Any]) -> str:
+    label = MEASURES[row["measure"]].label.lower()
+    return f"{label} by {_signed(row)} points ({_span(row)})"
+
+
+def _signed(row: Any) -> str:
+    return percent(row["difference"], signed=True)
+
+
+def _span(row: Any) -> str:
+    low, high = (percent(row[end], signed=True) for end in ("low", "high"))
+    return f"95 % interval {low} to {high}" if pd.notna(row["low"]) else span(None, None)
+
+
+def _joined(parts: list[str]) -> str:
+    *most, last = parts
+    return f"{', '.join(most)} and {last}" if most else last
