@@ -13,19 +13,13 @@ from moenas.data.cache import cached_images
 from moenas.data.manifest import Manifest, describe
 from moenas.data.sources import SOURCES, recognise
 from moenas.data.sources.coco import Rule
+from moenas.data.sources.emoji import DRAWINGS as DRAWINGS
 from moenas.data.sources.emoji import EmojiConfig, make_emoji_scenes
 from moenas.data.sources.facet import Unit
 from moenas.data.sources.joined import join_test_persons
 from moenas.errors import DataError
 from moenas.runs import RunFolder, cache_home
 from moenas.training.job import DataReference
-
-DRAWINGS = (
-    "These are drawings, not photographs: Emoji Scenes shows how the method works and how sure its "
-    "numbers are, not how a model treats real people. Bring your own images for that."
-)
-"""What every page that shows numbers of the drawn scenes says."""
-
 
 TITLES = {"cifar100": "CIFAR-100", "coco": "COCO", "facet": "FACET", "wake_vision": "Wake Vision"}
 

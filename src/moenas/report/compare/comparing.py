@@ -64,7 +64,7 @@ class ComparedRuns:
         """Return the comparison as plain values, for machines."""
         return {
             "runs": [
-                {"run": run.label, "kind": run.kind, "fingerprint": run.fingerprint,
+                {"run": run.label, "kind": run.kind, "fingerprint": run.data.fingerprint,
                  "best": run.best.name if run.best else None}
                 for run in self.runs
             ],

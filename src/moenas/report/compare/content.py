@@ -13,6 +13,7 @@ from moenas.report import charts_compare, tables
 from moenas.report.audit.charts_tones import tone_panels
 from moenas.report.compare import grids
 from moenas.report.compare.comparing import BEST, SAME, ComparedRuns
+from moenas.report.compare.verdict import joined
 from moenas.report.measures import MEASURES, percent, probability
 from moenas.report.results import Comparison
 from moenas.report.sections import category_grid
@@ -37,20 +38,26 @@ def compare_content(compared: ComparedRuns) -> dict[str, Any]:
     chosen = Comparison(tuple(model for model in compared.models if model.name in best))
     everyone = Comparison(compared.models)
     differences = compared.differences
+    sources = {name for run in compared.runs for name in run.data.sources}
     return {
-        "title": ", ".join(run.label for run in compared.runs),
+        "title": joined([run.label for run in compared.runs]),
         "version": metadata.version("moenas"),
         "summary": None,
-        "data": {"source": ", ".join(sorted(_sources(compared)))},
-        "notes": sorted(_notes(compared)),
+        "data": {
+            "source": ", ".join(
+                sorted({name for run in compared.runs for name in run.data.sources})
+            )
+        },
+        "notes": sorted({run.data.note for run in compared.runs if run.data.note}),
         "measures": MEASURES,
+        "headline": [MEASURES[key].label for key in HEADLINE],
         "compared": compared,
         "legend": _legend(compared, by_run),
-        "outcomes": _outcomes(compared, by_run),
+        "outcomes": _outcomes(compared, BEST, look),
+        "networks": _outcomes(compared, SAME, look),
         "runs": grids.runs_grid(compared, by_run),
         "models": grids.models_grid(compared, look),
-        "best": _difference_part(compared, BEST, look),
-        "same": _difference_part(compared, SAME, look),
+        "best": _difference_charts(compared, look),
         "differences": grids.differences_grid(compared, look) if len(differences) else None,
         "answers": grids.answers_grid(compared, look) if len(compared.answers) else None,
         "tones": _tones(chosen, everyone, look),
@@ -65,16 +72,6 @@ def _both(draw: Callable[[int], Markup]) -> dict[str, Any]:
     return {"wide": draw(WIDE), "narrow": draw(NARROW)}
 
 
-def _sources(compared: ComparedRuns) -> set[str]:
-    return {run.summary.data.source for run in compared.runs if run.summary and run.summary.data}
-
-
-def _notes(compared: ComparedRuns) -> set[str]:
-    """What the runs' data say of themselves, such as that they are drawings."""
-    found = [run.summary.data.note for run in compared.runs if run.summary and run.summary.data]
-    return {note for note in found if note}
-
-
 def _legend(compared: ComparedRuns, by_run: dict[str, Style]) -> list[dict[str, Any]]:
     return [
         {"name": entrant.key, "slot": by_run[label].slot,
@@ -83,40 +80,40 @@ def _legend(compared: ComparedRuns, by_run: dict[str, Style]) -> list[dict[str, 
     ]  # fmt: skip
 
 
-def _outcomes(compared: ComparedRuns, by_run: dict[str, Style]) -> list[dict[str, Any]]:
-    """One row a run but the first: its best model's outcome in each main measure."""
-    frame = compared.differences
+def _outcomes(compared: ComparedRuns, why: str, look: dict[str, Style]) -> list[dict[str, Any]]:
+    """One row a pair of models: its outcome in each main measure."""
+    frame = compared.differences[compared.differences["why"] == why]
     rows = []
-    for label, entrant in list(compared.best.items())[1:]:
-        own = frame[(frame["model"] == entrant.key) & (frame["why"] == BEST)].set_index("measure")
+    for (model, against), part in frame.groupby(["model", "against"], sort=False):
+        own = {row["measure"]: row for row in part.to_dict("records")}
         cells = [
             {
                 "measure": MEASURES[key].label,
-                "outcome": own.loc[key, "outcome"],
-                "difference": percent(float(own.loc[key, "difference"]), signed=True),
-                "detail": _detail(own.loc[key]),
+                "outcome": row["outcome"],
+                "difference": percent(row["difference"], signed=True),
+                "detail": _detail(row),
             }
-            if key in own.index
+            if (row := own.get(key))
             else None
             for key in HEADLINE
         ]
-        rows.append({"name": entrant.key, "slot": by_run[label].slot, "cells": cells})
+        rows.append(
+            {"name": model, "against": against, "slot": look[str(model)].slot, "cells": cells}
+        )
     return rows
 
 
-def _detail(row: pd.Series) -> str:
+def _detail(row: dict[Any, Any]) -> str:
     if pd.isna(row["low"]):
         return f"{row['outcome']}: nothing is known of other trainings"
     low, high = (percent(row[end], signed=True) for end in ("low", "high"))
     return f"{row['outcome']}: {low} to {high} points, Holm p {probability(row['p_holm'])}"
 
 
-def _difference_part(
-    compared: ComparedRuns, why: str, look: dict[str, Style]
-) -> dict[str, Any] | None:
-    """The drawing of one kind of pairs; None where no test could be made."""
+def _difference_charts(compared: ComparedRuns, look: dict[str, Style]) -> dict[str, Any] | None:
+    """Each run's best model against the first one's; None where no test could be made."""
     frame = compared.differences
-    part = frame[(frame["why"] == why) & frame["p"].notna()]
+    part = frame[(frame["why"] == BEST) & frame["p"].notna()]
     if part.empty:
         return None
     label = "Differences in each measure, with intervals; the table below holds the numbers."
@@ -173,9 +170,7 @@ def _noise(chosen: Comparison, look: dict[str, Style]) -> dict[str, Any] | None:
     if frame.empty or not frame["fairness"].notna().any():
         return None
     label = "Fairness of each run's best model against what a perfectly fair model would score."
-    return _both(
-        lambda width: charts_compare.noise_chart(frame, look, label=label, width=width)
-    )
+    return _both(lambda width: charts_compare.noise_chart(frame, look, label=label, width=width))
 
 
 def _unknown(compared: ComparedRuns) -> list[str]:

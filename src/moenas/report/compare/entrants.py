@@ -12,6 +12,7 @@ from moenas.errors import MoENASError, RunFolderError
 from moenas.metrics.metric import METRICS
 from moenas.models.architecture import Architecture
 from moenas.predictions import Predictions
+from moenas.report.data_facts import DataFacts, data_facts
 from moenas.report.results import Comparison, Estimate, Pruning, Summary, read_part
 from moenas.runs import ModelFolder, RunFolder, is_there, read_json
 
@@ -53,7 +54,7 @@ class Entrant:
     @property
     def key(self) -> str:
         """A name that no other model of the compared runs has."""
-        return f"{self.run}: {self.name}"
+        return f"{self.name} ({self.run})"
 
     def searched(self) -> float | None:
         """Balanced accuracy on the search half, mean over seeds; None where there is none."""
@@ -72,7 +73,7 @@ class ReadRun:
     kind: str
     settings: Mapping[str, Any]
     summary: Summary | None
-    fingerprint: str | None
+    data: DataFacts
     entrants: tuple[Entrant, ...]
     missing: tuple[str, ...]
 
@@ -117,13 +118,12 @@ def read_run(run: RunFolder, label: str) -> ReadRun:
         entrants = attempt(lambda: readers[kind](run, label, config["settings"], missing)) or []
     else:
         missing.append(f"{label}: a run of kind '{kind}' leaves no models that can be compared.")
-    data = summary.data if summary else None
     return ReadRun(
         label=label,
         kind=kind,
         settings=config["settings"],
         summary=summary,
-        fingerprint=attempt(lambda: run.fingerprint) or (data.fingerprint if data else None),
+        data=attempt(lambda: data_facts(run)) or DataFacts(),
         entrants=tuple(entrants),
         missing=tuple(missing),
     )

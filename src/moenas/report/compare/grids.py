@@ -13,6 +13,9 @@ from moenas.report.results import ComparedModel, Estimate
 from moenas.report.tables import csv_uri
 from moenas.report.theme import Style
 
+SHOWN = {key: measure for key, measure in MEASURES.items() if key != "fairness_sum"}
+"""The measures that the table has room for; the download has all."""
+
 SIGNED = ("difference", "low", "high")
 
 
@@ -32,15 +35,16 @@ def runs_grid(compared: ComparedRuns, by_run: dict[str, Style]) -> Grid:
                 "models": len(run.entrants),
                 "report_images": own,
                 "shared_images": shared,
-                "data": summary.data.source if summary and summary.data else None,
-                "fingerprint": run.fingerprint,
+                "data": run.data.source,
+                "fingerprint": run.data.fingerprint,
                 "image_size": _image_size(run),
                 "seconds": summary.seconds.get("total") if summary else None,
                 "created": (summary.created or "")[:10] if summary else None,
                 "version": summary.versions.get("moenas") if summary else None,
             }
         )
-    frame = pd.DataFrame(rows)
+    counts = ("models", "report_images", "shared_images", "image_size")
+    frame = pd.DataFrame(rows).astype(dict.fromkeys(counts, "Int64"))
     headers = {
         "run": "Run",
         "kind": "Kind",
@@ -49,7 +53,6 @@ def runs_grid(compared: ComparedRuns, by_run: dict[str, Style]) -> Grid:
         "report_images": "Images of its report half",
         "shared_images": "Of these shared",
         "data": "Data",
-        "fingerprint": "Fingerprint",
         "image_size": "Image size, px",
         "seconds": "Time",
         "created": "Made",
@@ -96,7 +99,7 @@ def models_grid(compared: ComparedRuns, look: dict[str, Style]) -> Grid:
                         Cell(entrant.name, sub=_sub(entrant, seeds, model)),
                         Cell(run.label),
                         Cell(millions(entrant.parameters), value=entrant.parameters),
-                        *(_cell(report.get(key)) for key in MEASURES),
+                        *(_cell(report.get(key)) for key in SHOWN),
                     ),
                     slot=look[entrant.key].slot,
                     model=entrant.key if model else None,
@@ -104,8 +107,8 @@ def models_grid(compared: ComparedRuns, look: dict[str, Style]) -> Grid:
             )
             records.append(_record(run, entrant, seeds, model, report))
     headers = ["Model", "Run", "Size, M"]
-    headers += [f"{m.label}, {'%' if m.unit == '%' else 'pts'}" for m in MEASURES.values()]
-    hints = ["", "", "Parameters, in millions", *(m.meaning for m in MEASURES.values())]
+    headers += [f"{m.label}, {'%' if m.unit == '%' else 'pts'}" for m in SHOWN.values()]
+    hints = ["", "", "Parameters, in millions", *(m.meaning for m in SHOWN.values())]
     frame = pd.DataFrame(records)
     return Grid(tuple(headers), tuple(rows), csv_uri(frame), "models.csv", tuple(hints))
 

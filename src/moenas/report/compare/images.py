@@ -148,10 +148,14 @@ def _taken(table: Predictions, known: pd.DataFrame, held: pd.DataFrame | None) -
 
 
 def _data(first: ReadRun, other: ReadRun) -> str:
-    if first.fingerprint and other.fingerprint and first.fingerprint != other.fingerprint:
+    if (
+        first.data.fingerprint
+        and other.data.fingerprint
+        and first.data.fingerprint != other.data.fingerprint
+    ):
         return (
-            f" The runs are of different data (fingerprint {first.fingerprint} of {first.label}, "
-            f"{other.fingerprint} of {other.label})."
+            f" The runs are of different data (fingerprint {first.data.fingerprint} of {first.label}, "
+            f"{other.data.fingerprint} of {other.label})."
         )
     return ""
 

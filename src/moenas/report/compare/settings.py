@@ -34,8 +34,8 @@ def differing_settings(runs: Sequence[ReadRun]) -> pd.DataFrame:
 def _told(run: ReadRun) -> dict[str, str]:
     summary = run.summary
     told = {"kind of run": run.kind}
-    if run.fingerprint:
-        told["fingerprint of the data"] = run.fingerprint
+    if run.data.fingerprint:
+        told["fingerprint of the data"] = run.data.fingerprint
     if summary:
         told |= {f"version of {name}": str(value) for name, value in summary.versions.items()}
         if device := summary.machine.get("device"):

@@ -13,6 +13,7 @@ from moenas.report.measures import MEASURES, percent, span
 
 if TYPE_CHECKING:
     from moenas.report.compare.comparing import ComparedRuns
+    from moenas.report.compare.entrants import Entrant
 
 
 def verdict(compared: ComparedRuns) -> tuple[str, ...]:
@@ -30,6 +31,8 @@ def verdict(compared: ComparedRuns) -> tuple[str, ...]:
         )
     first, *others = compared.best.values()
     sentences = [_against(compared, other.key, first.key) for other in others]
+    if len(others) > 1:
+        sentences.insert(0, _all_runs(compared, first, others))
     images = compared.common.report
     n, clusters = len(images), images["cluster"].nunique()
     of = f" of {clusters} independent subjects" if clusters < n else ""
@@ -52,6 +55,23 @@ def verdict(compared: ComparedRuns) -> tuple[str, ...]:
     return tuple(sentences)
 
 
+def _all_runs(compared: ComparedRuns, first: Entrant, others: list[Entrant]) -> str:
+    """One sentence for all of several runs."""
+    frame = compared.differences[compared.differences["against"] == first.key]
+    groups: dict[str, list[str]] = {"better": [], "worse": [], "mixed": [], "": []}
+    for other in others:
+        found = set(frame.loc[frame["model"] == other.key, "outcome"]) & {"better", "worse"}
+        groups["mixed" if len(found) == 2 else min(found, default="")].append(other.run)
+    words = {
+        "better": "better in something, and worse in nothing",
+        "worse": "worse in something, and better in nothing",
+        "mixed": "better in some respects and worse in others",
+        "": "not certainly different",
+    }
+    parts = [f"{joined(runs)}: {words[kind]}" for kind, runs in groups.items() if runs]
+    return f"Best models held against that of {first.run}, {first.name}: {'; '.join(parts)}."
+
+
 def _against(compared: ComparedRuns, one: str, two: str) -> str:
     frame = compared.differences
     rows = frame[(frame["model"] == one) & (frame["against"] == two)]
@@ -66,17 +86,17 @@ def _against(compared: ComparedRuns, one: str, two: str) -> str:
     }
     if sure["better"] and sure["worse"]:
         return (
-            f"{one} is better than {two} in {_joined(sure['better'])}, but worse in "
-            f"{_joined(sure['worse'])}."
+            f"{one} is better than {two} in {joined(sure['better'])}, but worse in "
+            f"{joined(sure['worse'])}."
         )
     for outcome, told in sure.items():
         if told:
             rest = " Nothing else is certain." if len(told) < len(rows) else ""
-            return f"{one} is {outcome} than {two} in {_joined(told)}.{rest}"
+            return f"{one} is {outcome} than {two} in {joined(told)}.{rest}"
     most = rows.loc[rows["difference"].abs().idxmax()].to_dict()
     return (
-        f"{one} cannot be told from {two}: no difference is larger than what seeds and images "
-        f"explain. The largest is {_telling(most)}."
+        f"{one} cannot be told from {two}: after correction for all comparisons no difference is "
+        f"certain. The largest is {_telling(most)}."
     )
 
 
@@ -110,6 +130,7 @@ def _span(row: Any) -> str:
     return f"95 % interval {low} to {high}" if pd.notna(row["low"]) else span(None, None)
 
 
-def _joined(parts: list[str]) -> str:
+def joined(parts: list[str]) -> str:
+    """Write a list as ``a, b and c``."""
     *most, last = parts
     return f"{', '.join(most)} and {last}" if most else last
