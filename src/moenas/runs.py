@@ -10,8 +10,8 @@ A run folder is all that a command leaves and all that ``report`` and ``verify``
         comparison.json  figures/  report.html
 
 Each model has a `ModelFolder`: ``checkpoint.safetensors``, ``predictions.parquet``,
-``scores.json``, ``history.jsonl`` and, while it trains, ``state.safetensors``. Models to pass on have
-their model card, ``README.md``. A comparison of runs lies beside them: ``runs/comparison.html``.
+``scores.json``, ``history.jsonl`` and, while it trains, ``state.safetensors``. Models to pass on
+have their model card, ``README.md``. A comparison of runs is beside them: ``comparison.html``.
 """
 
 from __future__ import annotations

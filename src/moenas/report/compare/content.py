@@ -43,11 +43,7 @@ def compare_content(compared: ComparedRuns) -> dict[str, Any]:
         "title": joined([run.label for run in compared.runs]),
         "version": metadata.version("moenas"),
         "summary": None,
-        "data": {
-            "source": ", ".join(
-                sorted({name for run in compared.runs for name in run.data.sources})
-            )
-        },
+        "data": {"source": ", ".join(sorted(sources))},
         "notes": sorted({run.data.note for run in compared.runs if run.data.note}),
         "measures": MEASURES,
         "headline": [MEASURES[key].label for key in HEADLINE],

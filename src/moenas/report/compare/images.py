@@ -148,14 +148,11 @@ def _taken(table: Predictions, known: pd.DataFrame, held: pd.DataFrame | None) -
 
 
 def _data(first: ReadRun, other: ReadRun) -> str:
-    if (
-        first.data.fingerprint
-        and other.data.fingerprint
-        and first.data.fingerprint != other.data.fingerprint
-    ):
+    one, two = first.data.fingerprint, other.data.fingerprint
+    if one and two and one != two:
         return (
-            f" The runs are of different data (fingerprint {first.data.fingerprint} of {first.label}, "
-            f"{other.data.fingerprint} of {other.label})."
+            f" The runs are of different data (fingerprint {one} of {first.label}, {two} of "
+            f"{other.label})."
         )
     return ""
 

@@ -47,11 +47,10 @@ def verdict(compared: ComparedRuns) -> tuple[str, ...]:
         if model.name in {entrant.key for entrant in compared.best.values()}
         and (model.report["balanced_accuracy"].low or 0.0) <= GUESSING
     ]
-    for name in guessing:
-        sentences.append(
-            f"{name} is not shown to be better than guessing: its fairness and robustness mean "
-            "nothing."
-        )
+    sentences += [
+        f"{name} is not shown to be better than guessing: its fairness and robustness mean nothing."
+        for name in guessing
+    ]
     return tuple(sentences)
 
 
@@ -62,6 +61,8 @@ def _all_runs(compared: ComparedRuns, first: Entrant, others: list[Entrant]) -> 
     for other in others:
         found = set(frame.loc[frame["model"] == other.key, "outcome"]) & {"better", "worse"}
         groups["mixed" if len(found) == 2 else min(found, default="")].append(other.run)
+    if len(groups[""]) == len(others):
+        return f"No other run's best model certainly differs from {first.key}."
     words = {
         "better": "better in something, and worse in nothing",
         "worse": "worse in something, and better in nothing",
@@ -69,7 +70,7 @@ def _all_runs(compared: ComparedRuns, first: Entrant, others: list[Entrant]) -> 
         "": "not certainly different",
     }
     parts = [f"{joined(runs)}: {words[kind]}" for kind, runs in groups.items() if runs]
-    return f"Best models held against that of {first.run}, {first.name}: {'; '.join(parts)}."
+    return f"Each run's best model against {first.key}. {'; '.join(parts)}."
 
 
 def _against(compared: ComparedRuns, one: str, two: str) -> str:
