@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from moenas.config import to_dict
+from moenas.data.sources.emoji import DRAWINGS
 from moenas.evaluation.scores import score
 from moenas.nas.records import comparison_record
 from moenas.nas.settings import SearchConfig
@@ -23,14 +24,14 @@ BASE, SMALL, LARGE = (
     "mobilevitv2_050-e211111111",
     "mobilevitv2_050-e811111111",
 )
-NOTE = "These are drawings, not photographs."
+NOTE = DRAWINGS
 
 
 @dataclasses.dataclass(frozen=True)
 class World:
     """The images: how many concepts a split has, what is known, how they are named."""
 
-    concepts: int = 40
+    concepts: int = 12
     tones: bool = True
     lights: bool = True
     name: str = ""
@@ -108,7 +109,7 @@ def make_search(
     path: Path,
     skills: Sequence[float] = (0.80, 0.85, 0.83),
     *,
-    seeds: int = 3,
+    seeds: int = 2,
     world: World | None = None,
     start: int = 0,
     name: str = "MoENAS-",

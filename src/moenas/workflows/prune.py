@@ -15,6 +15,7 @@ from moenas.models.convert import architecture_of
 from moenas.models.cost import count_macs
 from moenas.models.storage import load_model, save_model
 from moenas.pruning.experts import PruningResult, PruningStep, prune_experts, thresholds
+from moenas.report.card.writing import leave_cards
 from moenas.runs import ModelFolder, RunFolder, write_json
 from moenas.runtime import pick_device
 from moenas.training.job import DataReference
@@ -53,7 +54,7 @@ def prune(
     with folder.locked():
         source = ModelFolder(Path(checkpoint).parent)
         source.checkpoint = Path(checkpoint)
-        return prune_run(
+        result = prune_run(
             source,
             folder.pruned(),
             folder.pruning,
@@ -64,6 +65,8 @@ def prune(
             device=device,
             on_step=on_step,
         )
+        leave_cards(folder)
+        return result
 
 
 def prune_run(

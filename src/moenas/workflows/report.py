@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
 from moenas.errors import ConfigError, RunFolderError
+from moenas.report.card.writing import write_cards
 from moenas.report.compare.comparing import ComparedRuns
 from moenas.report.compare.comparing import compare_runs as hold_against
 from moenas.report.compare.entrants import ReadRun, labels, read_run
@@ -13,23 +15,49 @@ from moenas.report.figures import Format, save_figures
 from moenas.report.html import render, render_comparison
 from moenas.runs import RunFolder, is_there
 
+ONE_MODEL = ("train", "prune")
+"""Kinds of runs that leave one model."""
 
-def report(run: Path | str, figures: Format | None = None) -> tuple[Path, list[Path]]:
-    """Write ``report.html`` of a run, and its figures for print.
+COMPARE = "A run of one model has a card and no page; name another run, too, to compare them."
+
+
+@dataclasses.dataclass(frozen=True)
+class Reported:
+    """What was written of a run.
+
+    Attributes:
+        page: ``report.html``; None for a run of one model, which has a model card instead.
+        figures: Files of figures for print.
+        cards: Model cards, each beside its checkpoint.
+        notes: What could not be written, and why.
+    """
+
+    page: Path | None
+    figures: tuple[Path, ...]
+    cards: tuple[Path, ...]
+    notes: tuple[str, ...]
+
+
+def report(run: Path | str, figures: Format | None = None) -> Reported:
+    """Write ``report.html`` of a run, the cards of its models, and its figures for print.
 
     Args:
         run: The run folder.
         figures: Also write each figure as a file of this format.
 
-    Returns:
-        The page, and the figures' files.
-
     Raises:
         RunFolderError: It is not a run folder, or its files are damaged.
     """
     folder = RunFolder.open(run)
-    page = render(folder)
-    return page, [] if figures is None else save_figures(folder, figures)
+    cards, problems = write_cards(folder)
+    try:
+        page = render(folder)
+    except RunFolderError:
+        if not cards or folder.read_config()["kind"] not in ONE_MODEL:
+            raise
+        return Reported(None, (), tuple(cards), (*problems, COMPARE))
+    drawn = [] if figures is None else save_figures(folder, figures)
+    return Reported(page, tuple(drawn), tuple(cards), tuple(problems))
 
 
 def compare_runs(

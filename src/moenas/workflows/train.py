@@ -14,6 +14,7 @@ from moenas.models.architecture import Architecture
 from moenas.models.builder import build_model
 from moenas.models.cost import count_parameters
 from moenas.nas.settings import SearchConfig
+from moenas.report.card.writing import leave_cards
 from moenas.runs import RunFolder
 from moenas.runtime import fastest_threads, keep_freed_memory, pick_device
 from moenas.training.job import TrainingJob, run_job
@@ -103,7 +104,9 @@ def train(config: TrainConfig, run: Path | str, resources: Resources | None = No
                 note = f"loss {record.loss:.3f}, validation {record.accuracy_val:.1%}"
                 bar.update(task, completed=record.epoch, note=note)
 
-            return run_job(job, show)
+            result = run_job(job, show)
+        leave_cards(folder)
+        return result
 
 
 def _choose_threads(architecture: Architecture, image_size: int, device: str) -> None:

@@ -42,7 +42,14 @@ def report_command(
         raise ConfigError("Name a run folder, or several to compare.")
     if out is not None:
         raise ConfigError("--out is for comparisons: name two runs or more.")
-    page, files = report.report(runs[0], figures)
-    notes = [f"Figures: {', '.join(str(file) for file in files)}"] if files else []
-    paths = [str(file) for file in files]
-    show({"report": str(page), "figures": paths}, json, f"Report: {page}", *notes)
+    done = report.report(runs[0], figures)
+    lines = [f"Report: {done.page}"] if done.page else []
+    lines += [f"Model card: {card}" for card in done.cards]
+    lines += [f"Figures: {', '.join(map(str, done.figures))}"] if done.figures else []
+    told = {
+        "report": None if done.page is None else str(done.page),
+        "figures": [str(file) for file in done.figures],
+        "cards": [str(card) for card in done.cards],
+        "notes": list(done.notes),
+    }
+    show(told, json, *lines, *done.notes)

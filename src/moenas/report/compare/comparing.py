@@ -25,6 +25,9 @@ UNTESTED = "one training each"
 BEST, SAME = "best of the run", "same network"
 """Why two models are held against each other."""
 
+NAMED = 4
+"""So many models are named; of more, the number is told."""
+
 DIFFERENCES = (
     "model", "against", "why", "measure", "difference", "low", "high", "p", "p_holm", "outcome",
 )  # fmt: skip
@@ -117,9 +120,11 @@ def compare_runs(runs: Sequence[ReadRun], missing: Sequence[str] = ()) -> Compar
     paired = Comparison(common.tables)
     measured = paired.report(references=())
     halves = {key: tables[0].split("report") for key, tables in common.tables.items()}
+    models = tuple(_model(model, measured[model.key]) for model in entrants)
     found = dataclasses.replace(
         empty,
-        models=tuple(_model(model, measured[model.key]) for model in entrants),
+        models=models,
+        missing=(*lacking, *_unknown(common, models)),
         differences=_differences(paired, _pairs(entrants, best), common),
         answers=compare_answers(halves, first.key),
     )
@@ -171,3 +176,18 @@ def _differences(
     frame = pd.DataFrame(rows, columns=list(DIFFERENCES))
     numbers = ["difference", "low", "high", "p", "p_holm"]
     return frame.astype(dict.fromkeys(numbers, "float64"))
+
+
+def _unknown(common: Common, models: Sequence[ComparedModel]) -> tuple[str, ...]:
+    """What the common images and the trainings cannot tell, in sentences."""
+    gone = list(common.notes)
+    if common.report["group"].nunique() < 2:
+        gone.append("The common images have fewer than two skin tones: fairness is not compared.")
+    if common.report["lighting"].isna().all():
+        gone.append("The light of the common images is not known: robustness is not compared.")
+    once = [model.name for model in models if len(model.seeds) < 2]
+    if once:
+        names = ", ".join(once[:NAMED])
+        names += f" and {len(once) - NAMED} more" if len(once) > NAMED else ""
+        gone.append(f"Trained once, so that no interval covers other trainings: {names}.")
+    return tuple(gone)

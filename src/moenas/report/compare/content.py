@@ -60,7 +60,7 @@ def compare_content(compared: ComparedRuns) -> dict[str, Any]:
         "lights": _lights(chosen, everyone, look),
         "noise": _noise(chosen, look),
         "settings": grids.settings_grid(compared) if len(compared.settings) else None,
-        "missing": [*compared.missing, *_unknown(compared)],
+        "missing": compared.missing,
     }
 
 
@@ -167,19 +167,3 @@ def _noise(chosen: Comparison, look: dict[str, Style]) -> dict[str, Any] | None:
         return None
     label = "Fairness of each run's best model against what a perfectly fair model would score."
     return _both(lambda width: charts_compare.noise_chart(frame, look, label=label, width=width))
-
-
-def _unknown(compared: ComparedRuns) -> list[str]:
-    """What the common images cannot tell."""
-    if compared.common is None:
-        return []
-    images, gone = compared.common.report, list(compared.common.notes)
-    if images["group"].nunique() < 2:
-        gone.append("The common images have fewer than two skin tones: fairness is not compared.")
-    if images["lighting"].isna().all():
-        gone.append("The light of the common images is not known: robustness is not compared.")
-    once = [model.name for model in compared.models if len(model.seeds) < 2]
-    if once:
-        names = ", ".join(once[:4]) + (f" and {len(once) - 4} more" if len(once) > 4 else "")
-        gone.append(f"Trained once, so that no interval covers other trainings: {names}.")
-    return gone

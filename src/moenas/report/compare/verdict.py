@@ -119,7 +119,7 @@ def _one_training(compared: ComparedRuns, one: str, two: str) -> str:
 
 def _telling(row: dict[Any, Any]) -> str:
     label = MEASURES[row["measure"]].label.lower()
-    return f"{label} by {_signed(row)} points ({_span(row)})"
+    return f"{label} ({_signed(row)} points, {_span(row)})"
 
 
 def _signed(row: Any) -> str:
