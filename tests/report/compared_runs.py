@@ -12,11 +12,13 @@ import pandas as pd
 
 from moenas.config import to_dict
 from moenas.data.sources.emoji import DRAWINGS
+from moenas.evaluation.comparison import Comparison
 from moenas.evaluation.scores import score
 from moenas.nas.records import comparison_record
 from moenas.nas.settings import SearchConfig
 from moenas.predictions import LIGHTS, Predictions
 from moenas.runs import ModelFolder, RunFolder, write_json, write_parquet
+from moenas.workflows.audit import AuditConfig
 from moenas.workflows.train import TrainConfig
 
 BASE, SMALL, LARGE = (
@@ -177,4 +179,19 @@ def make_prune(path: Path, skill: float = 0.82) -> RunFolder:
     write_parquet(run.manifest, World().manifest())
     leave(run.pruned(), answers(World(), skill, 0.02, 77))
     write_json(run.pruning, curve("MoENAS-S"))
+    return run
+
+
+def make_small_audit(path: Path, seed: int) -> RunFolder:
+    """An audit of one model, of images that no other run has."""
+    world = World(name="-photo")
+    run = RunFolder.create(path, "audit", to_dict(AuditConfig(models=("lcnet_075",))))
+    table = answers(world, 0.8, 0.05, seed)
+    leave(run.audited("lcnet_075", "short", 0), table)
+    found = Comparison({"lcnet_075": [table]}, draws=200).report(references=())
+    one = {"name": "lcnet_075", "role": "audited", "architecture": "lcnet_075", "seeds": [0]}
+    record = {**one, "parameters": 1_080_000, "macs": 10**7, **found["lcnet_075"]}
+    write_json(run.comparison, {"models": [record], "verdict": []})
+    listed = [{"model": "lcnet_075", "scheme": "short", "tried": {}, "seeds": [0]}]
+    write_json(run.summary, summary("own images", None, models=listed, leader="lcnet_075"))
     return run

@@ -10,8 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from audit_run import make_audit, predictions
-from compared_runs import LARGE, NOTE, World, answers, make_prune, make_search, make_train
+from compared_runs import LARGE, NOTE, World, answers, make_small_audit, make_train
 from page_reader import Page
 
 from moenas.errors import ConfigError, RunFolderError
@@ -27,23 +26,18 @@ COMPARED = {"differences", "answers", "tones", "light", "noise"}
 
 
 @pytest.fixture(scope="session")
-def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two searches, a training and a pruning on the same images; not to be changed."""
-    folder = tmp_path_factory.mktemp("compared")
-    make_search(folder / "first")
-    skills = (0.80, 0.62, 0.60)
-    make_search(folder / "second", skills, start=5000, strategy="supernet", trials=9)
-    make_train(folder / "one")
-    make_prune(folder / "cut")
-    return folder
-
-
-@pytest.fixture(scope="session")
 def both(runs: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[ComparedRuns, Page]:
     """The two searches, compared."""
     out = tmp_path_factory.mktemp("page") / "page.html"
     path, compared = compare_runs([runs / "first", runs / "second"], out)
     return compared, Page(path.read_text(encoding="utf-8"))
+
+
+@pytest.fixture(scope="session")
+def audits(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Two audits of a model each, which have kept what it said; not to be changed."""
+    folder = tmp_path_factory.mktemp("audits")
+    return [make_small_audit(folder / name, seed).path for seed, name in enumerate("ab")]
 
 
 def copied(runs: Path, name: str, to: Path) -> RunFolder:
@@ -134,37 +128,25 @@ def test_every_kind_of_run_in_one_page(runs, tmp_path):
     assert hrefs <= page.ids
 
 
-def audited(path: Path, *names: str, seed: int = 0) -> Path:
-    """A finished audit that has kept what its models said."""
-    run = RunFolder(make_audit(path, names=names).run)
-    for place, name in enumerate(names):
-        table = predictions(0.9, 0.1, 10 * place + seed)
-        table.save(run.audited(name, "short", 0).predictions)
-    return run.path
-
-
-def test_an_audit_beside_a_search_of_other_images(runs, tmp_path):
-    audit = audited(tmp_path / "audit", "lcnet_075", "tinynet_e")
-    path, compared = compare_runs([runs / "first", audit], tmp_path / "page.html")
+def test_an_audit_beside_a_search_of_other_images(runs, audits, tmp_path):
+    path, compared = compare_runs([runs / "first", audits[0]], tmp_path / "page.html")
     page = Page(path.read_text(encoding="utf-8"))
     assert compared.common is None
     assert not COMPARED & page.ids
     assert page.ids >= ALWAYS
     assert compared.verdict[0].startswith("Nothing is compared")
     assert any("shares no image of the report half" in line for line in compared.missing)
-    assert len(page.tables["Models of all runs"][1:]) == 4 + 2
+    assert len(page.tables["Models of all runs"][1:]) == 4 + 1
     assert "on its own run's images" in page.text
 
 
-def test_two_audits_are_compared_image_by_image(tmp_path):
-    made = [audited(tmp_path / name, "one", "two", seed=n) for n, name in enumerate("ab")]
-    _, compared = compare_runs(made)
-    assert len(compared.common.report) == 800
+def test_two_audits_are_compared_image_by_image(audits, tmp_path):
+    path, compared = compare_runs(audits, tmp_path / "page.html")
+    assert len(compared.common.report) == 240
     assert compared.differences["p"].isna().all()
-    assert "(b) cannot be told from" in compared.verdict[0]
+    assert "lcnet_075 (b) cannot be told from lcnet_075 (a)" in compared.verdict[0]
     assert "Each was trained once" in compared.verdict[0]
-    page = Page(RunFolder(made[0]).compared.read_text(encoding="utf-8"))
-    assert "trained once" in page.text
+    page = Page(path.read_text(encoding="utf-8"))
     assert {"answers", "tones"} <= page.ids
     assert "Percentage points above or below" in page.text
 
@@ -235,12 +217,12 @@ def test_lost_predictions_are_told_and_stored_numbers_shown(runs, tmp_path):
     run = copied(runs, "first", tmp_path)
     for seed in (1, 2):
         run.finalist(LARGE, seed).predictions.unlink()
-    path, compared = compare_runs([run.path, runs / "second"], tmp_path / "page.html")
+    path, compared = compare_runs([run.path, runs / "one"], tmp_path / "page.html")
     page = Page(path.read_text(encoding="utf-8"))
     assert sum("no predictions file" in line for line in compared.missing) == 2
-    assert len(page.tables["Models of all runs"][1:]) == 8
+    assert len(page.tables["Models of all runs"][1:]) == 5
     assert page.text.count("on its own run's images") == 1
-    assert len(compared.models) == 7
+    assert len(compared.models) == 4
 
 
 def test_a_run_of_another_version_is_left_out_and_told(runs, tmp_path):
@@ -283,7 +265,7 @@ def test_what_cannot_be_compared_is_refused(runs, tmp_path):
 
 def test_folders_of_one_name_are_told_apart_by_their_path(runs, tmp_path):
     make_train(tmp_path / "one", seed=4)
-    path, compared = compare_runs([runs / "one", tmp_path / "one"], tmp_path / "p.html")
+    _, compared = compare_runs([runs / "one", tmp_path / "one"], tmp_path / "p.html")
     assert [run.label for run in compared.runs] == [f"{runs.name}/one", f"{tmp_path.name}/one"]
 
 
