@@ -56,7 +56,6 @@ def runs_grid(compared: ComparedRuns, by_run: dict[str, Style]) -> Grid:
         "image_size": "Image size, px",
         "seconds": "Time",
         "created": "Made",
-        "version": "Version",
     }
     kept = {name: text for name, text in headers.items() if frame[name].notna().any()}
     grid = plain_grid(frame, "runs.csv", kept, {"seconds": duration})
@@ -84,9 +83,10 @@ def _image_size(run: ReadRun) -> int | None:
 def models_grid(compared: ComparedRuns, look: dict[str, Style]) -> Grid:
     """Return the table of all models of all runs: size, and each measure with its interval.
 
-    Models without answers about the common images have the numbers of their own run, in words.
+    Models without answers about the common images have the numbers of their own run, and say so.
     """
     measured = {model.name: model for model in compared.models}
+    mixed = compared.common is not None
     rows, records = [], []
     for run in compared.runs:
         for entrant in run.entrants:
@@ -96,7 +96,10 @@ def models_grid(compared: ComparedRuns, look: dict[str, Style]) -> Grid:
             rows.append(
                 Row(
                     (
-                        Cell(entrant.name, sub=_sub(entrant, seeds, model)),
+                        Cell(
+                            entrant.name,
+                            sub=_sub(entrant, seeds, own=mixed and model is None),
+                        ),
                         Cell(run.label),
                         Cell(millions(entrant.parameters), value=entrant.parameters),
                         *(_cell(report.get(key)) for key in SHOWN),
@@ -113,9 +116,9 @@ def models_grid(compared: ComparedRuns, look: dict[str, Style]) -> Grid:
     return Grid(tuple(headers), tuple(rows), csv_uri(frame), "models.csv", tuple(hints))
 
 
-def _sub(entrant: Entrant, seeds: int, model: ComparedModel | None) -> str:
+def _sub(entrant: Entrant, seeds: int, *, own: bool) -> str:
     trained = "" if not seeds else "1 seed" if seeds == 1 else f"{seeds} seeds"
-    where = "" if model else "on its own run's images"
+    where = "on its own run's images" if own else ""
     return " · ".join(part for part in (ROLES[entrant.role], trained, where) if part)
 
 

@@ -41,6 +41,11 @@ def verdict(compared: ComparedRuns) -> tuple[str, ...]:
         f"{'both' if len(compared.best) == 2 else 'all'} runs share. Each run's best model is the "
         "most accurate one on its own search half, so the report half had no say in the choice."
     )
+    if not (compared.differences["outcome"].isin(["better", "worse"])).any():
+        sentences.append(
+            "To decide more, train with more seeds (--seeds) and test on more subjects: both make "
+            "the intervals narrower. Until then, take the smaller or the cheaper model."
+        )
     guessing = [
         model.name
         for model in compared.models
