@@ -276,6 +276,7 @@ def test_verify_and_report(run: Any, tiny_run: Path) -> None:
     assert code == 0
     assert strict(out)["problems"] == []
     assert "All agree." in err
+    left = sorted(tiny_run.rglob("README.md"))  # by the search itself
     code, out, _ = run("report", tiny_run, "--json")
     assert code == 0
     told = strict(out)
@@ -284,6 +285,7 @@ def test_verify_and_report(run: Any, tiny_run: Path) -> None:
     models = read_json(tiny_run / "comparison.json")["models"]
     finalists = [m for m in models if m["role"] == "finalist"]
     assert len(told["cards"]) == 2 * len(finalists) + 1
+    assert sorted(told["cards"]) == list(map(str, left))
     assert told["notes"] == []
 
 
