@@ -37,7 +37,7 @@ MOST_FLAGS = {
     "export": 6,
     "routes": 6,
     "predict": 3,
-    "report": 2,
+    "report": 3,
     "dashboard": 3,
     "verify": 1,
     "benchmark": 7,
@@ -46,8 +46,8 @@ MOST_FLAGS = {
 """A flag is a promise: raise a number only with a reason. The last ones were --max-latency-ms
 and --latency-table: the size limit's sibling, and the device that the model is for; and data's
 --rule and --unit: what a person is in COCO, and in FACET; train's --head, --qubits and
---head-only: the paper's quantum head; and prune's --curve, --importance, --fine-tune and --rescue:
-the pruning study."""
+--head-only: the paper's quantum head; prune's --curve, --importance, --fine-tune and --rescue: the
+pruning study; and report's --out: where a comparison of runs, which belongs to none, is written."""
 
 
 @pytest.fixture
@@ -162,6 +162,11 @@ def error_cases(tmp: Path) -> list[tuple[list[object], str]]:
         (["predict", tmp / "no.safetensors", tmp], "does not exist"),
         (["prune", tmp / "no.safetensors"], "does not exist"),
         (["report", tmp / "foreign"], "is not a MoENAS run folder"),
+        (["report"], "Name a run folder"),
+        (["report", tmp / "foreign", tmp / "foreign"], "is named twice"),
+        (["report", tmp / "foreign", tmp / "none"], "is not a MoENAS run folder"),
+        (["report", tmp / "foreign", "--out", tmp / "page.html"], "two runs or more"),
+        (["report", tmp / "foreign", tmp, "--figures", "svg"], "name it alone"),
         (["verify", tmp / "foreign"], "is not a MoENAS run folder"),
         (["dashboard", tmp / "foreign"], "is not a MoENAS run folder"),
         (["verify", tmp / "old"], "run folder format 0, this version of moenas reads 1"),
@@ -290,9 +295,17 @@ def test_verify_and_report(run: Any, tiny_run: Path) -> None:
     assert code == 0
     assert strict(out)["problems"] == []
     assert "All agree." in err
+    left = sorted(tiny_run.rglob("README.md"))  # by the search itself
     code, out, _ = run("report", tiny_run, "--json")
     assert code == 0
-    assert Path(strict(out)["report"]).stat().st_size > 10_000
+    told = strict(out)
+    assert Path(told["report"]).stat().st_size > 10_000
+    assert all(Path(card).with_name("checkpoint.safetensors").exists() for card in told["cards"])
+    models = read_json(tiny_run / "comparison.json")["models"]
+    finalists = [m for m in models if m["role"] == "finalist"]
+    assert len(told["cards"]) == 2 * len(finalists) + 1
+    assert sorted(told["cards"]) == list(map(str, left))
+    assert told["notes"] == []
 
 
 def test_verify_of_what_does_not_agree(run: Any, tmp_path: Path) -> None:
@@ -343,6 +356,7 @@ def test_train_and_evaluate_the_result(run: Any, scenes: Path, tmp_path: Path) -
     assert code == 0, err
     assert set(strict(out)["scores"]) == {"search", "report"}
     assert (folder / "model" / "checkpoint.safetensors").exists()
+    assert (folder / "model" / "README.md").read_text().startswith("---\nlibrary_name: moenas\n")
     again, same, _ = run("train", *options, "--run", folder, "--json")
     assert again == 0
     assert strict(same) == strict(out)
@@ -351,6 +365,13 @@ def test_train_and_evaluate_the_result(run: Any, scenes: Path, tmp_path: Path) -
     assert code == 0, err
     assert strict(out)["scores"]["report"]["parameters"] > 1_114_107
     assert run("verify", tmp_path / "two")[0] == 0
+    code, out, err = run("report", folder, tmp_path / "two", "--json")
+    assert code == 0
+    assert strict(out)["report"] == str(tmp_path.resolve() / "comparison.html")
+    assert strict(out)["verdict"][0] in err
+    code, out, err = run("report", folder, "--json")
+    assert (code, strict(out)["report"]) == (0, None)
+    assert "Model card: " in err
 
 
 def test_a_quantum_head_on_a_trained_model(

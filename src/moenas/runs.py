@@ -13,13 +13,15 @@ A run folder is all that a command leaves and all that ``report`` and ``verify``
 
 Each model has a `ModelFolder`: ``checkpoint.safetensors``, ``predictions.parquet``,
 ``scores.json``, ``history.jsonl`` and, while it trains, ``state.safetensors``; ``exports/`` has
-what was made of it for devices, each file with its card beside it.
+what was made of it for devices, each file with its card beside it. Models to pass on have their
+model card, ``README.md``. A comparison of runs is beside them: ``comparison.html``.
 """
 
 from __future__ import annotations
 
 import contextlib
 import errno
+import hashlib
 import json
 import math
 import os
@@ -160,6 +162,7 @@ class ModelFolder:
         self.predictions = path / "predictions.parquet"
         self.scores = path / "scores.json"
         self.exports = path / "exports"
+        self.card = path / "README.md"
 
     def degradation(self, corruption: str) -> Path:
         """How its scores fall under a corruption."""
@@ -215,6 +218,21 @@ class RunFolder:
     def name(self) -> str:
         """The folder's own name."""
         return self.path.resolve().name
+
+    @property
+    def compared(self) -> Path:
+        """The page that compares this run with others, beside its folder."""
+        return self.path.resolve().parent / "comparison.html"
+
+    @property
+    def fingerprint(self) -> str | None:
+        """16 hex digits of the manifest: equal ones mean equal data; None where there is none."""
+        if not is_there(self.manifest):
+            return None
+        try:
+            return hashlib.sha256(self.manifest.read_bytes()).hexdigest()[:16]
+        except OSError as error:
+            raise explain_os_error(error, self.manifest) from error
 
     @property
     def study_url(self) -> str:

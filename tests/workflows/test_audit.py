@@ -76,9 +76,10 @@ def test_an_audit(config: AuditConfig, tmp_path: Path, here: None) -> None:
     assert not result.problems
     assert result.models == 4
 
-    page, figures = report(run, "svg")
-    assert "of 2 models" in page.read_text().lower()
-    assert len(figures) == 6
+    done = report(run, "svg")
+    assert done.page is not None
+    assert "of 2 models" in done.page.read_text().lower()
+    assert len(done.figures) == 6
     curves = pd.read_csv(run / "degradation.csv")
     assert set(curves["model"]) == set(MODELS)
     assert set(curves["severity"]) == set(range(6))

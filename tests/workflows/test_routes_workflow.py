@@ -63,7 +63,7 @@ def test_routes_leaves_tables_figures_and_a_page(
     assert (folder.figures / "routes-by-group.pdf").read_bytes().startswith(b"%PDF")
     assert {path.suffix for path in folder.figures.iterdir()} == {".pdf", ".png"}
     folder.routes_page.unlink()
-    assert report(run)[0] == folder.routes_page
+    assert report(run).page == folder.routes_page
     assert folder.routes_page.read_text(encoding="utf-8") == page
 
 

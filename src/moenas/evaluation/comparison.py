@@ -232,21 +232,30 @@ class Comparison:
         Holm's families: `TESTED` metrics of all models, and `DESCRIBED` ones. ``better`` is None
         where the difference may be chance.
         """
-        result: dict[str, dict[str, dict[str, Any]]] = {
-            name: {} for name in self._rows if name != reference
-        }
+        pairs = [(name, reference) for name in self._rows if name != reference]
+        return {name: entries for (name, _), entries in self.pairs(pairs).items()}
+
+    def pairs(
+        self, pairs: Sequence[tuple[str, str]]
+    ) -> dict[tuple[str, str], dict[str, dict[str, Any]]]:
+        """First minus second model of each pair; families, ``p_holm`` and ``better`` as `versus`.
+
+        Args:
+            pairs: Chosen before these images were looked at: all of them are corrected for.
+        """
+        result: dict[tuple[str, str], dict[str, dict[str, Any]]] = {pair: {} for pair in pairs}
         for family in (TESTED, DESCRIBED):
             entries: list[dict[str, Any]] = []
-            for name, rows in result.items():
+            for (first, second), rows in result.items():
                 for metric in family:
-                    found = self.difference(name, reference, metric)
+                    found = self.difference(first, second, metric)
                     if found is None:
                         continue
                     entry = dataclasses.asdict(found) | {"p_holm": None, "better": None}
                     rows[metric] = entry
                     if found.p is not None:
                         entries.append(entry)
-                        entry["better"] = self._better(name, reference, metric)
+                        entry["better"] = self._better(first, second, metric)
             for entry, p in zip(entries, holm([e["p"] for e in entries]), strict=True):
                 entry["p_holm"] = p
                 if p >= LEVEL:

@@ -57,6 +57,14 @@ def load_pretrained(model: nn.Module, base: BaseModel, source: bool | str | Path
     model.load_state_dict(chosen, strict=False)
 
 
+def published(name: str) -> tuple[str, str] | None:
+    """The Hub's id and the licence of timm's weights for a model; None where it has none."""
+    known = timm.get_pretrained_cfg(name)
+    if known is None or not known.hf_hub_id:
+        return None
+    return str(known.hf_hub_id), str(known.license or "unknown")
+
+
 def _head(base: BaseModel) -> set[str]:
     """Names of the classifier's tensors."""
     known = timm.get_pretrained_cfg(base.name)

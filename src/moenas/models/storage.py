@@ -152,6 +152,23 @@ def load_model(path: Path | str) -> tuple[nn.Module, ModelCard]:
     return _assemble(path, card, tensors), card
 
 
+def read_card(path: Path | str) -> ModelCard:
+    """Read what a stored model is from its first bytes; no weight is read, nothing is hashed.
+
+    Raises:
+        CheckpointError: The file is missing, truncated, or not one of ours.
+    """
+    path = Path(path)
+    try:
+        with path.open("rb") as file:
+            content = _read_metadata(path, file.read(8 + MAX_HEADER), path.stat().st_size)
+    except FileNotFoundError:
+        raise CheckpointError(f"'{path}' does not exist.") from None
+    except OSError as error:
+        raise CheckpointError(f"'{path}' cannot be read: {error.strerror or error}.") from error
+    return _read_card(path, content.get("card"))
+
+
 def _read_metadata(path: Path, start: bytes, size: int) -> dict[str, Any]:
     """Parse our part of a safetensors file's JSON header from the file's first bytes."""
     length = int.from_bytes(start[:8], "little")

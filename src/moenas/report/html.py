@@ -15,6 +15,8 @@ from markupsafe import Markup
 
 from moenas.report.audit.content import audit_content
 from moenas.report.audit.results import read_audit
+from moenas.report.compare.comparing import ComparedRuns
+from moenas.report.compare.content import compare_content
 from moenas.report.content import content
 from moenas.report.measures import duration, millions, number, percent, size_of
 from moenas.report.results import Results, read_results
@@ -38,6 +40,16 @@ def render(run: RunFolder) -> Path:
         text = page(read_results(run))
     write_text(run.report, text)
     return run.report
+
+
+def render_comparison(compared: ComparedRuns, path: Path) -> Path:
+    """Write the page that puts runs side by side, and return its path.
+
+    Raises:
+        RunFolderError: It cannot be written.
+    """
+    write_text(path, fill("compare.html.j2", **compare_content(compared)))
+    return path
 
 
 def page(results: Results) -> str:

@@ -166,6 +166,7 @@ class DataSummary:
     source: str
     counts: dict[str, SplitCounts] = dataclasses.field(default_factory=dict)
     note: str | None = None
+    fingerprint: str | None = None
 
 
 @dataclasses.dataclass(frozen=True)

@@ -73,3 +73,15 @@ def styles(models: Sequence[ComparedModel]) -> dict[str, Style]:
         else:
             result[model.name] = {"base": _BASE, "wider": _WIDER, "pruned": _PRUNED}[model.role]
     return result
+
+
+def run_styles(runs: Sequence[str]) -> dict[str, Style]:
+    """Give each of several runs its style, in order (five, then again).
+
+    Args:
+        runs: Their names.
+
+    Returns:
+        Style by name.
+    """
+    return {name: _FINALISTS[place % len(_FINALISTS)] for place, name in enumerate(runs)}

@@ -13,17 +13,12 @@ from moenas.config import fingerprint
 from moenas.data.cache import cached_images
 from moenas.data.manifest import Manifest, describe
 from moenas.data.sources.coco import Rule
+from moenas.data.sources.emoji import DRAWINGS as DRAWINGS
 from moenas.data.sources.emoji import EmojiConfig, make_emoji_scenes
 from moenas.data.sources.facet import Unit
 from moenas.data.sources.opening import DRAWN, checked, names_of, read_sources
 from moenas.runs import RunFolder, cache_home
 from moenas.training.job import DataReference
-
-DRAWINGS = (
-    "These are drawings, not photographs: Emoji Scenes shows how the method works and how sure its "
-    "numbers are, not how a model treats real people. Bring your own images for that."
-)
-"""What every page that shows numbers of the drawn scenes says."""
 
 
 def make_manifest(

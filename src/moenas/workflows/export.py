@@ -28,7 +28,7 @@ from moenas.export.parity import (
     rows_of,
 )
 from moenas.models.architecture import Architecture
-from moenas.models.cost import count_macs, count_parameters
+from moenas.models.cost import macs_of, parameters_of
 from moenas.models.storage import load_model
 from moenas.runs import ModelFolder, RunFolder, atomic_file, cache_home, write_json, write_text
 from moenas.workflows.data import open_manifest
@@ -66,7 +66,7 @@ def export(
         kind.require()
     model, card = load_model(checkpoint)
     architecture = Architecture.parse(card.architecture)
-    parameters = count_parameters(architecture.base, architecture.experts, card.num_classes)
+    parameters = parameters_of(architecture, card.num_classes)
     details = Details.of(card, parameters)
     manifest = open_manifest(data or _data_of(Path(checkpoint)), card.image_size)
     manifest.validate(check_images=False)
@@ -163,7 +163,7 @@ def _report(
     )
     tables = [tabulate(manifest, rows, person(a.logits), details.threshold) for a in answers]
     architecture = Architecture.parse(details.architecture)
-    macs = count_macs(architecture.base, architecture.experts, details.image_size)
+    macs = macs_of(architecture, details.image_size)
     return score_both(tables[0], tables[1], "report", details, macs)
 
 

@@ -23,6 +23,7 @@ from moenas.models.storage import ModelCard, load_model, save_model
 from moenas.pruning.experts import PruningResult, PruningStep, prune_experts, refuse_dense
 from moenas.pruning.importance import IMPORTANCES
 from moenas.pruning.qualities import thresholds
+from moenas.report.card.writing import leave_cards
 from moenas.runs import ModelFolder, RunFolder, write_json
 from moenas.runtime import pick_device
 from moenas.training.job import DataReference
@@ -102,9 +103,11 @@ def prune(
         source = ModelFolder(Path(checkpoint).parent)
         source.checkpoint = Path(checkpoint)
         reference = prepare(data, card.image_size, folder)
-        return prune_run(
+        result = prune_run(
             source, folder, reference, card.architecture, config, device=device, on_step=on_step
         )
+        leave_cards(folder)
+        return result
 
 
 def prune_run(

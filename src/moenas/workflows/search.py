@@ -37,6 +37,7 @@ from moenas.nas.settings import SearchConfig
 from moenas.nas.space import BASE, SearchSpace
 from moenas.nas.stages import run_jobs
 from moenas.nas.study import StudyDriver, count_feasible, make_sampler, open_study
+from moenas.report.card.writing import leave_cards
 from moenas.report.html import render
 from moenas.runs import ModelFolder, RunFolder, is_there, write_json
 from moenas.runtime import pick_device
@@ -168,6 +169,7 @@ class _Search:
             seconds=self.seconds,
         )
         report = render(self.folder)
+        leave_cards(self.folder)
         return SearchResult(self.folder.path, report, tuple(comparison["verdict"]), comparison)
 
     def _timed(self, stage: str, work: Callable[[], T]) -> T:

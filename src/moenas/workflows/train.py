@@ -20,6 +20,7 @@ from moenas.models.heads import QUBITS, Head, HeadKind
 from moenas.models.storage import load_model
 from moenas.models.zoo import model_for
 from moenas.nas.settings import SearchConfig
+from moenas.report.card.writing import leave_cards
 from moenas.runs import RunFolder, find_checkpoint
 from moenas.runtime import fastest_threads, keep_freed_memory, pick_device
 from moenas.training.job import TrainingJob, run_job
@@ -126,7 +127,9 @@ def train(config: TrainConfig, run: Path | str, resources: Resources | None = No
                 note = f"loss {record.loss:.3f}, validation {record.accuracy_val:.1%}"
                 bar.update(task, completed=record.epoch, note=note)
 
-            return run_job(job, show)
+            result = run_job(job, show)
+        leave_cards(folder)
+        return result
 
 
 def _architecture(config: TrainConfig) -> Architecture:

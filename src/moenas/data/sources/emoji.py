@@ -38,6 +38,12 @@ VERSION = 7
 COLUMNS = 10
 """Images in a row of a sheet; a test scene with a person fills one row, light tones first."""
 
+DRAWINGS = (
+    "These are drawings, not photographs: Emoji Scenes shows how the method works and how sure its "
+    "numbers are, not how a model treats real people. Bring your own images for that."
+)
+"""What every page that shows numbers of the drawn scenes says."""
+
 _ROWS = 10
 
 TRAIN_TONES = (0.12, 0.12, 0.12, 0.11, 0.10, 0.10, 0.09, 0.08, 0.08, 0.08)

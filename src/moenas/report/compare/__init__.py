@@ -1,0 +1,1 @@
+"""Several runs side by side: their models on the images that all of them share."""

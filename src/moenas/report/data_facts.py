@@ -1,0 +1,63 @@
+"""Where a run's images come from: from its summary, or from its manifest where it has none."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+
+import pandas as pd
+
+from moenas.data.manifest import count_images
+from moenas.data.sources.emoji import DRAWINGS
+from moenas.errors import RunFolderError
+from moenas.report.results import DataSummary, SplitCounts, Summary, read_part
+from moenas.runs import RunFolder, is_there
+
+OWN = "own images"
+"""Images of which no source is known."""
+
+
+@dataclasses.dataclass(frozen=True)
+class DataFacts:
+    """What is known of a run's images.
+
+    Attributes:
+        sources: Names such as ``emoji``; empty for a user's own images.
+        counts: By split; empty where they are not known.
+        note: What has to be said wherever their numbers are shown.
+        fingerprint: 16 hex digits; equal ones mean equal data.
+    """
+
+    sources: tuple[str, ...] = ()
+    counts: Mapping[str, SplitCounts] = dataclasses.field(default_factory=dict)
+    note: str | None = None
+    fingerprint: str | None = None
+
+    @property
+    def source(self) -> str:
+        """In words."""
+        return ", ".join(self.sources) or OWN
+
+
+def data_facts(run: RunFolder) -> DataFacts:
+    """Read what a run tells of its images.
+
+    Raises:
+        RunFolderError: A file is damaged.
+    """
+    summary: Summary | None = read_part(run.summary, Summary)
+    told: DataSummary | None = summary.data if summary else None
+    if told is not None:
+        names = [] if told.source == OWN else told.source.split(", ")
+        mark = told.fingerprint or run.fingerprint
+        return DataFacts(tuple(names), told.counts, told.note, mark)
+    if not is_there(run.manifest):
+        return DataFacts()
+    try:
+        frame = pd.read_parquet(run.manifest)
+        names = sorted(set(frame["source"].dropna()) - {""}) if "source" in frame else []
+        counts = {name: SplitCounts(**part) for name, part in count_images(frame).items()}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise RunFolderError(f"'{run.manifest}' cannot be read: {error}.") from error
+    note = DRAWINGS if "emoji" in names else None
+    return DataFacts(tuple(map(str, names)), counts, note, run.fingerprint)
