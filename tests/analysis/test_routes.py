@@ -4,7 +4,6 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from moenas.pruning.usage import observe
 
 from moenas.analysis.routes import Routes, SwitchLayer, trace, trace_tokens
 from moenas.analysis.typical import typical_images
@@ -12,6 +11,8 @@ from moenas.errors import ModelError
 from moenas.evaluation.predict import probabilities
 from moenas.models.builder import build_model
 from moenas.models.convert import upcycle
+from moenas.pruning.importance import IMPORTANCES
+from moenas.pruning.observer import Observer
 
 CPU = torch.device("cpu")
 
@@ -29,7 +30,9 @@ def model() -> torch.nn.Module:
 def test_a_pass_counts_what_each_expert_took(model: torch.nn.Module, images: np.ndarray) -> None:
     found = trace(model, images, device=CPU, batch_size=3)
     assert [(layer.number, layer.experts) for layer in found.layers] == [(1, 3), (3, 2), (9, 4)]
-    other = observe(model, images, np.arange(7), device=CPU)
+    everything = np.ones(7, dtype=bool)
+    usage = IMPORTANCES["usage"]
+    other = Observer(model, images, np.arange(7), usage, everything, device=CPU)
     assert list(other.tokens) == [layer.name for layer in found.layers]
     for share, counts in zip(found.shares, other.tokens.values(), strict=True):
         np.testing.assert_allclose(share, counts / counts.sum(1, keepdims=True), atol=1e-6)

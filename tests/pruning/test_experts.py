@@ -310,16 +310,18 @@ def naive_curve(model: nn.Module, manifest: Manifest, images: ImageStore, name: 
     rows = np.flatnonzero(np.isin(split, ["val", "search"]))
     counted = split[rows] == "val"
     group = manifest.frame["group"].fillna(-1).to_numpy(dtype=int)[rows]
-    steps = []
+    steps: list[Any] = []
+    need = None
     while True:
         seen = Observer(model, images.images, rows, measure, counted, device=device, memory=0)
         said = tabulate(manifest, rows, seen.probability)
         said = said.with_threshold(best_threshold(said.split("val")))
-        steps.append((architecture_of(model).id, seen.probability, qualities.measure(said)))
+        scores = qualities.measure(said)
+        steps.append((architecture_of(model).id, need, seen.probability, scores))
         chosen = least_needed(seen.tokens, seen.amounts, measure, np.flatnonzero(counted), group)
         if chosen is None:
             return steps
-        model = remove_expert(model, *chosen[:2])
+        model, need = remove_expert(model, *chosen[:2]), chosen[2]
 
 
 @pytest.mark.parametrize("gate", ["exact", "probability"])
@@ -328,7 +330,7 @@ def test_the_curve_equals_the_naive_one(
     manifest: Manifest, images: ImageStore, name: str, gate: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The steps, every score and every interval are the same; probabilities up to rounding."""
-    counts = (1, 2, 1, 1, 1, 2, 1, 2, 1)
+    counts = (1, 1, 1, 1, 1, 1, 1, 4, 2)
     dense = build_model("mobilevitv2_050", seed=2)
     model = upcycle(dense, counts, seed=2, noise=0.5, gate=gate).eval()
     said: list[np.ndarray] = []
@@ -343,11 +345,13 @@ def test_the_curve_equals_the_naive_one(
         model, manifest, images, keep_above={}, importance=name, curve=True, device=CPU
     )
     naive = naive_curve(model, manifest, images, name)
-    assert len(result.steps) == len(naive) == 4
-    for step, probability, (architecture, whole, scores) in zip(
+    assert len(result.steps) == len(naive) == 5
+    for step, probability, (architecture, need, whole, scores) in zip(
         result.steps, said, naive, strict=True
     ):
         assert step.architecture == architecture
+        found = step.removed["importance"] if step.removed else None
+        assert found == (need if need is None else pytest.approx(need, rel=1e-5, abs=1e-9))
         np.testing.assert_allclose(probability, whole, rtol=0, atol=1e-6)
         assert (step.scores, step.intervals) == scores
 

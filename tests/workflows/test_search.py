@@ -330,7 +330,8 @@ def arguments(config: SearchConfig, run: Path) -> list[str]:
     default, result = SearchConfig(), []
     for name, value in to_dict(config).items():
         if value != to_dict(default)[name]:
-            result += [f"--{name.replace('_', '-')}", str(value)]
+            values = value if isinstance(value, list) else [value]
+            result += [f"--{name.replace('_', '-')}", *map(str, values)]
     return ["search", *result, "--run", str(run), "--workers", "1"]
 
 
