@@ -49,7 +49,7 @@ class Tolerances:
 FLOAT = Tolerances(logits=1e-4, decisions=0.999, routing=0.9999, groups=0.002)
 """For files with float32 weights."""
 
-INT8 = Tolerances(logits=1.0, decisions=0.97, routing=0.9, groups=0.02)
+INT8 = Tolerances(logits=0.5, decisions=0.98, routing=0.95, groups=0.01)
 """For files with 8-bit weights and activations."""
 
 
