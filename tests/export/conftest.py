@@ -8,8 +8,10 @@ import pytest
 import torch
 
 import small_bases  # noqa: F401 - registers the small base models
+from moenas.export.card import ExportCard
 from moenas.models.builder import build_model
 from moenas.models.storage import save_model
+from moenas.workflows.export import export
 
 SIZE = 32
 
@@ -26,3 +28,13 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("vit") / "checkpoint.safetensors"
     save_model(path, model, image_size=SIZE, threshold=0.4)
     return path
+
+
+@pytest.fixture(scope="session")
+def cards(
+    checkpoint: Path, scenes: Path, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, ExportCard]:
+    """A folder with its ONNX export, and the export's card."""
+    out = tmp_path_factory.mktemp("exports")
+    (card,) = export(checkpoint, out=out, data=str(scenes))
+    return out, card

@@ -1,8 +1,7 @@
 """The Switch FFN in the forms that exported files can hold.
 
 A file format has no kernel of ours. ONNX gets one placeholder node a layer, which `routed_graph`
-expands; torch.export and ExecuTorch select each expert's tokens; where sizes must be known in
-advance, all experts compute all tokens and all but one are masked: right, but not sparse.
+expands; for torch.export, each expert selects its tokens.
 
 Axes: T tokens, E experts, D width of a token, H width of the hidden layer.
 """
@@ -18,7 +17,7 @@ from torch import Tensor, nn
 from moenas.models.activation import activate
 from moenas.models.switch_ffn import SwitchFFN
 
-Style = Literal["onnx", "selected", "masked"]
+Style = Literal["onnx", "selected"]
 
 PLACEHOLDER = "moenas::SwitchFFN"
 """The ONNX node that stands for a whole Switch FFN until `routed_graph` expands it."""
@@ -89,30 +88,16 @@ class SelectedExperts(ExportedExperts):
         chosen_T, factor = self.route(x_TD)
         rows, outputs = [], []
         for index in range(len(self.w1)):
-            own = (chosen_T == index).nonzero().reshape(-1)  # squeeze() fails in ExecuTorch
+            own = (chosen_T == index).nonzero().reshape(-1)
             rows.append(own)
             outputs.append(self.expert(index, x_TD.index_select(0, own)))
         y = torch.zeros_like(x_TD).index_copy(0, torch.cat(rows), torch.cat(outputs))
         return y if factor is None else y * factor
 
 
-class MaskedExperts(ExportedExperts):
-    """Each expert computes all tokens: fixed sizes, E times the work."""
-
-    def forward(self, x_TD: Tensor) -> Tensor:
-        """Map ``[T, D]`` to ``[T, D]``."""
-        chosen_T, factor = self.route(x_TD)
-        y = torch.zeros_like(x_TD)
-        for index in range(len(self.w1)):
-            mine = (chosen_T == index).to(x_TD.dtype).unsqueeze(1)
-            y = y + mine * self.expert(index, x_TD)
-        return y if factor is None else y * factor
-
-
 STYLES: dict[Style, type[ExportedExperts]] = {
     "onnx": OnnxExperts,
     "selected": SelectedExperts,
-    "masked": MaskedExperts,
 }
 
 

@@ -17,7 +17,7 @@ class Format:
 
     Attributes:
         name: What ``--format`` takes.
-        suffix: Of its file; a slash: of its folder.
+        suffix: Of its file.
         runtime: What runs it.
         extra: The extra of moenas that it needs, None for none.
         packages: Modules to import and the names that pip has for them.
@@ -60,7 +60,32 @@ _ONNX = (("onnx", "onnx"), ("onnxscript", "onnxscript"), ("onnxruntime", "onnxru
 
 FORMATS: dict[str, Format] = {
     each.name: each
-    for each in (Format("onnx", ".onnx", "ONNX Runtime", "export", _ONNX, "routed", True, False),)
+    for each in (
+        Format("onnx", ".onnx", "ONNX Runtime", "export", _ONNX, "routed", True, False),
+        Format(
+            "onnx-int8",
+            "-int8.onnx",
+            "ONNX Runtime",
+            "export",
+            _ONNX,
+            "routed",
+            True,
+            True,
+            "smaller, not faster everywhere; routers in float32",
+        ),
+        Format(
+            "openvino",
+            ".xml",
+            "OpenVINO",
+            "openvino",
+            (*_ONNX[:2], ("openvino", "openvino")),
+            "routed",
+            True,
+            False,
+            "weights in a .bin file beside it",
+        ),
+        Format("pt2", ".pt2", "PyTorch (torch.export)", None, (), "routed", True, False),
+    )
 }
 """By name, in the order in which they are shown."""
 

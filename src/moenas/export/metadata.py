@@ -65,6 +65,28 @@ class Details:
         )
 
 
+def content_of(details: Details, layers: list[str]) -> dict[str, Any]:
+    """Return what is stored in a file, as JSON.
+
+    Args:
+        details: The card.
+        layers: Names of the Switch FFNs.
+    """
+    return {
+        "format": FORMAT,
+        "card": to_dict(details),
+        "preprocessing": PREPROCESSING,
+        "layers": layers,
+    }
+
+
+def layers_of(model: onnx.ModelProto) -> list[str]:
+    """Return the Switch FFNs' names of an ONNX model that was just stamped."""
+    (text,) = (entry.value for entry in model.metadata_props if entry.key == KEY)
+    names: list[str] = json.loads(text)["layers"]
+    return names
+
+
 def stamp(model: onnx.ModelProto, details: Details, layers: list[str]) -> None:
     """Write the card and a hash of the graph into an ONNX model.
 
@@ -73,13 +95,7 @@ def stamp(model: onnx.ModelProto, details: Details, layers: list[str]) -> None:
         details: The card.
         layers: Names of the Switch FFNs.
     """
-    content = {
-        "format": FORMAT,
-        "card": to_dict(details),
-        "preprocessing": PREPROCESSING,
-        "layers": layers,
-        "sha256": _digest(model),
-    }
+    content = {**content_of(details, layers), "sha256": _digest(model)}
     del model.metadata_props[:]
     entry = model.metadata_props.add()
     entry.key, entry.value = KEY, json.dumps(content)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -21,7 +22,7 @@ from moenas.data.dataset import normalise
 from moenas.data.manifest import Manifest
 from moenas.errors import ModelError
 from moenas.evaluation.predict import tabulate
-from moenas.export.onnx_session import Experts, OnnxModel, person
+from moenas.export.onnx_session import Experts, person
 from moenas.models.folding import fold_batch_norms
 from moenas.models.routing import record_routing
 from moenas.predictions import Predictions
@@ -47,6 +48,16 @@ class Tolerances:
 
 FLOAT = Tolerances(logits=1e-4, decisions=0.999, routing=0.9999, groups=0.002)
 """For files with float32 weights."""
+
+INT8 = Tolerances(logits=0.5, decisions=0.98, routing=0.95, groups=0.01)
+"""For files with 8-bit weights and activations."""
+
+
+class Runner(Protocol):
+    """An exported file that runs."""
+
+    def run(self, images: npt.NDArray[np.uint8]) -> tuple[npt.NDArray[np.float32], Experts]:
+        """Return logits ``[B, K]`` and each layer's experts ``[B, tokens]``."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -122,7 +133,7 @@ def eager_answers(
 
 
 def exported_answers(
-    model: OnnxModel,
+    model: Runner,
     images: npt.NDArray[np.uint8],
     rows: npt.NDArray[np.integer],
     batch_size: int = 32,

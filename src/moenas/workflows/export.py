@@ -15,13 +15,15 @@ from moenas.data.cache import ImageStore, cached_images
 from moenas.data.manifest import Manifest
 from moenas.errors import DataError, ModelError
 from moenas.evaluation.predict import tabulate
+from moenas.export.backends import BACKENDS, Source
+from moenas.export.calibration import calibration_images
 from moenas.export.card import ExportCard, ReportHalf, score_both
 from moenas.export.formats import Format, get_format
 from moenas.export.metadata import Details
-from moenas.export.onnx_session import OnnxModel, person
+from moenas.export.onnx_session import person
 from moenas.export.parity import (
-    FLOAT,
     Agreement,
+    Runner,
     compare,
     eager_answers,
     exported_answers,
@@ -30,7 +32,7 @@ from moenas.export.parity import (
 from moenas.models.architecture import Architecture
 from moenas.models.cost import macs_of, parameters_of
 from moenas.models.storage import load_model
-from moenas.runs import ModelFolder, RunFolder, atomic_file, cache_home, write_json, write_text
+from moenas.runs import ModelFolder, RunFolder, cache_home, write_bytes, write_json, write_text
 from moenas.workflows.data import open_manifest
 
 CHECKED = ("val", "search")
@@ -73,52 +75,51 @@ def export(
     images = cached_images(manifest, card.image_size, cache_home() / "images")
     source = ModelFolder(Path(checkpoint).parent)
     folder = source.exports if out is None else Path(out)
-    return [_export_one(kind, model, details, manifest, images, folder, force) for kind in kinds]
+    origin = Source(model, details, lambda: calibration_images(manifest, images))
+    return [_export_one(kind, origin, manifest, images, folder, force) for kind in kinds]
 
 
 def _export_one(
     kind: Format,
-    model: nn.Module,
-    details: Details,
+    source: Source,
     manifest: Manifest,
     images: ImageStore,
     folder: Path,
     force: bool,
 ) -> ExportCard:
-    from moenas.export.onnx_file import onnx_model  # needs the extra
-
-    content = onnx_model(model, details).SerializeToString()
+    backend, details = BACKENDS[kind.name], source.details
     name = f"{details.architecture}{kind.suffix}"
     with tempfile.TemporaryDirectory() as scratch:
-        file = Path(scratch) / name
-        file.write_bytes(content)
-        exported = OnnxModel(file, watch=True)
-    agreement = _check(model, exported, manifest, images, details.threshold)
-    problems = tuple(problem for each in agreement for problem in each.problems(FLOAT))
+        backend.write(source, Path(scratch) / name)
+        exported = backend.open(Path(scratch) / name)
+        contents = {path.name: path.read_bytes() for path in Path(scratch).iterdir()}
+    agreement = _check(source.model, exported, manifest, images, details.threshold)
+    problems = tuple(p for each in agreement for p in each.problems(backend.tolerances))
     if problems and not force:
         raise ModelError(
             f"'{name}' was not written: it is not the model any more. "
             f"{'; '.join(problems)}. --force writes it all the same and says so in its card."
         )
+    size = sum(map(len, contents.values()))
     card = ExportCard(
         format=kind.name,
         file=name,
-        bytes=len(content),
-        share_of_parameters=len(content) / (4 * details.parameters),
+        bytes=size,
+        share_of_parameters=size / (4 * details.parameters),
         details=details,
         routing=kind.routing,
-        tolerances=FLOAT,
+        tolerances=backend.tolerances,
         agreement=agreement,
         problems=problems,
         forced=bool(problems),
-        report=_report(model, exported, manifest, images, details),
+        report=_report(source.model, exported, manifest, images, details),
         versions={
             package: importlib.metadata.version(package)
             for package in ("moenas", "torch", *(pip for _, pip in kind.packages))
         },
     )
-    with atomic_file(folder / name) as target:
-        target.write(content)
+    for part in sorted(contents, key=lambda part: part == name):  # what it reads is there first
+        write_bytes(folder / part, contents[part])
     write_json(folder / f"{name}.json", to_dict(card))
     write_text(folder / f"{name}.md", card.markdown(kind))
     return card
@@ -126,7 +127,7 @@ def _export_one(
 
 def _check(
     model: nn.Module,
-    exported: OnnxModel,
+    exported: Runner,
     manifest: Manifest,
     images: ImageStore,
     threshold: float,
@@ -148,7 +149,7 @@ def _check(
 
 def _report(
     model: nn.Module,
-    exported: OnnxModel,
+    exported: Runner,
     manifest: Manifest,
     images: ImageStore,
     details: Details,
