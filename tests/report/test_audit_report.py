@@ -121,6 +121,11 @@ def test_several_seeds_widen_the_intervals(tmp_path: Path) -> None:
     values = model["report"]["balanced_accuracy"]["values"]
     assert len(values) == 3
     assert model["report"]["balanced_accuracy"]["mean"] == pytest.approx(sum(values) / 3)
+    outcomes = [
+        m["versus"]["mobilevit_xxs"]["balanced_accuracy"]["better"]
+        for m in read_json(result.run / "comparison.json")["models"][1:]
+    ]
+    assert f"{outcomes.count(False)} " in result.verdict[0].rpartition("Of the others, ")[2]
 
 
 HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(1)>\"'&{{7*191}}"

@@ -75,6 +75,20 @@ def test_a_file_that_knows_its_labels_needs_no_data(tmp_path: Path) -> None:
     assert model.scores.accuracy == pytest.approx(right)
 
 
+def test_a_leader_that_was_only_named_first_is_not_praised(tmp_path: Path) -> None:
+    frame = pd.DataFrame({"image_id": [f"i{i}" for i in range(400)], "label": np.tile([0, 1], 200)})
+    right = np.random.default_rng(0).random(400) < 0.9
+    frame.assign(prediction=1).to_csv(tmp_path / "always.csv", index=False)
+    good = np.where(right, frame["label"], 1 - frame["label"])
+    frame.assign(prediction=good).to_csv(tmp_path / "good.csv", index=False)
+    files = [tmp_path / "always.csv", tmp_path / "good.csv"]
+    first, second, *rest = audit_predictions(files, tmp_path / "run", "no such data").verdict
+    assert first.startswith("always is not shown to be better than guessing")
+    assert second.startswith("2 models are compared with always, which was named first")
+    assert "Of the others, 1 is more accurate." in second
+    assert all("search half" not in sentence for sentence in (first, second, *rest))
+
+
 def break_it(said: pd.DataFrame, how: str) -> pd.DataFrame:
     if how == "columns":
         return said.rename(columns={"image_id": "image"})

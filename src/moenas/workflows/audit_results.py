@@ -145,7 +145,8 @@ def conclude(
     halves = {name: table.split("report") for name, table in first.items()}
     answers = compare_answers(halves, leader) if len(halves) > 1 else None
     trained = any(each.scheme for each in candidates)
-    sentences = verdict(compared, answers, leader, trained=trained)
+    searched = has_search_half(first)
+    sentences = verdict(compared, answers, leader, trained=trained, searched=searched)
     write_json(
         folder.comparison,
         {
@@ -202,10 +203,15 @@ def leading(tables: Mapping[str, Predictions]) -> str:
 
     The others are compared with it, so it must not be chosen on the images of the comparison.
     """
-    searched = {name: table.split("search") for name, table in tables.items()}
-    if any(set(table.frame["label"]) != {0, 1} for table in searched.values()):
+    if not has_search_half(tables):
         return next(iter(tables))
+    searched = {name: table.split("search") for name, table in tables.items()}
     return max(searched, key=lambda name: METRICS["balanced_accuracy"].function(searched[name]))
+
+
+def has_search_half(tables: Mapping[str, Predictions]) -> bool:
+    """Whether all models have search images with and without a person."""
+    return all(set(t.split("search").frame["label"]) == {0, 1} for t in tables.values())
 
 
 def over_seeds(scores: Scores, record: Mapping[str, Any]) -> Scores:
@@ -250,6 +256,8 @@ def _write_tables(
     answers: pd.DataFrame | None,
     curves: pd.DataFrame | None,
 ) -> None:
+    for old in (folder.answers, folder.degradation, folder.intersections, folder.sensitivity):
+        old.unlink(missing_ok=True)  # an earlier audit's, of other images perhaps
     if answers is not None:
         write_text(folder.answers, csv_text(answers))
     if curves is not None and len(curves):

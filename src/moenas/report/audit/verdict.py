@@ -21,55 +21,78 @@ Records = Mapping[str, Mapping[str, Any]]
 
 
 def verdict(
-    compared: Records, answers: pd.DataFrame | None, leader: str, *, trained: bool
+    compared: Records,
+    answers: pd.DataFrame | None,
+    leader: str,
+    *,
+    trained: bool,
+    searched: bool = True,
 ) -> list[str]:
     """Say who is accurate, fair and robust, and how sure that is.
 
     Args:
         compared: The models that have numbers.
-        answers: `compare_answers` with the leader; None where it is alone.
-        leader: The most accurate model on the search half.
+        answers: `compare_answers` with the leader; None where it is alone. It counts where each
+            model was trained once; over several seeds it is ``versus`` in the records.
+        leader: What the others are compared with.
         trained: Whether the audit trained the models, and with how many seeds can be told.
+        searched: Whether the leader was the most accurate on the search half; else it was named
+            first.
     """
     able = {
         name: record
         for name, record in compared.items()
         if record["report"]["balanced_accuracy"]["low"] > GUESSING
     }
-    sentences = [_accuracy(compared, answers, leader)]
+    sentences = [_accuracy(compared, answers, leader, searched)]
     useless = [name for name in compared if name not in able]
     if useless:
         be, whose = ("is", "its") if len(useless) == 1 else ("are", "their")
-        sentences.append(
+        told = (
             f"{_names(useless)} {be} not shown to be better than guessing: {whose} fairness and "
             "robustness mean nothing."
         )
+        # A comparison with models that know nothing is no news.
+        sentences.insert(0 if leader in useless else 1, told)
     if able:
-        sentences += [*_fairness(able), *_light(able)]
+        alone = len(compared) == 1
+        sentences += [*_fairness(able, alone), *_light(able, alone)]
     if trained:
         sentences.append(_seeds(compared))
     return sentences
 
 
-def _accuracy(compared: Records, answers: pd.DataFrame | None, leader: str) -> str:
+def _accuracy(compared: Records, answers: pd.DataFrame | None, leader: str, searched: bool) -> str:
     found = compared[leader]["report"]["balanced_accuracy"]
     value = f"{percent(found['mean'])} % balanced accuracy ({span(found['low'], found['high'])})"
     if answers is None:
         return f"{leader} has {value} on the report half."
-    everyone = answers[answers["group"] == EVERYONE]
-    worse = int((everyone["better"] == False).sum())  # noqa: E712 - None is neither
-    better = int((everyone["better"] == True).sum())  # noqa: E712
-    rest = len(everyone) - worse - better
+    outcomes = _outcomes(compared, answers, leader)
+    worse, better = outcomes.count(False), outcomes.count(True)
+    rest = len(outcomes) - worse - better
     parts = [f"{worse} {'is' if worse == 1 else 'are'} less accurate beyond chance"] * bool(worse)
     parts += [f"{better} {'is' if better == 1 else 'are'} more accurate"] * bool(better)
     parts += [f"{rest} cannot be told from it"] * bool(rest)
-    return (
+    first = (
         f"Of {len(compared)} models {leader} was the most accurate on the search half; on the "
-        f"report half it has {value}. Of the others, {_joined(parts)}."
+        "report half it has"
+        if searched
+        else f"{len(compared)} models are compared with {leader}, which was named first; on the "
+        "report half it has"
     )
+    return f"{first} {value}. Of the others, {_joined(parts)}."
 
 
-def _fairness(able: Records) -> list[str]:
+def _outcomes(compared: Records, answers: pd.DataFrame, leader: str) -> list[bool | None]:
+    """Whether each other model is more accurate, less, or cannot be told from the leader."""
+    if len(compared[leader]["report"]["balanced_accuracy"]["values"]) > 1:
+        others = (record for name, record in compared.items() if name != leader)
+        return [record["versus"][leader]["balanced_accuracy"]["better"] for record in others]
+    everyone = answers[answers["group"] == EVERYONE]
+    return [None if value is None else bool(value) for value in everyone["better"]]
+
+
+def _fairness(able: Records, alone: bool) -> list[str]:
     known = {name: record["noise_floor"]["p_value"] for name, record in able.items()
              if record["noise_floor"]}  # fmt: skip
     if not known:
@@ -82,13 +105,15 @@ def _fairness(able: Records) -> list[str]:
         f"Between a model's best and worst tone lie {percent(min(spread))} to "
         f"{percent(max(spread))} points."
     )
+    only = next(iter(known))
     if len(known) == 1:
-        gaps = f"Between its best and its worst tone lie {percent(spread[0])} points."
+        whose = "its" if alone else f"{only}'s"
+        gaps = f"Between {whose} best and worst tone lie {percent(spread[0])} points."
     if not unfair:
         return [
             f"No unfairness can be told from chance here, which is no proof of fairness. {gaps}"
         ]
-    which = "It treats"
+    which = "It treats" if alone else f"{only} treats"
     if len(known) > 1:
         which = (
             f"{_names(unfair)} ({len(unfair)} of {len(known)}) "
@@ -102,7 +127,7 @@ def _spread(record: Mapping[str, Any]) -> float:
     return max(values) - min(values)
 
 
-def _light(able: Records) -> list[str]:
+def _light(able: Records, alone: bool) -> list[str]:
     lost = {
         name: record["report"]["balanced_accuracy"]["mean"] - record["report"]["robustness"]["mean"]
         for name, record in able.items()
@@ -110,9 +135,12 @@ def _light(able: Records) -> list[str]:
     }
     if not lost:
         return ["Nothing is known of poor light: no image with and without a person has any."]
-    if len(lost) == 1:
-        return [f"In poor light it loses {percent(next(iter(lost.values())))} points."]
     most = max(lost, key=lambda name: lost[name])
+    if lost[most] <= 0:
+        return ["In poor light no model's accuracy was lower than in all."]
+    if len(lost) == 1:
+        who = "it" if alone else most
+        return [f"In poor light {who} loses {percent(lost[most])} points of balanced accuracy."]
     return [
         f"In poor light the models lose {percent(min(lost.values()))} to "
         f"{percent(lost[most])} points of balanced accuracy, {most} the most."
