@@ -225,6 +225,9 @@ def test_an_export_that_is_not_the_model_is_refused(
 def test_tolerances() -> None:
     good = Agreement("val", 900, 1e-6, 1.0, 1.0, 0.0, 0.0, 90)
     assert good.problems(FLOAT) == []
+    two_of_70 = dataclasses.replace(good, smallest_group=70, group_change=12 / 70 - 10 / 70)
+    assert two_of_70.group_change > 2 / 70  # by rounding
+    assert two_of_70.problems(FLOAT) == []
     for change in (
         {"logits": 2e-4},
         {"logits": float("nan")},

@@ -90,7 +90,7 @@ class Agreement:
             ("a group's accuracy", self.group_change),
             ("the gap between the lightest and the darkest group", self.gap_change),
         ):
-            if change is not None and change > allowed:
+            if change is not None and change > allowed + 1e-9:  # exactly two images are allowed
                 found.append(f"{name} changes by {change:.1%} (allowed {allowed:.1%})")
         return [f"{each}, on split '{self.split}'" for each in found]
 
