@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from moenas.evaluation.words import listed
+
 TITLES = {
     "balanced_accuracy": "accuracy",
     "fairness": "skin fairness",
@@ -62,11 +64,11 @@ def _against(finalists: list[dict[str, Any]], name: str, role: str, title: str) 
             )
             (wins if entry["better"] else losses).append(text)
     if wins and losses:
-        return f"Mixed against {title}: better are {_list(wins)}; worse are {_list(losses)}."
+        return f"Mixed against {title}: better are {listed(wins)}; worse are {listed(losses)}."
     if wins:
-        return f"Better than {title}: {_list(wins)}; in nothing else is a difference certain."
+        return f"Better than {title}: {listed(wins)}; in nothing else is a difference certain."
     if losses:
-        return f"Worse than {title}: {_list(losses)}; no finalist is better in anything."
+        return f"Worse than {title}: {listed(losses)}; no finalist is better in anything."
     closest = max(
         (
             (abs(e["difference"]), m["name"], metric, e)
@@ -102,7 +104,7 @@ def _fairness(base: dict[str, Any], finalists: list[dict[str, Any]]) -> list[str
         m["name"] for m in finalists if m["noise_floor"] and m["noise_floor"]["p_value"] < 0.05
     ]
     if unfair:
-        names = _list(unfair)
+        names = listed(unfair)
         sentence += (
             f" The same holds for {names}."
             if real
@@ -125,9 +127,3 @@ def _p(value: float | None) -> str:
     if value is None:
         return "unknown"
     return "< 0.001" if value < 0.001 else f"= {value:.3f}"
-
-
-def _list(texts: list[str]) -> str:
-    if len(texts) == 1:
-        return texts[0]
-    return ", ".join(texts[:-1]) + " and " + texts[-1]

@@ -22,7 +22,7 @@ from moenas.report.measures import (
 )
 from moenas.report.paper_table import paper_table
 from moenas.report.results import Comparison, Results
-from moenas.report.theme import LIGHT_LABELS, NARROW, WIDE, Style, styles
+from moenas.report.theme import LIGHT_LABELS, Style, both_widths, styles
 from moenas.report.verdict import badge
 
 
@@ -104,9 +104,6 @@ def _comparison_context(results: Results, comparison: Comparison) -> dict[str, A
     tones, lights = tables.tones(comparison), tables.lights(comparison)
     differences, noise = tables.differences(comparison), tables.noise(comparison)
     shown = differences[differences["measure"].isin(list(MEASURES))]
-    points = {name: lambda v: percent(v, signed=True) for name in ("difference", "low", "high")}
-    probabilities = dict.fromkeys(("p", "p_holm", "p_value"), probability)
-    names = {key: measure.label for key, measure in MEASURES.items()}
     context: dict[str, Any] = {
         "models": comparison.models,
         "legend": _legend(comparison, look),
@@ -115,23 +112,7 @@ def _comparison_context(results: Results, comparison: Comparison) -> dict[str, A
         "leaderboard": sections.leaderboard_grid(comparison, look),
         "outcomes": sections.verdict_grid(comparison, look),
         "differences": _difference_charts(shown, look),
-        "differences_grid": plain_grid(
-            differences.replace({"measure": names}),
-            "differences.csv",
-            {
-                "model": "Model",
-                "against": "Against",
-                "measure": "Measure",
-                "difference": "Difference, pts",
-                "low": "Low",
-                "high": "High",
-                "p": "p",
-                "p_holm": "p, Holm",
-                "outcome": "Outcome",
-            },
-            points | probabilities,
-            slots,
-        ),
+        "differences_grid": sections.differences_grid(differences, look),
         "tones": None,
         "lights": None,
         "noise": None,
@@ -142,11 +123,8 @@ def _comparison_context(results: Results, comparison: Comparison) -> dict[str, A
             "numbers."
         )
         context["tones"] = {
-            "wide": charts_compare.interval_chart(
-                tones, look, axis="tone", label=label, width=WIDE, connect=True
-            ),
-            "narrow": charts_compare.interval_chart(
-                tones, look, axis="tone", label=label, width=NARROW, connect=True
+            **both_widths(
+                charts_compare.interval_chart, tones, look, axis="tone", label=label, connect=True
             ),
             "grid": sections.category_grid(tones, look, {}, "accuracy-per-tone.csv"),
         }
@@ -156,12 +134,7 @@ def _comparison_context(results: Results, comparison: Comparison) -> dict[str, A
             "the numbers."
         )
         context["lights"] = {
-            "wide": charts_compare.interval_chart(
-                lights, look, axis="light", label=label, width=WIDE
-            ),
-            "narrow": charts_compare.interval_chart(
-                lights, look, axis="light", label=label, width=NARROW
-            ),
+            **both_widths(charts_compare.interval_chart, lights, look, axis="light", label=label),
             "grid": sections.category_grid(lights, look, LIGHT_LABELS, "accuracy-per-light.csv"),
         }
     if len(noise) and noise["fairness"].notna().any():
@@ -170,8 +143,7 @@ def _comparison_context(results: Results, comparison: Comparison) -> dict[str, A
             "chance; the table below holds the numbers."
         )
         context["noise"] = {
-            "wide": charts_compare.noise_chart(noise, look, label=label, width=WIDE),
-            "narrow": charts_compare.noise_chart(noise, look, label=label, width=NARROW),
+            **both_widths(charts_compare.noise_chart, noise, look, label=label),
             "grid": plain_grid(
                 noise,
                 "noise-floor.csv",
@@ -192,7 +164,7 @@ def _comparison_context(results: Results, comparison: Comparison) -> dict[str, A
                         ),
                         percent,
                     ),
-                    **probabilities,
+                    "p_value": probability,
                 },
                 slots,
             ),
@@ -210,14 +182,8 @@ def _difference_charts(frame: pd.DataFrame, look: dict[str, Style]) -> list[dict
                 f"Differences of each model to the {name} in each measure, with intervals; the "
                 "table below holds the numbers."
             )
-            draw = charts_compare.difference_chart
-            charts.append(
-                {
-                    "name": name,
-                    "wide": draw(part, look, label=label, width=WIDE),
-                    "narrow": draw(part, look, label=label, width=NARROW),
-                }
-            )
+            drawn = both_widths(charts_compare.difference_chart, part, look, label=label)
+            charts.append({"name": name, **drawn})
     return charts
 
 

@@ -12,7 +12,7 @@ from moenas.report.charts_compare import legend_mark
 from moenas.report.grid import plain_grid
 from moenas.report.measures import millions, percent, size_of
 from moenas.report.results import Pruning, Results, SearchSummary
-from moenas.report.theme import NARROW, WIDE, Style
+from moenas.report.theme import Style, both_widths
 from moenas.report.trial_axes import OBJECTIVES, Axis, drawable, kinds, sample
 from moenas.report.trial_data import descent, ordered, script_json
 
@@ -61,10 +61,9 @@ def search_context(results: Results, look: Mapping[str, Style]) -> dict[str, Any
         context["matrix"] = charts_trials.pareto_matrix(
             drawn, axes, finalists, floor=search.accuracy_floor if search else None, label=label
         )
-        context["parallel"] = {
-            name: charts_trials.parallel_axes(drawn, axes, finalists, label=label, width=width)
-            for name, width in (("wide", WIDE), ("narrow", NARROW))
-        }
+        context["parallel"] = both_widths(
+            charts_trials.parallel_axes, drawn, axes, finalists, label=label
+        )
         context["finalists"] = [
             {"name": name, "slot": style.slot, "mark": legend_mark(style)}
             for name, (_, style) in finalists.items()
@@ -112,8 +111,7 @@ def volume_context(search: SearchSummary) -> dict[str, Any] | None:
         )
 
     return {
-        "wide": draw(WIDE),
-        "narrow": draw(NARROW),
+        **both_widths(draw),
         "rises": len(rises),
         "grid": plain_grid(
             rises,
@@ -152,12 +150,11 @@ def pruning_context(pruning: Pruning) -> dict[str, Any]:
         "thresholds": thresholds,
         "least": LEAST.get(pruning.importance, "that was least needed"),
         "banded": bool(frame[[f"{key}_low" for key in tables.PRUNED]].notna().any(axis=None)),
-        "wide": charts_search.pruning_chart(frame, thresholds, label=label, width=WIDE)
-        if has_quality
-        else None,
-        "narrow": charts_search.pruning_chart(frame, thresholds, label=label, width=NARROW)
-        if has_quality
-        else None,
+        **(
+            both_widths(charts_search.pruning_chart, frame, thresholds, label=label)
+            if has_quality
+            else {"wide": None, "narrow": None}
+        ),
         "grid": plain_grid(
             frame,
             "pruning.csv",

@@ -16,7 +16,7 @@ from moenas.report.grid import Grid, plain_grid
 from moenas.report.html import fill
 from moenas.report.measures import number, percent, probability
 from moenas.report.tables import csv_uri
-from moenas.report.theme import NARROW, WIDE
+from moenas.report.theme import both_widths
 from moenas.runs import RunFolder, read_json, write_text
 
 MOST_ROWS = 20_000
@@ -102,21 +102,17 @@ def _attribute(
         legend.append({"name": name, "cls": cls, "colour": colour})
     return {
         **record,
-        "wide": charts_routes.parallel_sets(paths, attribute, experts, label=label, width=WIDE),
-        "narrow": charts_routes.parallel_sets(paths, attribute, experts, label=label, width=NARROW),
+        **both_widths(charts_routes.parallel_sets, paths, attribute, experts, label=label),
         "legend": legend,
         "counts": _counts(paths, attribute, experts),
         "tests": _tests(tests, record["column"]),
-        "chance": {
-            kind: charts_routes.beyond_chance(
-                tests,
-                column="tokens",
-                axis="tokens that go elsewhere, %",
-                label=f"Share of tokens that go elsewhere by {title}, beside what chance does",
-                width=width,
-            )
-            for kind, width in (("wide", WIDE), ("narrow", NARROW))
-        },
+        "chance": both_widths(
+            charts_routes.beyond_chance,
+            tests,
+            column="tokens",
+            axis="tokens that go elsewhere, %",
+            label=f"Share of tokens that go elsewhere by {title}, beside what chance does",
+        ),
     }
 
 

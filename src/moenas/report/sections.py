@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
+from moenas.evaluation.statistics.answers import EVERYONE
 from moenas.report import tables
 from moenas.report.charts_search import expert_glyph
-from moenas.report.grid import Cell, Grid, Mark, Row
+from moenas.report.grid import Cell, Grid, Mark, Row, plain_grid
 from moenas.report.measures import MEASURES, millions, number, percent, probability, span
 from moenas.report.results import ComparedModel, Comparison, Difference, Estimate, Trial
 from moenas.report.svg import known
@@ -156,6 +158,80 @@ def category_grid(
         images = frame.loc[frame["category"].astype(str) == key, "n"].max()
         headers.append(f"{names.get(key, key)} (n\u00a0=\u00a0{images})")
     return Grid(("Model", *headers), tuple(rows), csv_uri(frame), file_name)
+
+
+def differences_grid(frame: pd.DataFrame, styles: Mapping[str, Style]) -> Grid:
+    """Return one row a pair of models and measure.
+
+    Args:
+        frame: `tables.differences`; the download is all of it.
+        styles: Style by model name.
+    """
+    names = {key: measure.label for key, measure in MEASURES.items()}
+    return plain_grid(
+        frame.replace({"measure": names}),
+        "differences.csv",
+        {
+            "model": "Model",
+            "against": "Against",
+            "measure": "Measure",
+            "difference": "Difference, pts",
+            "low": "Low",
+            "high": "High",
+            "p": "p",
+            "p_holm": "p, Holm",
+            "outcome": "Outcome",
+        },
+        SIGNED | dict.fromkeys(("p", "p_holm"), probability),
+        {name: style.slot for name, style in styles.items()},
+    )
+
+
+SIGNED = dict.fromkeys(("difference", "low", "high"), functools.partial(percent, signed=True))
+"""How differences are written."""
+
+
+def answer_outcomes(frame: pd.DataFrame) -> list[str]:
+    """Say of each row of `compare_answers` whether the model is the more accurate one."""
+    told = {True: "more accurate", False: "less accurate"}
+    return [told.get(value, "undecided") for value in frame["better"]]
+
+
+def answers_grid(
+    frame: pd.DataFrame,
+    other: str,
+    styles: Mapping[str, Style] | None = None,
+    skipped: tuple[str, ...] = (),
+) -> Grid:
+    """Return one row a model: its answers against a reference's, image by image, for everyone.
+
+    Args:
+        frame: `compare_answers`; the download has the rows of each skin tone, too.
+        other: Heading of the images that only the reference gets right.
+        styles: Style by model name; None: as the page has it for all.
+        skipped: Columns that the table has no room for.
+    """
+    everyone = frame[frame["group"] == EVERYONE].sort_values("difference", ascending=False)
+    headers = {
+        "model": "Model",
+        "difference": "Difference, pts",
+        "low": "Low",
+        "high": "High",
+        "only_model": "Right alone",
+        "only_reference": other,
+        "detectable": "Detectable, pts",
+        "p": "p",
+        "p_holm": "p, Holm",
+        "outcome": "Outcome",
+    }
+    return plain_grid(
+        everyone.assign(outcome=answer_outcomes(everyone)),
+        "answers.csv",
+        {name: text for name, text in headers.items() if name not in skipped},
+        SIGNED | {"detectable": percent} | dict.fromkeys(("p", "p_holm"), probability),
+        {name: style.slot for name, style in (styles or {}).items()},
+        download=frame,
+    )
 
 
 def counts_grid(frame: pd.DataFrame) -> Grid:

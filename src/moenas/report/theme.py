@@ -3,12 +3,28 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from markupsafe import Markup
 
 from moenas.report.results import ComparedModel
 
 WIDE, NARROW = 1040, 360
 """Widths of the web drawings for a desk and for a phone, in CSS pixels."""
+
+
+def both_widths(draw: Callable[..., Markup], *data: Any, **options: Any) -> dict[str, Any]:
+    """Draw for a desk and for a phone, as the templates' macro ``drawing`` takes it.
+
+    Args:
+        draw: Takes ``data``, ``options`` and a ``width`` in pixels.
+        data: What is drawn.
+        options: Like ``label``.
+    """
+    widths = (("wide", WIDE), ("narrow", NARROW))
+    return {name: draw(*data, width=width, **options) for name, width in widths}
+
 
 MONK_SCALE = {
     1: "#f6ede4",

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable
 from importlib import metadata
 from typing import Any
 
 import pandas as pd
-from markupsafe import Markup
 
 from moenas.evaluation.comparison import LEVEL
-from moenas.evaluation.statistics.answers import EVERYONE
 from moenas.report import charts_compare, content, sections, tables
 from moenas.report.audit import charts_points, charts_rows, charts_tones, frames
 from moenas.report.audit.results import AuditResults
@@ -20,7 +17,7 @@ from moenas.report.audit.table_one import MEASURED, table_one
 from moenas.report.grid import Cell, Grid, Row, plain_grid
 from moenas.report.measures import MEASURES, millions, number, percent, probability, span
 from moenas.report.tables import csv_uri
-from moenas.report.theme import LIGHT_LABELS, NARROW, WIDE, Style
+from moenas.report.theme import LIGHT_LABELS, Style, both_widths
 
 DROPS_AT = 3
 """The severity at which drops are told tone by tone, the middle one of five."""
@@ -57,41 +54,37 @@ def audit_content(audit: AuditResults) -> dict[str, Any]:
         "schemes": _schemes_grid(audit) if trained else None,
         "families": _points(scattered, charts_points.FIG_2, audit.leader, "size and accuracy"),
         "trade_offs": _points(scattered, charts_points.FIG_8, audit.leader, "balanced accuracy"),
-        "tones": _both(
-            lambda width: charts_tones.tone_panels(
-                tones,
-                audit.leader,
-                label="Accuracy of each model on each skin tone; the table has the numbers.",
-                width=width,
-            )
+        "tones": both_widths(
+            charts_tones.tone_panels,
+            tones,
+            audit.leader,
+            label="Accuracy of each model on each skin tone; the table has the numbers.",
         )
         | {"grid": sections.category_grid(tables.tones(ordered), look, {}, "accuracy-per-tone.csv")}
         if tones["mean"].notna().any()
         else None,
-        "noise": _both(
-            lambda width: charts_compare.noise_chart(
-                noise,
-                look,
-                label="Fairness of each model against what a perfectly fair one would score.",
-                width=width,
-            )
+        "noise": both_widths(
+            charts_compare.noise_chart,
+            noise,
+            look,
+            label="Fairness of each model against what a perfectly fair one would score.",
         )
         if len(noise)
         else None,
-        "lights": _both(
-            lambda width: charts_rows.light_rows(
-                lights,
-                label="Balanced accuracy of each model on validation images, the report half, and "
-                "in poor light.",
-                width=width,
-            )
+        "lights": both_widths(
+            charts_rows.light_rows,
+            lights,
+            label="Balanced accuracy of each model on validation images, the report half, and "
+            "in poor light.",
         ),
         "by_light": sections.category_grid(by_light, look, LIGHT_LABELS, "accuracy-per-light.csv")
         if by_light["mean"].notna().any()
         else None,
         "curves": [_curve(audit, name) for name in audit.degradation["corruption"].unique()],
         "intersections": _intersections_grid(audit) if len(audit.intersections) else None,
-        "answers": _answers_grid(audit) if len(audit.answers) else None,
+        "answers": sections.answers_grid(audit.answers, f"Only {audit.leader} right")
+        if len(audit.answers)
+        else None,
         "sensitivity": _sensitivity_grid(audit) if len(audit.sensitivity) else None,
         "counts": sections.counts_grid(tables.counts(summary))
         if summary.data and summary.data.counts
@@ -104,10 +97,6 @@ def audit_content(audit: AuditResults) -> dict[str, Any]:
     }
 
 
-def _both(draw: Callable[[int], Markup]) -> dict[str, Any]:
-    return {"wide": draw(WIDE), "narrow": draw(NARROW)}
-
-
 def _points(
     frame: pd.DataFrame, panels: tuple[charts_points.Panel, ...], leader: str, what: str
 ) -> dict[str, Any] | None:
@@ -115,9 +104,7 @@ def _points(
     if not shown:
         return None
     label = f"Models as points by {what}; the table of all models has the numbers."
-    return _both(
-        lambda width: charts_points.points_chart(frame, shown, leader, label=label, width=width)
-    )
+    return both_widths(charts_points.points_chart, frame, shown, leader, label=label)
 
 
 def _missing(audit: AuditResults) -> list[str]:
@@ -194,13 +181,11 @@ def _curve(audit: AuditResults, corruption: str) -> dict[str, Any]:
     drops = frames.tone_drops(audit, corruption, DROPS_AT)
     look = {name: Style("plain", "", "o", "") for name in drops["model"]}
     title = corruption.replace("_", " ")
-    drawn = _both(
-        lambda width: charts_rows.curve_chart(
-            frame,
-            audit.leader,
-            label=f"Balanced accuracy of each model at each severity of {title}.",
-            width=width,
-        )
+    drawn = both_widths(
+        charts_rows.curve_chart,
+        frame,
+        audit.leader,
+        label=f"Balanced accuracy of each model at each severity of {title}.",
     )
     whole = audit.degradation[audit.degradation["corruption"] == corruption]
     return drawn | {
@@ -238,36 +223,6 @@ def _intersections_grid(audit: AuditResults) -> Grid:
     headers = ("Model", "Tone", "Light", "Images", "Accuracy, %", "Behind everyone else, pts",
                "p, Holm")  # fmt: skip
     return Grid(headers, tuple(rows), csv_uri(frame), "intersections.csv")
-
-
-def _answers_grid(audit: AuditResults) -> Grid:
-    everyone = audit.answers[audit.answers["group"] == EVERYONE]
-    outcome = {True: "more accurate", False: "less accurate"}
-    better = everyone["better"].map(
-        lambda value: outcome.get({"True": True, "False": False}.get(str(value)), "undecided")  # type: ignore[arg-type]
-    )
-    grid = plain_grid(
-        everyone.assign(outcome=better).sort_values("difference", ascending=False),
-        "answers.csv",
-        {
-            "model": "Model",
-            "difference": "Difference, pts",
-            "low": "Low",
-            "high": "High",
-            "only_model": "Right alone",
-            "only_reference": f"Only {audit.leader} right",
-            "detectable": "Detectable, pts",
-            "p": "p",
-            "p_holm": "p, Holm",
-            "outcome": "Outcome",
-        },
-        {
-            **dict.fromkeys(("difference", "low", "high"), lambda v: percent(v, signed=True)),
-            "detectable": percent,
-            **dict.fromkeys(("p", "p_holm"), probability),
-        },
-    )
-    return Grid(grid.headers, grid.rows, csv_uri(audit.answers), grid.file_name)
 
 
 def _sensitivity_grid(audit: AuditResults) -> Grid:

@@ -11,6 +11,7 @@ from moenas.evaluation.comparison import LEVEL
 from moenas.evaluation.judgement import GUESSING
 from moenas.evaluation.statistics import holm
 from moenas.evaluation.statistics.answers import EVERYONE
+from moenas.evaluation.words import listed
 from moenas.report.measures import percent, span
 
 NAMED = 4
@@ -80,7 +81,7 @@ def _accuracy(compared: Records, answers: pd.DataFrame | None, leader: str, sear
         else f"{len(compared)} models are compared with {leader}, which was named first; on the "
         "report half it has"
     )
-    return f"{first} {value}. Of the others, {_joined(parts)}."
+    return f"{first} {value}. Of the others, {listed(parts)}."
 
 
 def _outcomes(compared: Records, answers: pd.DataFrame, leader: str) -> list[bool | None]:
@@ -160,9 +161,4 @@ def _seeds(compared: Records) -> str:
 def _names(names: Sequence[str]) -> str:
     if len(names) > NAMED:
         return f"{', '.join(names[:NAMED])} and {len(names) - NAMED} more"
-    return _joined(names)
-
-
-def _joined(parts: Sequence[str]) -> str:
-    *most, last = parts
-    return f"{', '.join(most)} and {last}" if most else last
+    return listed(names)

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from importlib import metadata
 from typing import Any
 
 import pandas as pd
-from markupsafe import Markup
 
-from moenas.report import charts_compare, tables
+from moenas.evaluation.words import listed
+from moenas.report import charts_compare, sections, tables
 from moenas.report.audit.charts_tones import tone_panels
 from moenas.report.compare import grids
 from moenas.report.compare.comparing import BEST, SAME, ComparedRuns
-from moenas.report.compare.verdict import joined
 from moenas.report.measures import MEASURES, percent, probability
 from moenas.report.results import Comparison
-from moenas.report.sections import category_grid
-from moenas.report.theme import LIGHT_LABELS, NARROW, WIDE, Style, run_styles
+from moenas.report.theme import LIGHT_LABELS, Style, both_widths, run_styles
 
 HEADLINE = ("balanced_accuracy", "worst_group_accuracy", "fairness", "robustness", "overfitting")
 """What the first screen tells of each run's best model."""
@@ -40,7 +37,7 @@ def compare_content(compared: ComparedRuns) -> dict[str, Any]:
     differences = compared.differences
     sources = {name for run in compared.runs for name in run.data.sources}
     return {
-        "title": joined([run.label for run in compared.runs]),
+        "title": listed([run.label for run in compared.runs]),
         "version": metadata.version("moenas"),
         "summary": None,
         "data": {"source": ", ".join(sorted(sources))},
@@ -54,7 +51,7 @@ def compare_content(compared: ComparedRuns) -> dict[str, Any]:
         "runs": grids.runs_grid(compared, by_run),
         "models": grids.models_grid(compared, look),
         "best": _difference_charts(compared, look),
-        "differences": grids.differences_grid(compared, look) if len(differences) else None,
+        "differences": sections.differences_grid(differences, look) if len(differences) else None,
         "answers": grids.answers_grid(compared, look) if len(compared.answers) else None,
         "tones": _tones(chosen, everyone, look),
         "lights": _lights(chosen, everyone, look),
@@ -62,10 +59,6 @@ def compare_content(compared: ComparedRuns) -> dict[str, Any]:
         "settings": grids.settings_grid(compared) if len(compared.settings) else None,
         "missing": compared.missing,
     }
-
-
-def _both(draw: Callable[[int], Markup]) -> dict[str, Any]:
-    return {"wide": draw(WIDE), "narrow": draw(NARROW)}
 
 
 def _legend(compared: ComparedRuns, by_run: dict[str, Style]) -> list[dict[str, Any]]:
@@ -113,9 +106,7 @@ def _difference_charts(compared: ComparedRuns, look: dict[str, Style]) -> dict[s
     if part.empty:
         return None
     label = "Differences in each measure, with intervals; the table below holds the numbers."
-    return _both(
-        lambda width: charts_compare.difference_chart(part, look, label=label, width=width)
-    )
+    return both_widths(charts_compare.difference_chart, part, look, label=label)
 
 
 def _tones(
@@ -131,15 +122,13 @@ def _tones(
         lines = whole.rename(columns={"category": "group"})
         first = chosen.models[0].name
         words = "Accuracy of every model on each skin tone; the table below has the numbers."
-        panels = _both(lambda width: tone_panels(lines, first, label=words, width=width))
+        panels = both_widths(tone_panels, lines, first, label=words)
     return {
-        **_both(
-            lambda width: charts_compare.interval_chart(
-                frame, look, axis="tone", label=label, width=width, connect=True
-            )
+        **both_widths(
+            charts_compare.interval_chart, frame, look, axis="tone", label=label, connect=True
         ),
         "panels": panels,
-        "grid": category_grid(whole, look, {}, "accuracy-per-tone.csv"),
+        "grid": sections.category_grid(whole, look, {}, "accuracy-per-tone.csv"),
     }
 
 
@@ -152,12 +141,8 @@ def _lights(
     label = "Balanced accuracy of each run's best model in each light; numbers in the table below."
     whole = tables.lights(everyone)
     return {
-        **_both(
-            lambda width: charts_compare.interval_chart(
-                frame, look, axis="light", label=label, width=width
-            )
-        ),
-        "grid": category_grid(whole, look, LIGHT_LABELS, "accuracy-per-light.csv"),
+        **both_widths(charts_compare.interval_chart, frame, look, axis="light", label=label),
+        "grid": sections.category_grid(whole, look, LIGHT_LABELS, "accuracy-per-light.csv"),
     }
 
 
@@ -166,4 +151,4 @@ def _noise(chosen: Comparison, look: dict[str, Style]) -> dict[str, Any] | None:
     if frame.empty or not frame["fairness"].notna().any():
         return None
     label = "Fairness of each run's best model against what a perfectly fair model would score."
-    return _both(lambda width: charts_compare.noise_chart(frame, look, label=label, width=width))
+    return both_widths(charts_compare.noise_chart, frame, look, label=label)

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pandas as pd
 
-from moenas.evaluation.statistics.answers import EVERYONE
+from moenas.report import sections
 from moenas.report.compare.comparing import ComparedRuns
 from moenas.report.compare.entrants import ROLES, Entrant, ReadRun
 from moenas.report.grid import Cell, Grid, Row, plain_grid
-from moenas.report.measures import MEASURES, duration, millions, percent, probability, span
+from moenas.report.measures import MEASURES, duration, millions, percent, span
 from moenas.report.results import ComparedModel, Estimate
 from moenas.report.tables import csv_uri
 from moenas.report.theme import Style
 
 SHOWN = {key: measure for key, measure in MEASURES.items() if key != "fairness_sum"}
 """The measures that the table has room for; the download has all."""
-
-SIGNED = ("difference", "low", "high")
 
 
 def runs_grid(compared: ComparedRuns, by_run: dict[str, Style]) -> Grid:
@@ -147,63 +147,15 @@ def _record(
     return record
 
 
-def differences_grid(compared: ComparedRuns, look: dict[str, Style]) -> Grid:
-    """Return one row a pair of models and measure."""
-    names = {key: measure.label for key, measure in MEASURES.items()}
-    return plain_grid(
-        compared.differences.replace({"measure": names}),
-        "differences.csv",
-        {
-            "model": "Model",
-            "against": "Against",
-            "measure": "Measure",
-            "difference": "Difference, pts",
-            "low": "Low",
-            "high": "High",
-            "p": "p",
-            "p_holm": "p, Holm",
-            "outcome": "Outcome",
-        },
-        {
-            **dict.fromkeys(SIGNED, lambda value: percent(value, signed=True)),
-            **dict.fromkeys(("p", "p_holm"), probability),
-        },
-        {name: style.slot for name, style in look.items()},
-    )
-
-
 def answers_grid(compared: ComparedRuns, look: dict[str, Style]) -> Grid:
     """Return one row a model: its answers against those of the first run's best, image by image.
 
     The download has a row for each skin tone, too.
     """
     frame = compared.answers
-    outcome = {True: "more accurate", False: "less accurate"}
-    told = [outcome.get(value, "undecided") for value in frame["better"]]
-    whole = frame.assign(outcome=told)
-    everyone = whole[whole["group"] == EVERYONE].sort_values("difference", ascending=False)
-    grid = plain_grid(
-        everyone,
-        "answers.csv",
-        {
-            "model": "Model",
-            "difference": "Difference, pts",
-            "low": "Low",
-            "high": "High",
-            "only_model": "Right alone",
-            "only_reference": "Only the other right",
-            "detectable": "Detectable, pts",
-            "p_holm": "p, Holm",
-            "outcome": "Outcome",
-        },
-        {
-            **dict.fromkeys(SIGNED, lambda value: percent(value, signed=True)),
-            "detectable": percent,
-            "p_holm": probability,
-        },
-        {name: style.slot for name, style in look.items()},
-    )
-    return Grid(grid.headers, grid.rows, csv_uri(whole.drop(columns="better")), grid.file_name)
+    told = frame.assign(outcome=sections.answer_outcomes(frame)).drop(columns="better")
+    grid = sections.answers_grid(frame, "Only the other right", look, skipped=("p",))
+    return dataclasses.replace(grid, csv=csv_uri(told))
 
 
 def settings_grid(compared: ComparedRuns) -> Grid:

@@ -9,6 +9,7 @@ import pandas as pd
 from moenas.evaluation.comparison import TESTED
 from moenas.evaluation.judgement import GUESSING
 from moenas.evaluation.statistics.answers import EVERYONE
+from moenas.evaluation.words import listed
 from moenas.report.measures import MEASURES, percent, span
 
 if TYPE_CHECKING:
@@ -74,7 +75,7 @@ def _all_runs(compared: ComparedRuns, first: Entrant, others: list[Entrant]) -> 
         "mixed": "better in some respects and worse in others",
         "": "not certainly different",
     }
-    parts = [f"{joined(runs)}: {words[kind]}" for kind, runs in groups.items() if runs]
+    parts = [f"{listed(runs)}: {words[kind]}" for kind, runs in groups.items() if runs]
     return f"Each run's best model against {first.key}. {'; '.join(parts)}."
 
 
@@ -92,13 +93,13 @@ def _against(compared: ComparedRuns, one: str, two: str) -> str:
     }
     if sure["better"] and sure["worse"]:
         return (
-            f"{one} is better than {two} in {joined(sure['better'])}, but worse in "
-            f"{joined(sure['worse'])}."
+            f"{one} is better than {two} in {listed(sure['better'])}, but worse in "
+            f"{listed(sure['worse'])}."
         )
     for outcome, told in sure.items():
         if told:
             rest = " Nothing else is certain." if len(told) < len(rows) else ""
-            return f"{one} is {outcome} than {two} in {joined(told)}.{rest}"
+            return f"{one} is {outcome} than {two} in {listed(told)}.{rest}"
     most = rows.loc[rows["difference"].abs().idxmax()].to_dict()
     return (
         f"{one} cannot be told from {two}: after correction for all comparisons no difference is "
@@ -134,9 +135,3 @@ def _signed(row: Any) -> str:
 def _span(row: Any) -> str:
     low, high = (percent(row[end], signed=True) for end in ("low", "high"))
     return f"95 % interval {low} to {high}" if pd.notna(row["low"]) else span(None, None)
-
-
-def joined(parts: list[str]) -> str:
-    """Write a list as ``a, b and c``."""
-    *most, last = parts
-    return f"{', '.join(most)} and {last}" if most else last
