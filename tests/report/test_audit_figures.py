@@ -7,11 +7,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from moenas.report import tables
 from moenas.report.audit import frames
 from moenas.report.audit.figures import accuracy_per_tone_panels, robustness_and_generalisation
 from moenas.report.audit.labels import apart, place
 from moenas.report.audit.results import AuditResults, read_audit
 from moenas.report.figures import save_figures
+from moenas.report.results import Comparison
 from moenas.runs import RunFolder
 
 NAMES = ["robustness-and-generalisation", "size-and-fairness", "pareto-panels",
@@ -36,7 +38,7 @@ def test_figures_draw_their_frames(audit: AuditResults) -> None:
     drawn = robustness_and_generalisation(lights).axes[0].lines
     shown = {str(line.get_label()): np.asarray(line.get_xdata()) for line in drawn}
     np.testing.assert_allclose(shown["poor light"], 100 * lights["poor"])
-    tones = frames.tone_lines(audit.compared)
+    tones = tables.tones(Comparison(audit.compared))
     panels = accuracy_per_tone_panels(tones).axes
     for axes, (_, rows) in zip(panels[1:], tones.groupby("model", sort=False), strict=False):
         np.testing.assert_allclose(np.asarray(axes.lines[1].get_ydata()), 100 * rows["mean"])

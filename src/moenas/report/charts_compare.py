@@ -14,7 +14,7 @@ import pandas as pd
 from markupsafe import Markup
 
 from moenas.predictions import POOR_LIGHT
-from moenas.report.measures import MEASURES, percent, probability
+from moenas.report.measures import MEASURES, percent, probability, shortened
 from moenas.report.svg import Drawing, Scale, finite, known, nice_ticks
 from moenas.report.theme import LIGHT_LABELS, MONK_SCALE, Style
 
@@ -253,9 +253,9 @@ def noise_chart(
         y = 4 + row_height * (index + (0.7 if narrow else 0.5))
         style = styles[row.model]
         if narrow:
-            drawing.text(left, y - 15, _short(row.model, 40), anchor="start", cls="axis")
+            drawing.text(left, y - 15, shortened(row.model, 40), anchor="start", cls="axis")
         else:
-            drawing.text(left - 12, y + 4, _short(row.model, 24), anchor="end", cls="axis")
+            drawing.text(left - 12, y + 4, shortened(row.model, 24), anchor="end", cls="axis")
         if known(row.floor_low):
             start = x(max(100 * row.floor_low, ticks[0]))
             drawing.add(
@@ -280,10 +280,6 @@ def noise_chart(
                 f"{_interval(row.fairness_low, row.fairness_high)}{p}",
             )  # fmt: skip
     return drawing.markup()
-
-
-def _short(text: str, most: int) -> str:
-    return text if len(text) <= most else text[: most - 1] + "…"
 
 
 def legend_mark(style: Style) -> Markup:

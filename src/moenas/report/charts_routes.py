@@ -13,7 +13,7 @@ from markupsafe import Markup
 
 from moenas.analysis.attributes import Attribute
 from moenas.report.flows import Flows, Ribbon, flows
-from moenas.report.measures import percent
+from moenas.report.measures import percent, shortened
 from moenas.report.svg import Drawing, Scale, nice_ticks
 from moenas.report.theme import MONK_SCALE
 
@@ -118,7 +118,7 @@ def _axes(
             if len(box.name) <= 3:
                 drawing.text(middle, at + 17, box.name, cls="tick small halo")
         elif box.axis == 0:
-            short = box.name if len(box.name) <= 14 else box.name[:13] + "…"
+            short = shortened(box.name, 14)
             drawing.text(at - 11, middle + 4, short, anchor="end")
         else:
             drawing.text(at + 9, middle + 4, box.name, cls="tick small halo", anchor="start")

@@ -17,7 +17,7 @@ from matplotlib.path import Path as Outline
 from moenas.analysis.attributes import find_attributes
 from moenas.errors import DataError
 from moenas.report.flows import Ribbon, flows, paths_of
-from moenas.report.print_style import PAGE, PRINT_STYLE
+from moenas.report.print_style import PAGE, PRINT_STYLE, unread
 from moenas.report.theme import MONK_SCALE
 
 COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#b5a300", "#5b6470")
@@ -58,7 +58,7 @@ def parallel_sets(frame: pd.DataFrame, column: str = "group") -> Figure:
         )
         middle = (box.start + box.end) / 2
         if box.axis == 0:
-            axes.text(-0.07, middle, _short(box.name), ha="right", va="center", fontsize=6.5)
+            axes.text(-0.07, middle, unread(box.name, 16), ha="right", va="center", fontsize=6.5)
         else:
             axes.text(box.axis + 0.06, middle, box.name, ha="left", va="center", fontsize=6)
     axes.set_xlim(-0.6, len(layout.axes) - 0.6)
@@ -116,7 +116,7 @@ def path_of_image(
     handles = [
         Patch(color=COLOURS[e % len(COLOURS)], label=f"expert {e + 1}") for e in sorted(used)
     ]
-    figure.suptitle(_short(title, 80), fontsize=8)
+    figure.suptitle(unread(title, 80), fontsize=8)
     if handles:
         figure.legend(handles=handles, ncols=min(4, len(handles)), loc="outside lower center")
     return figure
@@ -137,9 +137,3 @@ def _bare(axes: Axes) -> None:
     axes.grid(visible=False)
     for spine in axes.spines.values():
         spine.set_visible(False)
-
-
-def _short(name: str, most: int = 16) -> str:
-    """Keep a name short and from being read as TeX."""
-    text = name if len(name) <= most else name[: most - 1] + "…"
-    return "".join(c for c in text if c.isprintable()).replace("$", r"\$")

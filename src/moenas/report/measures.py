@@ -92,6 +92,11 @@ HEADLINE = ("balanced_accuracy", "fairness", "robustness", "overfitting")
 """The search's four objectives as they are reported; the verdict's badge counts these."""
 
 
+def shortened(text: str, most: int) -> str:
+    """Cut a text at so many letters; an ellipsis is the last one of a cut text."""
+    return text if len(text) <= most else text[: most - 1] + "…"
+
+
 def number(value: float | None, digits: int = 1, *, signed: bool = False) -> str:
     """Write a number with a true minus sign; a missing one is a dash.
 

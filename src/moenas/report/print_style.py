@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from moenas.report.measures import shortened
+
 COLUMN, PAGE = 3.5, 7.16
 """Widths of one and of two columns of the paper's format, in inches."""
 
@@ -32,8 +34,12 @@ PRINT_STYLE: Any = {
 """Settings for `matplotlib.rc_context`."""
 
 
+def unread(name: str, most: int) -> str:
+    """Keep a name short and from being read as TeX."""
+    return "".join(c for c in shortened(name, most) if c.isprintable()).replace("$", r"\$")
+
+
 def plain(name: str) -> str:
-    """Keep a name short, from being read as TeX and from being hidden by an underscore."""
-    short = name if len(name) <= 28 else name[:27] + "…"
-    safe = "".join(c for c in short if c.isprintable()).replace("$", r"\$")
+    """Keep a name of a legend as `unread` does, and from being hidden by an underscore."""
+    safe = unread(name, 28)
     return " " + safe if safe.startswith("_") else safe

@@ -8,7 +8,7 @@ import xml.etree.ElementTree as ET
 import pandas as pd
 from markupsafe import Markup
 
-from moenas.report.measures import percent
+from moenas.report.measures import percent, shortened
 from moenas.report.svg import Drawing, Scale, finite, known, nice_ticks
 from moenas.report.theme import MONK_SCALE, Style
 
@@ -20,20 +20,20 @@ def tone_panels(frame: pd.DataFrame, leader: str, *, label: str, width: int = 10
     """Draw one small panel a model, all on the same scale; the first has the mean of all.
 
     Args:
-        frame: `frames.tone_lines`.
+        frame: `tables.tones`.
         leader: The model that is drawn apart.
         label: For screen readers.
         width: In pixels; below 600 two panels stand side by side, else four.
     """
     columns = 2 if width < 600 else 4
     models = list(dict.fromkeys(frame["model"]))
-    mean = frame.groupby("group", sort=True)["mean"].mean()
+    mean = frame.groupby("category", sort=True)["mean"].mean()
     titles = [MEAN, *models] if len(models) > 1 else models
     cell_w, cell_h = width / columns, 176.0
     drawing = Drawing(width, math.ceil(len(titles) / columns) * cell_h, label)
     values = [100 * value for name in ("mean", "low", "high") for value in finite(frame[name])]
     ticks = nice_ticks(min(values), min(100.0, max(values)), 4)
-    groups = sorted(set(frame["group"]))
+    groups = sorted(set(frame["category"]))
     for number, title in enumerate(titles):
         left, top = cell_w * (number % columns), cell_h * (number // columns)
         first = number % columns == 0
@@ -65,14 +65,14 @@ def tone_panels(frame: pd.DataFrame, leader: str, *, label: str, width: int = 10
         _title(
             drawing,
             title,
-            rows.set_index("group")["mean"],
+            rows.set_index("category")["mean"],
             left + 34,
             top + 16,
             cell_w - 34,
             parent=group,
         )
         _band(drawing, rows, groups, x, y, group)
-        line = [(x(groups.index(row.group)), y(100 * row.mean)) for row in rows.itertuples()]
+        line = [(x(groups.index(row.category)), y(100 * row.mean)) for row in rows.itertuples()]
         drawing.path(line, cls="trend", parent=group)
         for row, (px, py) in zip(rows.itertuples(), line, strict=True):
             interval = ""
@@ -80,7 +80,7 @@ def tone_panels(frame: pd.DataFrame, leader: str, *, label: str, width: int = 10
                 interval = f" ({percent(row.low)} to {percent(row.high)})"
             drawing.marker(
                 px, py, Style(slot, "", "o", ""), size=3.0, parent=group,
-                data_tip=f"{title}, tone {row.group}: {percent(row.mean)} %{interval}, "
+                data_tip=f"{title}, tone {row.category}: {percent(row.mean)} %{interval}, "
                 f"{row.n} images",
             )  # fmt: skip
     return drawing.markup()
@@ -96,8 +96,7 @@ def _title(
     parent: ET.Element | None = None,
 ) -> None:
     gap = by_group.iloc[0] - by_group.iloc[-1]
-    most = int((width - 60) / 7.2)
-    short = name if len(name) <= most else name[: most - 1] + "…"
+    short = shortened(name, int((width - 60) / 7.2))
     drawing.text(x, y, short, cls="panel small-panel", anchor="start", parent=parent)
     drawing.text(
         x + width - 12, y, f"Δ {percent(gap, signed=True)}", cls="tick small", anchor="end",
@@ -111,8 +110,8 @@ def _band(
     known_rows = rows.dropna(subset=["low", "high"])
     if len(known_rows) < 2:
         return
-    upper = [(x(groups.index(r.group)), y(100 * r.high)) for r in known_rows.itertuples()]
-    lower = [(x(groups.index(r.group)), y(100 * r.low)) for r in known_rows.itertuples()]
+    upper = [(x(groups.index(r.category)), y(100 * r.high)) for r in known_rows.itertuples()]
+    lower = [(x(groups.index(r.category)), y(100 * r.low)) for r in known_rows.itertuples()]
     outline = [*upper, *reversed(lower)]
     shape = drawing.path(outline, cls="band", parent=parent)
     shape.set("d", f"{shape.get('d')}Z")

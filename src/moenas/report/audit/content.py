@@ -36,9 +36,9 @@ def audit_content(audit: AuditResults) -> dict[str, Any]:
     look = {m.name: Style("lead" if m.name == audit.leader else "plain", "", "o", "")
             for m in models}  # fmt: skip
     scattered = frames.points(models)
-    tones, lights = frames.tone_lines(models), frames.lights(models)
+    lights = frames.lights(models)
     ordered = dataclasses.replace(results.comparison, models=models)
-    by_light, noise = tables.lights(ordered), tables.noise(ordered)
+    tones, by_light, noise = tables.tones(ordered), tables.lights(ordered), tables.noise(ordered)
     trained = any(model.scheme for model in audit.models)
     return {
         "results": results,
@@ -60,7 +60,7 @@ def audit_content(audit: AuditResults) -> dict[str, Any]:
             audit.leader,
             label="Accuracy of each model on each skin tone; the table has the numbers.",
         )
-        | {"grid": sections.category_grid(tables.tones(ordered), look, {}, "accuracy-per-tone.csv")}
+        | {"grid": sections.category_grid(tones, look, {}, "accuracy-per-tone.csv")}
         if tones["mean"].notna().any()
         else None,
         "noise": both_widths(

@@ -15,11 +15,13 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import NullLocator
 
+from moenas.report import tables
 from moenas.report.audit import frames
 from moenas.report.audit.charts_points import FIG_2, FIG_8, SIZES, TITLES, Panel, drawable
 from moenas.report.audit.labels import LETTER, place
 from moenas.report.audit.results import AuditResults
 from moenas.report.print_style import COLUMN, PAGE, PRINT_STYLE, plain
+from moenas.report.results import Comparison
 from moenas.report.theme import MONK_SCALE
 
 NARROW_LETTER = 3.0
@@ -65,15 +67,15 @@ def mean_accuracy_per_tone(frame: pd.DataFrame) -> Figure:
     """Draw the mean accuracy of all models on each tone, each model thin behind it (Fig. 1b).
 
     Args:
-        frame: `frames.tone_lines`.
+        frame: `tables.tones`.
     """
     figure = Figure(figsize=(COLUMN, 2.2), layout="constrained")
     axes = figure.subplots()
-    groups = sorted(set(frame["group"]))
+    groups = sorted(set(frame["category"]))
     for _, rows in frame.groupby("model", sort=False):
-        x = [groups.index(group) for group in rows["group"]]
+        x = [groups.index(group) for group in rows["category"]]
         axes.plot(x, 100 * rows["mean"], color="#c9ced3", linewidth=0.7)
-    mean = frame.groupby("group", sort=True)["mean"].mean()
+    mean = frame.groupby("category", sort=True)["mean"].mean()
     axes.plot(range(len(groups)), 100 * mean.to_numpy(), "o-", color=BLUE, linewidth=1.6)
     for at, name in ((0, "left"), (len(groups) - 1, "right")):
         value = 100 * mean.iloc[at]
@@ -110,11 +112,11 @@ def accuracy_per_tone_panels(frame: pd.DataFrame) -> Figure:
     """Draw accuracy on each tone with its interval, a panel a model (Fig. 7).
 
     Args:
-        frame: `frames.tone_lines`.
+        frame: `tables.tones`.
     """
     models = list(dict.fromkeys(frame["model"]))
-    mean = frame.groupby("group", sort=True)["mean"].mean()
-    groups = sorted(set(frame["group"]))
+    mean = frame.groupby("category", sort=True)["mean"].mean()
+    groups = sorted(set(frame["category"]))
     columns = min(4, len(models) + 1)
     rows = math.ceil((len(models) + 1) / columns)
     figure = Figure(figsize=(PAGE, 0.3 + 1.25 * rows), layout="constrained")
@@ -125,7 +127,7 @@ def accuracy_per_tone_panels(frame: pd.DataFrame) -> Figure:
         name = "mean of all"
         if model is not None:
             own, name = frame[frame["model"] == model], plain(model)
-            x = [groups.index(group) for group in own["group"]]
+            x = [groups.index(group) for group in own["category"]]
             axes.fill_between(x, 100 * own["low"], 100 * own["high"], color=BLUE, alpha=0.18, lw=0)
             axes.plot(x, 100 * own["mean"], "o-", color=BLUE, markersize=2, linewidth=1)
         axes.set_title(f"({chr(97 + letter % 26)}) {name}", fontsize=7, loc="left")
@@ -161,7 +163,7 @@ def degradation_curves(frame: pd.DataFrame) -> Figure:
 def audit_figures(audit: AuditResults) -> dict[str, Figure]:
     """Return the figures that an audit has data for, by file name."""
     models = audit.compared
-    points, tones = frames.points(models), frames.tone_lines(models)
+    points, tones = frames.points(models), tables.tones(Comparison(models))
     found = {"robustness-and-generalisation": robustness_and_generalisation(frames.lights(models))}
     if drawable(points, FIG_2):
         found["size-and-fairness"] = size_and_fairness(points)

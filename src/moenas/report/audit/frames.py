@@ -94,17 +94,6 @@ def lights(models: tuple[ComparedModel, ...]) -> pd.DataFrame:
     return frame.astype(dict.fromkeys(frame.columns.drop("model"), "float64"))
 
 
-def tone_lines(models: tuple[ComparedModel, ...]) -> pd.DataFrame:
-    """Return ``model, group, n, mean, low, high``: accuracy on each tone (Fig. 7)."""
-    rows = [
-        (model.name, group.group, group.n, group.mean, group.low, group.high)
-        for model in models
-        for group in sorted(model.groups, key=lambda group: group.group)
-    ]
-    frame = pd.DataFrame(rows, columns=["model", "group", "n", "mean", "low", "high"])
-    return frame.astype(dict.fromkeys(("mean", "low", "high"), "float64"))
-
-
 def curves(audit: AuditResults, corruption: str) -> pd.DataFrame:
     """Return ``model, severity, value, low, high, drop``: balanced accuracy as images get worse."""
     frame = audit.degradation

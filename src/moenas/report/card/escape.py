@@ -6,6 +6,8 @@ import re
 
 from markupsafe import Markup
 
+from moenas.report.measures import shortened
+
 LONGEST = 160
 """Characters of a name; the rest is cut."""
 
@@ -21,8 +23,7 @@ def plain(text: object) -> str:
 
 def short(text: object) -> str:
     """`plain`, cut at `LONGEST`: for names."""
-    line = plain(text)
-    return line if len(line) <= LONGEST else line[: LONGEST - 1] + "…"
+    return shortened(plain(text), LONGEST)
 
 
 def escape(value: object) -> object:

@@ -119,10 +119,9 @@ def _tones(
     whole = tables.tones(everyone)
     panels = None
     if len(chosen.models) < len(everyone.models) <= MANY:
-        lines = whole.rename(columns={"category": "group"})
         first = chosen.models[0].name
         words = "Accuracy of every model on each skin tone; the table below has the numbers."
-        panels = both_widths(tone_panels, lines, first, label=words)
+        panels = both_widths(tone_panels, whole, first, label=words)
     return {
         **both_widths(
             charts_compare.interval_chart, frame, look, axis="tone", label=label, connect=True
