@@ -95,12 +95,12 @@ def audit(config: AuditConfig, run: Path | str, resources: Resources | None = No
         MoENASError: Bad data or settings, or every training failed.
     """
     resources = resources or Resources()
-    models_for(config.models, config.image_size)  # refuses what cannot take the images
+    names = models_for(config.models, config.image_size)  # refuses what cannot take the images
     folder = RunFolder.create(run, "audit", to_dict(config))
     keep_freed_memory()
     with folder.locked(), resources.executor() as executor:
         data = prepare(config.data, config.image_size, folder)
-        work = _Audit(config, folder, data, resources, executor)
+        work = _Audit(config, names, folder, data, resources, executor)
         tried = work.try_schemes()
         chosen = work.train_chosen(tried)
         start = time.monotonic()
@@ -139,15 +139,16 @@ class _Audit:
     def __init__(
         self,
         config: AuditConfig,
+        names: dict[str, str],
         folder: RunFolder,
         data: DataReference,
         resources: Resources,
         executor: Executor,
     ) -> None:
-        self.config, self.folder, self.data = config, folder, data
+        self.config, self.names = config, names  # what models are called for images of this size
+        self.folder, self.data = folder, data
         self.resources, self.executor = resources, executor
         self.deadline = resources.deadline()
-        self.names = models_for(config.models, config.image_size)
         self.images = int((Manifest.load(data.manifest).frame["split"] == "train").sum())
 
     def try_schemes(self) -> dict[str, Tried]:

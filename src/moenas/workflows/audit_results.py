@@ -117,7 +117,8 @@ def conclude(
     """
     there = {each.model: each for each in candidates if each.predictions}
     first = {name: each.predictions[0] for name, each in there.items()}
-    compared = compare_candidates(there)
+    leader, searched = leading(first)
+    compared = compare_candidates(there, leader)
     scores = {
         name: score(
             table,
@@ -141,11 +142,9 @@ def conclude(
         )
         for each in candidates
     )
-    leader = leading(first)
     halves = {name: table.split("report") for name, table in first.items()}
     answers = compare_answers(halves, leader) if len(halves) > 1 else None
     trained = any(each.scheme for each in candidates)
-    searched = has_search_half(first)
     sentences = verdict(compared, answers, leader, trained=trained, searched=searched)
     write_json(
         folder.comparison,
@@ -191,27 +190,28 @@ def conclude(
     return AuditResult(folder.path, models, tuple(sentences), render(folder))
 
 
-def compare_candidates(there: Mapping[str, Candidate]) -> dict[str, dict[str, Any]]:
-    """Return what ``comparison.json`` says of each model: means over seeds, groups, lights."""
+def compare_candidates(there: Mapping[str, Candidate], leader: str) -> dict[str, dict[str, Any]]:
+    """Return what ``comparison.json`` says of each model: means over seeds, groups, lights.
+
+    Args:
+        there: The models that have predictions.
+        leader: What the others are compared with.
+    """
     tables = {name: each.predictions for name, each in there.items()}
-    leader = leading({name: own[0] for name, own in tables.items()})
     return Comparison(tables).report(references=(leader,))
 
 
-def leading(tables: Mapping[str, Predictions]) -> str:
-    """The model that is best on the search half; without such images, the first one.
+def leading(tables: Mapping[str, Predictions]) -> tuple[str, bool]:
+    """The model that is best on the search half, and whether all have such images.
 
-    The others are compared with it, so it must not be chosen on the images of the comparison.
+    Without, it is the first one. The others are compared with it, so it must not be chosen on the
+    images of the comparison.
     """
-    if not has_search_half(tables):
-        return next(iter(tables))
-    searched = {name: table.split("search") for name, table in tables.items()}
-    return max(searched, key=lambda name: METRICS["balanced_accuracy"].function(searched[name]))
-
-
-def has_search_half(tables: Mapping[str, Predictions]) -> bool:
-    """Whether all models have search images with and without a person."""
-    return all(set(t.split("search").frame["label"]) == {0, 1} for t in tables.values())
+    halves = {name: table.split("search") for name, table in tables.items()}
+    if any(set(half.frame["label"]) != {0, 1} for half in halves.values()):
+        return next(iter(tables)), False
+    accuracy = METRICS["balanced_accuracy"].function
+    return max(halves, key=lambda name: accuracy(halves[name])), True
 
 
 def over_seeds(scores: Scores, record: Mapping[str, Any]) -> Scores:

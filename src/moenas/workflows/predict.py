@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -63,59 +64,61 @@ def predict_files(
         DataError: There is no such file, or a folder has no images.
         ModelError: Paths are asked for, but the model has no experts.
     """
+    model = _open(Path(checkpoint), device)
     if explain is not None:
-        network = _network(Path(checkpoint))  # refuses a dense model before images are read
-    size, threshold, look = _model(Path(checkpoint), device)
+        switch_layers(model.network_of(checkpoint))  # refuses a dense model before images are read
     files = [file for path in paths for file in _files(Path(path))]
     images, answers = [], {}
     readable = []
     for file in files:
         try:
-            images.append(crop_and_resize(read_image(file), None, size))
+            images.append(crop_and_resize(read_image(file), None, model.image_size))
             readable.append(file)
         except DataError as error:
             answers[file] = Answer(str(file), None, None, str(error))
     if images:
         stack = np.stack(images)
-        seen = look(stack)
+        seen = model.probabilities(stack)
         for file, probability in zip(readable, seen.tolist(), strict=True):
-            answers[file] = Answer(str(file), probability, probability >= threshold)
+            answers[file] = Answer(str(file), probability, probability >= model.threshold)
         if explain is not None:
             found = [answers[file] for file in readable]
             titles = [f"{Path(a.path).name}: {a.words} ({a.probability:.3f})" for a in found]
             names = [file.stem for file in readable]
             where = pick_device(device)
+            network = model.network_of(checkpoint)
             pictures = draw_paths(network, stack, titles, names, explain, device=where)
             for file, picture in zip(readable, pictures, strict=True):
                 answers[file] = dataclasses.replace(answers[file], explanation=str(picture))
     return [answers[file] for file in files]
 
 
-def _network(path: Path) -> nn.Module:
-    """The model, whose tokens can be followed."""
-    if _is_exported(path):
-        raise ModelError(
-            f"'{path}' is an exported file: paths can be drawn of its checkpoint, beside it."
-        )
-    model, _ = load_model(path)
-    switch_layers(model)
-    return model
+@dataclasses.dataclass(frozen=True)
+class _Opened:
+    """What answers: a model of ours, or an exported file, of which there is no ``network``."""
+
+    image_size: int
+    threshold: float
+    probabilities: Callable[[npt.NDArray[np.uint8]], npt.NDArray[np.float64]]
+    network: nn.Module | None = None
+
+    def network_of(self, path: Path | str) -> nn.Module:
+        """The model, whose tokens can be followed."""
+        if self.network is None:
+            raise ModelError(
+                f"'{path}' is an exported file: paths can be drawn of its checkpoint, beside it."
+            )
+        return self.network
 
 
-def _is_exported(path: Path) -> bool:
-    return path.suffix == get_format("onnx").suffix
-
-
-def _model(
-    path: Path, device: str
-) -> tuple[int, float, Callable[[npt.NDArray[np.uint8]], npt.NDArray[np.float64]]]:
-    """Image size, threshold, and what turns images into probabilities."""
-    if _is_exported(path):
+def _open(path: Path, device: str) -> _Opened:
+    if path.suffix == get_format("onnx").suffix:
         exported = OnnxModel(path)
-        return exported.details.image_size, exported.details.threshold, exported.probabilities
+        details = exported.details
+        return _Opened(details.image_size, details.threshold, exported.probabilities)
     model, card = load_model(path)
-    where = pick_device(device)
-    return card.image_size, card.threshold, lambda seen: probabilities(model, seen, device=where)
+    look = functools.partial(probabilities, model, device=pick_device(device))
+    return _Opened(card.image_size, card.threshold, look, model)
 
 
 def _files(path: Path) -> list[Path]:

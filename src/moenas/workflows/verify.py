@@ -25,7 +25,7 @@ from moenas.nas.study import open_recorded_study
 from moenas.predictions import Predictions
 from moenas.pruning.experts import prune_experts
 from moenas.runs import ModelFolder, RunFolder, cache_home, read_json
-from moenas.workflows.audit_results import Candidate, compare_candidates
+from moenas.workflows.audit_results import Candidate, compare_candidates, leading
 from moenas.workflows.prune import curve_record
 
 TOLERANCE = 1e-9
@@ -220,7 +220,8 @@ def _audit(folder: RunFolder, stored: Any, result: Verification) -> None:
             tables = tuple(Predictions.load(own.predictions) for own in folders)
             candidates[name] = Candidate(name, tables, tuple(entry["seeds"]))
             result.models += 0 if scheme else 1
-    again = compare_candidates(candidates)
+    leader, _ = leading({name: each.predictions[0] for name, each in candidates.items()})
+    again = compare_candidates(candidates, leader)
     for model in stored["models"]:
         entry = again[model["name"]]
         result.compare(f"comparison {model['name']}", {key: model[key] for key in entry}, entry)
