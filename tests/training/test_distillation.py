@@ -13,6 +13,7 @@ from moenas.models.routing import record_routing
 from moenas.training.distillation import DistillationStep
 from moenas.training.losses import imitation_loss, router_loss
 from moenas.training.schemes import Scheme
+from moenas.training.step import Batch
 
 
 def test_the_imitation_loss_is_the_divergence_of_the_student_from_the_teacher() -> None:
@@ -42,7 +43,8 @@ def test_a_step_follows_the_teacher_and_not_the_labels(
         student = upcycle(build_model("mobilevitv2_050", seed=2), (1, 1, 1, 3, 1, 1, 1, 1, 1))
         with record_routing(student) as routings:
             step = DistillationStep(teacher)
-            loss, _ = step(student, images, labels, routings, scheme, 0, torch.Tensor.backward)
+            batch = Batch(images, labels, routings, scheme, 0)
+            loss, _ = step(student, batch, torch.Tensor.backward)
             said = student(images)  # batch norms are in training mode: the same statistics
             own = F.kl_div(said.log_softmax(1), teacher(images).softmax(1), reduction="batchmean")
             torch.testing.assert_close(

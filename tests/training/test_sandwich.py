@@ -20,6 +20,7 @@ from moenas.training.loop import train
 from moenas.training.losses import router_loss, training_loss
 from moenas.training.sandwich import SandwichStep
 from moenas.training.schemes import Scheme
+from moenas.training.step import Batch
 
 CPU = torch.device("cpu")
 FULL = (3, 1, 2, 1, 1, 1, 1, 1, 3)
@@ -61,7 +62,7 @@ def test_its_gradient_is_the_mean_over_the_parts(
         loss.backward()  # type: ignore[no-untyped-call]
 
     with record_routing(supernet) as routings:
-        loss, logged = step(supernet, images, labels, routings, scheme, 7, backward)
+        loss, logged = step(supernet, Batch(images, labels, routings, scheme, 7), backward)
     assert {r.active for r in logged.values()} == {2, 3}  # the whole network's
 
     whole = subnet(supernet, FULL)

@@ -13,8 +13,7 @@ import torch
 from torch import nn
 
 from moenas.training.losses import imitation_loss, router_loss
-from moenas.training.schemes import Scheme
-from moenas.training.step import Backward, Routings
+from moenas.training.step import Backward, Batch, Routings
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,19 +27,12 @@ class DistillationStep:
     teacher: nn.Module
 
     def __call__(
-        self,
-        model: nn.Module,
-        images_BCHW: torch.Tensor,
-        labels_B: torch.Tensor,
-        routings: Routings,
-        scheme: Scheme,
-        number: int,
-        backward: Backward,
+        self, model: nn.Module, batch: Batch, backward: Backward
     ) -> tuple[torch.Tensor, Routings]:
         """One pass of the teacher, one forward and one backward pass of the model; see `Step`."""
         with torch.no_grad():
-            taught_BC = self.teacher(images_BCHW)
-        loss = imitation_loss(model(images_BCHW), taught_BC)
-        loss = loss + router_loss(routings.values(), scheme)
+            taught_BC = self.teacher(batch.images)
+        loss = imitation_loss(model(batch.images), taught_BC)
+        loss = loss + router_loss(batch.routings.values(), batch.scheme)
         backward(loss)
-        return loss.detach(), routings
+        return loss.detach(), batch.routings

@@ -9,8 +9,7 @@ from moenas.errors import ModelError
 from moenas.models.classifier import NO_CLASSIFIER, find_classifier
 from moenas.models.convert import architecture_of
 from moenas.training.losses import training_loss
-from moenas.training.schemes import Scheme
-from moenas.training.step import Backward, Routings
+from moenas.training.step import Backward, Batch, Routings
 
 
 class HeadStep:
@@ -37,18 +36,11 @@ class HeadStep:
         self.head.requires_grad_(True)
 
     def __call__(
-        self,
-        model: nn.Module,
-        images_BCHW: torch.Tensor,
-        labels_B: torch.Tensor,
-        routings: Routings,
-        scheme: Scheme,
-        number: int,
-        backward: Backward,
+        self, model: nn.Module, batch: Batch, backward: Backward
     ) -> tuple[torch.Tensor, Routings]:
         """One forward pass of the model, a backward pass through its head; see `Step`."""
         model.eval()
         self.head.train()
-        loss = training_loss(model(images_BCHW), labels_B, [], scheme)
+        loss = training_loss(model(batch.images), batch.labels, [], batch.scheme)
         backward(loss)
-        return loss.detach(), routings
+        return loss.detach(), batch.routings

@@ -40,7 +40,7 @@ from moenas.training.optimizer import (
 )
 from moenas.training.router_log import RouterLog
 from moenas.training.schemes import Scheme
-from moenas.training.step import Step, plain_step
+from moenas.training.step import Batch, Step, plain_step
 
 
 class OutOfTime(MoENASError):  # noqa: N818 - not an error of the run: it goes on later
@@ -199,9 +199,8 @@ def train(
                     break
                 schedule.step_update(number)
                 images = resized(images, scheme, seed, number, steps)
-                loss, routed = step(
-                    model, normalise(images), labels, routings, scheme, number, accelerator.backward
-                )
+                batch = Batch(normalise(images), labels, routings, scheme, number)
+                loss, routed = step(model, batch, accelerator.backward)
                 share_gradients(inner, scheme.expert_sharing)
                 if scheme.gradient_clip is not None:
                     accelerator.clip_grad_norm_(model.parameters(), scheme.gradient_clip)

@@ -18,8 +18,7 @@ from moenas.models.convert import architecture_of
 from moenas.models.subnet import active_subnet
 from moenas.runtime import generator
 from moenas.training.losses import imitation_loss, router_loss, training_loss
-from moenas.training.schemes import Scheme
-from moenas.training.step import Backward, Routings
+from moenas.training.step import Backward, Batch, Routings
 
 RANDOM_PARTS = 2  # Universally Slimmable Networks' number
 
@@ -37,25 +36,18 @@ class SandwichStep:
     seed: int
 
     def __call__(
-        self,
-        model: nn.Module,
-        images_BCHW: torch.Tensor,
-        labels_B: torch.Tensor,
-        routings: Routings,
-        scheme: Scheme,
-        number: int,
-        backward: Backward,
+        self, model: nn.Module, batch: Batch, backward: Backward
     ) -> tuple[torch.Tensor, Routings]:
         """Add the mean gradient over the whole network and its parts; see `Step`."""
-        parts = self.parts(number)
-        logits_BC = model(images_BCHW)
-        loss = training_loss(logits_BC, labels_B, routings.values(), scheme)
-        whole = dict(routings)
+        parts = self.parts(batch.number)
+        logits_BC = model(batch.images)
+        loss = training_loss(logits_BC, batch.labels, batch.routings.values(), batch.scheme)
+        whole = dict(batch.routings)
         backward(loss / (1 + len(parts)))
         for experts in parts:
             with active_subnet(self.supernet, experts):
-                part_loss = imitation_loss(model(images_BCHW), logits_BC)
-                part_loss = part_loss + router_loss(routings.values(), scheme)
+                part_loss = imitation_loss(model(batch.images), logits_BC)
+                part_loss = part_loss + router_loss(batch.routings.values(), batch.scheme)
                 backward(part_loss / (1 + len(parts)))
         return loss.detach(), whole
 
