@@ -127,6 +127,18 @@ def write_parquet(path: Path, frame: pd.DataFrame) -> None:
         frame.to_parquet(file, index=False)
 
 
+def fingerprint_of(path: Path) -> str:
+    """Return 16 hex digits of a file's content: equal ones mean equal files.
+
+    Raises:
+        RunFolderError: It cannot be read.
+    """
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+    except OSError as error:
+        raise explain_os_error(error, path) from error
+
+
 def cache_home() -> Path:
     """Where data sets and decoded images are kept: ``MOENAS_CACHE``, or ``~/.cache/moenas``."""
     return Path(os.environ.get("MOENAS_CACHE") or Path.home() / ".cache" / "moenas")
@@ -227,12 +239,7 @@ class RunFolder:
     @property
     def fingerprint(self) -> str | None:
         """16 hex digits of the manifest: equal ones mean equal data; None where there is none."""
-        if not is_there(self.manifest):
-            return None
-        try:
-            return hashlib.sha256(self.manifest.read_bytes()).hexdigest()[:16]
-        except OSError as error:
-            raise explain_os_error(error, self.manifest) from error
+        return fingerprint_of(self.manifest) if is_there(self.manifest) else None
 
     @property
     def study_url(self) -> str:

@@ -191,6 +191,16 @@ def describe(manifest: Manifest) -> dict[str, dict[str, Any]]:
     return count_images(manifest.frame)
 
 
+OWN = "own images"
+"""Images of which no source is known."""
+
+
+def sources_of(*frames: pd.DataFrame) -> list[str]:
+    """Return where the images of tables come from, by name; none for a user's own."""
+    named = (frame["source"].dropna() for frame in frames if "source" in frame)
+    return sorted({str(name) for names in named for name in names.unique()} - {""})
+
+
 def count_images(frame: pd.DataFrame) -> dict[str, dict[str, Any]]:
     """`describe` of a table with the columns ``split``, ``label``, ``group``, ``lighting``."""
     result: dict[str, dict[str, Any]] = {}

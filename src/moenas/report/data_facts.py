@@ -7,14 +7,11 @@ from collections.abc import Mapping
 
 import pandas as pd
 
-from moenas.data.manifest import count_images
-from moenas.data.sources.emoji import DRAWINGS
+from moenas.data.manifest import OWN, count_images, sources_of
+from moenas.data.sources.emoji import note_on
 from moenas.errors import RunFolderError
 from moenas.report.results import DataSummary, SplitCounts, Summary, read_part
 from moenas.runs import RunFolder, is_there
-
-OWN = "own images"
-"""Images of which no source is known."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,9 +52,8 @@ def data_facts(run: RunFolder) -> DataFacts:
         return DataFacts()
     try:
         frame = pd.read_parquet(run.manifest)
-        names = sorted(set(frame["source"].dropna()) - {""}) if "source" in frame else []
+        names = sources_of(frame)
         counts = {name: SplitCounts(**part) for name, part in count_images(frame).items()}
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise RunFolderError(f"'{run.manifest}' cannot be read: {error}.") from error
-    note = DRAWINGS if "emoji" in names else None
-    return DataFacts(tuple(map(str, names)), counts, note, run.fingerprint)
+    return DataFacts(tuple(names), counts, note_on(names), run.fingerprint)

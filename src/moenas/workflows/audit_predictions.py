@@ -9,8 +9,9 @@ from pathlib import Path
 import pandas as pd
 import torch
 
-from moenas.data.manifest import Manifest, count_images
+from moenas.data.manifest import OWN, Manifest, count_images, sources_of
 from moenas.data.skipped import TOO_MANY, skipped_table
+from moenas.data.sources.emoji import note_on
 from moenas.data.sources.opening import names_of
 from moenas.errors import DataError
 from moenas.evaluation.predict import told_columns
@@ -18,7 +19,7 @@ from moenas.evaluation.scores import best_threshold
 from moenas.predictions import Predictions
 from moenas.runs import RunFolder
 from moenas.workflows.audit_results import AuditResult, Candidate, conclude
-from moenas.workflows.data import DRAWINGS, open_manifest
+from moenas.workflows.data import open_manifest
 
 SAID = ("image_id", "probability", "prediction")
 NAMED = 3
@@ -49,7 +50,7 @@ def audit_predictions(
         raise DataError(f"Files of one name cannot be told apart: {', '.join(map(str, paths))}.")
     start = time.monotonic()
     tables = [read_predictions(path, data, image_size=image_size) for path in paths]
-    sources = sorted({source for table in tables for source in _sources(table.frame)})
+    sources = sources_of(*(table.frame for table in tables))
     settings = {"predictions": [str(path) for path in paths], "data": list(names_of(data))}
     folder = RunFolder.create(run, "audit", settings)
     with folder.locked():
@@ -59,9 +60,9 @@ def audit_predictions(
             folder,
             [Candidate(name, (table,)) for name, table in zip(names, tables, strict=True)],
             data={
-                "source": ", ".join(sources) or "own images",
+                "source": ", ".join(sources) or OWN,
                 "counts": count_images(tables[0].frame),
-                "note": DRAWINGS if "emoji" in sources else None,
+                "note": note_on(sources),
             },
             image_size=None,
             seconds={"evaluation": round(time.monotonic() - start, 1)},
@@ -146,7 +147,3 @@ def _joined(frame: pd.DataFrame, manifest: Manifest, file: Path) -> pd.DataFrame
         )
     kept = [*told_columns(known), "source"]
     return known.loc[heard, kept].merge(said, on="image_id", validate="one_to_one")
-
-
-def _sources(frame: pd.DataFrame) -> set[str]:
-    return set(frame["source"].dropna()) - {""} if "source" in frame else set()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -11,13 +10,12 @@ import pandas as pd
 
 from moenas.config import fingerprint
 from moenas.data.cache import cached_images
-from moenas.data.manifest import Manifest, describe
+from moenas.data.manifest import OWN, Manifest, describe, sources_of
 from moenas.data.sources.coco import Rule
-from moenas.data.sources.emoji import DRAWINGS as DRAWINGS
-from moenas.data.sources.emoji import EmojiConfig, make_emoji_scenes
+from moenas.data.sources.emoji import EmojiConfig, make_emoji_scenes, note_on
 from moenas.data.sources.facet import Unit
 from moenas.data.sources.opening import DRAWN, checked, names_of, read_sources
-from moenas.runs import RunFolder, cache_home
+from moenas.runs import RunFolder, cache_home, fingerprint_of
 from moenas.training.job import DataReference
 
 
@@ -113,12 +111,12 @@ def prepare(
 def data_record(data: DataReference) -> dict[str, Any]:
     """Return what ``summary.json`` says about the images."""
     manifest = Manifest.load(data.manifest)
-    sources = sorted(set(manifest.frame["source"].dropna()) - {""})
+    sources = sources_of(manifest.frame)
     return {
-        "source": ", ".join(sources) or "own images",
+        "source": ", ".join(sources) or OWN,
         "counts": describe(manifest),
-        "note": DRAWINGS if "emoji" in sources else None,
-        "fingerprint": hashlib.sha256(Path(data.manifest).read_bytes()).hexdigest()[:16],
+        "note": note_on(sources),
+        "fingerprint": fingerprint_of(Path(data.manifest)),
     }
 
 

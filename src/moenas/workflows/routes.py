@@ -21,6 +21,8 @@ from moenas.analysis.sentences import describe
 from moenas.analysis.typical import typical_images
 from moenas.config import to_dict
 from moenas.data.cache import ImageStore, cached_images
+from moenas.data.manifest import sources_of
+from moenas.data.sources.emoji import note_on
 from moenas.data.sources.opening import names_of
 from moenas.errors import DataError, did_you_mean
 from moenas.models.storage import load_model
@@ -30,7 +32,7 @@ from moenas.report.pictures import data_uri
 from moenas.report.routes_page import render_routes
 from moenas.runs import RunFolder, cache_home, write_bytes, write_json, write_parquet
 from moenas.runtime import pick_device
-from moenas.workflows.data import DRAWINGS, open_manifest
+from moenas.workflows.data import open_manifest
 from moenas.workflows.explain import find_maps
 
 KEPT = ("image_id", "split", "label", "group", "lighting", "cluster", "matched_set")
@@ -93,7 +95,6 @@ def routes(
         where = pick_device(device)
         found = trace(model, images.images, rows, device=where)
         table = found.to_frame(frame[list(dict.fromkeys((*KEPT, *by)))])
-        drawn = "emoji" in set(frame["source"].dropna())
         compared = [_compare(found, frame, attribute) for attribute in attributes]
         record: dict[str, Any] = {
             "checkpoint": str(checkpoint),
@@ -101,7 +102,7 @@ def routes(
             "image_size": card.image_size,
             "split": split,
             "images": len(frame),
-            "note": DRAWINGS if drawn else None,
+            "note": note_on(sources_of(frame)),
             "layers": [
                 {**dataclasses.asdict(layer), "usage": [float(x) for x in share.mean(axis=0)]}
                 for layer, share in zip(layers, found.shares, strict=True)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import io
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -43,6 +43,12 @@ DRAWINGS = (
     "numbers are, not how a model treats real people. Bring your own images for that."
 )
 """What every page that shows numbers of the drawn scenes says."""
+
+
+def note_on(sources: Iterable[str]) -> str | None:
+    """What has to be said wherever numbers of images of these sources are shown, if anything."""
+    return DRAWINGS if "emoji" in sources else None
+
 
 _ROWS = 10
 
