@@ -29,7 +29,7 @@ from moenas.data.cache import ImageStore, cached_images
 from moenas.data.manifest import Manifest
 from moenas.data.sources.emoji import EmojiConfig
 from moenas.evaluation.predict import tabulate
-from moenas.evaluation.scores import best_threshold
+from moenas.evaluation.threshold import best_threshold
 from moenas.models.builder import build_model
 from moenas.models.convert import upcycle
 from moenas.models.storage import load_model

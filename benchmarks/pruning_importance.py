@@ -32,8 +32,8 @@ from moenas.data.manifest import Manifest
 from moenas.data.sources.emoji import EmojiConfig
 from moenas.evaluation.comparison import Comparison
 from moenas.evaluation.predict import predict
-from moenas.evaluation.scores import best_threshold
 from moenas.evaluation.statistics.resampling import Clusters
+from moenas.evaluation.threshold import best_threshold
 from moenas.metrics import METRICS
 from moenas.models.convert import architecture_of, remove_expert
 from moenas.models.storage import load_model

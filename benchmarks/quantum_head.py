@@ -38,6 +38,7 @@ from moenas.data.cache import ImageStore
 from moenas.data.dataset import normalise
 from moenas.data.manifest import Manifest
 from moenas.evaluation.comparison import Comparison
+from moenas.evaluation.records import against
 from moenas.models.architecture import Architecture
 from moenas.models.classifier import find_classifier
 from moenas.models.cost import parameters_of
@@ -209,7 +210,7 @@ def scores(path: Path, bodies: list[tuple[str, int]], scenes: Any, epochs: float
     differences = [
         {"model": "quantum", "peer": peer, "metric": metric, **entry}
         for peer in ("classical", "linear")
-        for metric, entry in compared.versus(peer)["quantum"].items()
+        for metric, entry in against(compared, peer)["quantum"].items()
         if metric in METRICS
     ]
     first = Architecture.parse(bodies[0][0])

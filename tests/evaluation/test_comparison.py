@@ -6,10 +6,18 @@ import pytest
 from simulated_predictions import logistic, scenes
 
 from moenas.errors import ConfigError, DataError
-from moenas.evaluation import comparison
-from moenas.evaluation.comparison import DESCRIBED, TESTED, Comparison, compare, mean_interval
+from moenas.evaluation.comparison import (
+    DESCRIBED,
+    RECALLS,
+    TESTED,
+    Comparison,
+    compare,
+    mean_interval,
+)
+from moenas.evaluation.estimates import LIMITS
+from moenas.evaluation.records import against, is_unfair, records
 from moenas.evaluation.scores import score
-from moenas.evaluation.statistics import debiased_fairness
+from moenas.evaluation.statistics import debiased_fairness, holm
 from moenas.metrics import METRICS
 from moenas.predictions import Predictions
 
@@ -49,14 +57,14 @@ def models():
 
 @pytest.fixture(scope="module")
 def report(models):
-    return Comparison(models, draws=300).report()
+    return records(Comparison(models, draws=300))
 
 
 def test_the_report_has_what_its_readers_count_on(report):
     assert set(report) == {"base", "wider", "finalist", "pruned"}
     for name, model in report.items():
         assert set(model) == {"report", "groups", "lights", "noise_floor", "versus"}
-        assert set(model["report"]) == {*TESTED, *DESCRIBED}
+        assert set(model["report"]) == {*TESTED, *DESCRIBED, *RECALLS}
         for value in model["report"].values():
             assert set(value) == {"mean", "low", "high", "values"}
             assert value["low"] <= value["mean"] <= value["high"]
@@ -66,7 +74,7 @@ def test_the_report_has_what_its_readers_count_on(report):
         for row in (*model["groups"], *model["lights"]):
             assert 0 <= row["low"] <= row["mean"] <= row["high"] <= 1
             assert row["n"] > 0
-        assert set(model["noise_floor"]) == {"mean", "sd", "low", "p_value"}
+        assert set(model["noise_floor"]) == {"mean", "sd", "low", "p_value", "p_holm"}
         assert set(model["versus"]) == {"base", "wider"} - {name}
     json.dumps(report, allow_nan=False)
 
@@ -104,7 +112,7 @@ def test_a_better_model_is_found_better_and_an_equal_one_is_not(report):
         assert 0 < entry["low"] < entry["difference"] < entry["high"]
         assert entry["p"] <= entry["p_holm"] < 0.05
     worse = Comparison({"a": seeds(5, 1, gap=1.5), "b": seeds(5, 3, accuracy=0.95)}, draws=300)
-    assert worse.versus("b")["a"]["balanced_accuracy"]["better"] is False
+    assert against(worse, "b")["a"]["balanced_accuracy"]["better"] is False
     assert report["wider"]["versus"]["base"]["balanced_accuracy"]["better"] is None
 
 
@@ -131,7 +139,7 @@ def test_two_single_trainings_cannot_be_told_apart():
     found = compare(seeds(1, 1), seeds(1, 2, accuracy=0.99), "balanced_accuracy", draws=50)
     assert found.difference < 0
     assert found.low is found.high is found.p is None
-    rows = Comparison({"a": seeds(1, 1), "b": seeds(1, 2)}, draws=50).versus("b")["a"]
+    rows = against(Comparison({"a": seeds(1, 1), "b": seeds(1, 2)}, draws=50), "b")["a"]
     assert all(row["p_holm"] is None and row["better"] is None for row in rows.values())
 
 
@@ -150,9 +158,9 @@ def test_overfitting_is_better_nearer_to_zero():
 
     models = {"fit": ones, "over": on_validation(0.99), "under": on_validation(0.68)}
     found = Comparison(models, draws=300)
-    assert found.versus("over")["fit"]["overfitting"]["better"] is True
-    assert found.versus("fit")["over"]["overfitting"]["better"] is False
-    opposite = found.versus("over")["under"]["overfitting"]
+    assert against(found, "over")["fit"]["overfitting"]["better"] is True
+    assert against(found, "fit")["over"]["overfitting"]["better"] is False
+    opposite = against(found, "over")["under"]["overfitting"]
     assert opposite["p"] < 0.05
     assert opposite["better"] is None
 
@@ -190,8 +198,9 @@ def test_comparisons_cover_and_do_not_cry_wolf():
 def test_metrics_without_groups_or_validation_are_left_out():
     frame = FRAME[FRAME["split"] == "report"].assign(group=None)
     found = Comparison({"a": seeds(2, 1, frame=frame), "b": seeds(2, 2, frame=frame)}, draws=50)
-    rows = found.report(["b"])["a"]
-    assert set(rows["report"]) == set(rows["versus"]["b"]) == {"balanced_accuracy", "robustness"}
+    rows = records(found, ["b"])["a"]
+    assert set(rows["versus"]["b"]) == {"balanced_accuracy", "robustness"}
+    assert set(rows["report"]) == {*rows["versus"]["b"], *RECALLS}
     assert rows["groups"] == []
     assert rows["noise_floor"] is None
 
@@ -223,5 +232,37 @@ def test_every_metric_with_a_vectorised_form_can_be_estimated():
     for name in METRICS:
         value = found.estimate("a", name)
         assert value.low <= value.mean <= value.high
-        low, high = comparison._LIMITS[name]
+        low, high = LIMITS[name]
         assert low <= value.low <= value.high <= high
+
+
+def test_one_training_has_the_intervals_of_its_scores():
+    (table,) = seeds(1, 1)
+    found, scores = records(Comparison({"a": [table]}, draws=50))["a"], _score(table)
+    for name in ("balanced_accuracy", "tpr", "tnr", "robustness"):
+        entry = found["report"][name]
+        assert (entry["low"], entry["high"]) == pytest.approx(scores.intervals[name])
+    for entry, group in zip(found["groups"], scores.groups, strict=True):
+        assert (entry["low"], entry["high"]) == pytest.approx((group.low, group.high))
+        assert entry["too_few"] == group.too_few
+
+
+def test_what_is_all_right_is_not_known_for_sure():
+    """A bootstrap of right answers alone has no width."""
+    frame = seeds(1, 1)[0].frame
+    frame = frame.assign(probability=frame["label"].astype(float), prediction=frame["label"])
+    perfect = [Predictions(frame), Predictions(frame)]
+    found = records(Comparison({"a": perfect}, draws=50))["a"]
+    for entry in (found["report"]["balanced_accuracy"], *found["groups"], *found["lights"]):
+        assert entry["mean"] == entry["high"] == 1
+        assert entry["low"] < 1
+    few, many = (max(found["groups"], key=lambda g: sign * g["n"]) for sign in (-1, 1))
+    assert few["low"] <= many["low"]
+
+
+def test_unfairness_is_corrected_for_the_number_of_models():
+    models = {f"m{n}": seeds(1, n, gap=0) for n in range(5)} | {"bad": seeds(1, 9, gap=5)}
+    found = records(Comparison(models, draws=300), references=())
+    raw = [record["noise_floor"]["p_value"] for record in found.values()]
+    assert [r["noise_floor"]["p_holm"] for r in found.values()] == pytest.approx(holm(raw))
+    assert [name for name, record in found.items() if is_unfair(record)] == ["bad"]

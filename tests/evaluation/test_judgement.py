@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pandas as pd
 import pytest
 
-from moenas.evaluation.judgement import judgement
+from moenas.evaluation.judgement import Evidence, judgement, sentences
 from moenas.evaluation.scores import score
 from moenas.predictions import Predictions
 
@@ -97,3 +99,37 @@ def test_persons_of_one_group_alone_are_scored() -> None:
     said = label.copy()
     said[::7] = 1 - said[::7]
     assert judge(label, said, group, lit=False)
+
+
+def known(**what: object) -> Evidence:
+    """Of a model that is neither useless nor shown to be unfair."""
+    usual = Evidence(
+        recalls=((0.9, 0.8), (0.7, 0.8)),
+        accuracy=0.8,
+        low=0.7,
+        robustness=0.7,
+        fairness=0.6,
+        fair=0.7,
+        p=0.06,
+        models=5,
+        groups={1: 0.9, 2: 0.8},
+        few=(),
+        detectable=0.12,
+    )
+    return dataclasses.replace(usual, **what)  # type: ignore[arg-type]
+
+
+def test_one_of_several_models_is_judged_by_the_corrected_p() -> None:
+    first = sentences(known())[0]
+    assert first.startswith("No unfairness can be shown")
+    assert "(p = 0.060, corrected for 5 models)" in first
+    assert "a gap of one training of 12 points" in first
+    assert "where no other model was looked at" in first
+    assert sentences(known(p=0.04))[0].startswith("It is unfair beyond chance")
+    assert "Group 2 fares worst, at 80.0%." in first
+
+
+def test_a_model_is_constant_when_every_training_is() -> None:
+    assert "of no use" in sentences(known(recalls=((1.0, 0.0), (1.0, 0.0)), low=0.4))[0]
+    for recalls in (((1.0, 0.0), (0.7, 0.8)), ((1.0, 0.0), (0.0, 1.0))):
+        assert "of no use" not in sentences(known(recalls=recalls))[0]

@@ -13,7 +13,8 @@ from sklearn.metrics import balanced_accuracy_score
 
 from moenas import config
 from moenas.errors import DataError
-from moenas.evaluation.scores import OBJECTIVES, Scores, best_threshold, score
+from moenas.evaluation.scores import OBJECTIVES, Scores, score
+from moenas.evaluation.threshold import best_threshold
 from moenas.metrics import METRICS
 from moenas.metrics.fairness import group_table
 from moenas.predictions import Predictions

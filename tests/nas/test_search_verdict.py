@@ -27,7 +27,7 @@ def model(name: str, role: str, **options: Any) -> dict[str, Any]:
         "parameters": 2_480_000,
         "person_share": options.pop("person_share", 0.5),
         "report": {m: {"mean": 0.8, "low": 0.7, "high": 0.9} for m in metrics},
-        "noise_floor": options.pop("floor", {"mean": 0.9, "sd": 0.02, "low": 0.85, "p_value": 0.4}),
+        "noise_floor": options.pop("floor", {"mean": 0.9, "sd": 0.02, "low": 0.85, "p_holm": 0.4}),
         "versus": {
             reference: {m: entry(*versus.get((reference, m), ())) for m in metrics}
             for reference in ("base", "wider")
@@ -89,7 +89,7 @@ def test_a_constant_model_is_called_useless() -> None:
 
 
 def test_unfairness_is_told_against_the_noise_floor() -> None:
-    unfair = {"mean": 0.93, "sd": 0.02, "low": 0.9, "p_value": 0.0004}
+    unfair = {"mean": 0.93, "sd": 0.02, "low": 0.9, "p_holm": 0.0004}
     lines = say(model("A", "finalist"), base=model("small", "base", floor=unfair))
     line = next(x for x in lines if x.startswith("The base model treats groups"))
     assert "unequally" in line

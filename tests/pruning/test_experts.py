@@ -16,7 +16,8 @@ from moenas.data.cache import ImageStore, cached_images
 from moenas.data.manifest import Manifest
 from moenas.errors import ConfigError, DataError
 from moenas.evaluation.predict import predict, tabulate
-from moenas.evaluation.scores import best_threshold, score
+from moenas.evaluation.scores import score
+from moenas.evaluation.threshold import best_threshold
 from moenas.metrics import METRICS
 from moenas.models.architecture import Architecture
 from moenas.models.builder import build_model

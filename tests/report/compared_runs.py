@@ -13,6 +13,7 @@ import pandas as pd
 from moenas.config import to_dict
 from moenas.data.sources.emoji import DRAWINGS
 from moenas.evaluation.comparison import Comparison
+from moenas.evaluation.records import records
 from moenas.evaluation.scores import score
 from moenas.nas.records import comparison_record
 from moenas.nas.settings import SearchConfig
@@ -188,7 +189,7 @@ def make_small_audit(path: Path, seed: int) -> RunFolder:
     run = RunFolder.create(path, "audit", to_dict(AuditConfig(models=("lcnet_075",))))
     table = answers(world, 0.8, 0.05, seed)
     leave(run.audited("lcnet_075", "short", 0), table)
-    found = Comparison({"lcnet_075": [table]}, draws=200).report(references=())
+    found = records(Comparison({"lcnet_075": [table]}, draws=200), references=())
     one = {"name": "lcnet_075", "role": "audited", "architecture": "lcnet_075", "seeds": [0]}
     record = {**one, "parameters": 1_080_000, "macs": 10**7, **found["lcnet_075"]}
     write_json(run.comparison, {"models": [record], "verdict": []})

@@ -161,7 +161,8 @@ def comparison(
                            for light, n, shift in zip(LIGHTS, (200, 1000, 2720, 80),
                                                       (-0.11, -0.055, 0.02, -0.03), strict=True)],
                 "noise_floor": {"mean": 0.935, "sd": 0.031, "low": 0.874,
-                                "p_value": float(np.clip(slope * slope * 3, 0.001, 0.6))},
+                                "p_value": float(np.clip(slope * slope * 3, 0.001, 0.6)),
+                                "p_holm": float(np.clip(slope * slope * 9, 0.003, 0.9))},
                 "versus": {},
             }
         )  # fmt: skip

@@ -50,6 +50,7 @@ def test_the_front_is_what_no_other_model_beats() -> None:
             "balanced_accuracy": [0.9, 0.8, 0.7, 0.9, np.nan],
             "parameters": [3e6, 1e6, 2e6, 3e6, 1e5],
             "overfitting": [-0.05, 0.01, -0.02, 0.0, 0.0],
+            "able": True,
         }
     )
     assert list(frames.on_front(frame, "balanced_accuracy", "parameters")) == [
@@ -59,6 +60,8 @@ def test_the_front_is_what_no_other_model_beats() -> None:
     assert list(frames.on_front(near_zero, "overfitting", "parameters")) == [
         False, True, False, True,
     ]  # fmt: skip
+    useless = near_zero.assign(able=[True, False, True, True])
+    assert not frames.on_front(useless, "overfitting", "parameters")[1]
 
 
 @pytest.mark.parametrize(

@@ -47,7 +47,7 @@ def test_the_verdict_tells_good_from_unfair_from_useless(run: RunFolder) -> None
     first, *others = read_json(run.summary)["verdict"]
     assert first.startswith("Of 3 models mobilevit_xxs was the most accurate on the search half")
     assert "2 are less accurate beyond chance." in first
-    assert any("mobilevit_s (1 of 3) treats skin tones unequally" in s for s in others)
+    assert any("mobilevit_s (1 of 2) treats skin tones unequally" in s for s in others)
     assert any("trained once" in sentence for sentence in others)
 
 
@@ -87,6 +87,19 @@ def test_downloads_are_the_tables(page: Page, run: RunFolder) -> None:
         if name != "sensitivity":
             assert len(found[f"{name}.csv"]) == len(stored)
     assert {"audit.csv", "answers.csv", "low_light.csv", "intersections.csv"} <= set(found)
+
+
+def test_models_that_know_nothing_stand_apart(page: Page, run: RunFolder) -> None:
+    compared = {m["name"]: m for m in read_json(run.comparison)["models"]}
+    assert compared["resnet18"]["report"]["balanced_accuracy"]["low"] <= 0.5
+    hollow = {
+        str(mark["data-tip"]).partition(":")[0]
+        for mark in page.all("circle")
+        if "m-useless" in str(mark.get("class")) and mark.get("data-tip")
+    }
+    assert {name.partition(",")[0] for name in hollow} == {"resnet18"}
+    assert "Hollow marks" in page.text
+    assert "better than guessing" in page.text
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,8 @@ from moenas.data.cache import cached_images
 from moenas.data.manifest import Manifest
 from moenas.errors import CheckpointError, ConfigError, DataError, ModelError
 from moenas.evaluation.predict import predict
-from moenas.evaluation.scores import best_threshold, score
+from moenas.evaluation.scores import score
+from moenas.evaluation.threshold import best_threshold
 from moenas.models.storage import load_model
 from moenas.predictions import Predictions
 from moenas.runs import ModelFolder, cache_home

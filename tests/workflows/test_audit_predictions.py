@@ -8,9 +8,10 @@ import pytest
 
 from moenas.data.manifest import Manifest
 from moenas.errors import DataError
-from moenas.evaluation.scores import best_threshold, score
+from moenas.evaluation.scores import score
+from moenas.evaluation.threshold import best_threshold
 from moenas.predictions import Predictions
-from moenas.runs import read_json
+from moenas.runs import read_json, write_json
 from moenas.workflows.audit_predictions import audit_predictions, read_predictions
 from moenas.workflows.verify import verify
 
@@ -52,10 +53,50 @@ def test_two_devices_are_compared(said: pd.DataFrame, scenes: Path, tmp_path: Pa
     result = audit_predictions(files, tmp_path / "run", str(scenes))
     assert [model.model for model in result.models] == ["one", "two"]
     assert "two is not shown to be better than guessing" in " ".join(result.verdict)
+    assert verify(tmp_path / "run").problems == []
     (tmp_path / "other").mkdir()
     said.to_csv(tmp_path / "other" / "one.csv", index=False)
     with pytest.raises(DataError, match="one name cannot be told apart"):
         audit_predictions([*files, tmp_path / "other" / "one.csv"], tmp_path / "b", str(scenes))
+
+
+FORGERIES = {
+    "the verdict": ("summary.json", "is not shown to be", "is shown to be"),
+    "the same in the comparison": ("comparison.json", "is not shown to be", "is shown to be"),
+    "a judgement": ("summary.json", "It is not shown", "It is shown"),
+    "the leader": ("summary.json", '"leader": "one"', '"leader": "two"'),
+    "the table": ("audit.csv", "one,,", "one,ResNet18,"),
+    "the table for papers": ("audit.tex", "one", "two"),
+    "answers": ("answers.csv", "two,one", "one,two"),
+    "combinations": ("intersections.csv", "dimly_lit", "well_lit"),
+    "labels": ("sensitivity.csv", "two", "too"),
+}
+
+
+def test_a_forged_audit_is_found_out(said: pd.DataFrame, scenes: Path, tmp_path: Path) -> None:
+    said.to_csv(tmp_path / "one.csv", index=False)
+    blind = said.assign(probability=np.random.default_rng(1).random(len(said)))
+    blind.to_csv(tmp_path / "two.csv", index=False)
+    run = tmp_path / "run"
+    audit_predictions([tmp_path / "one.csv", tmp_path / "two.csv"], run, str(scenes))
+    for what, (file, true, false) in FORGERIES.items():
+        path = run / file
+        honest = path.read_text(encoding="utf-8")
+        assert true in honest, what
+        path.write_text(honest.replace(true, false, 1), encoding="utf-8")
+        assert verify(run).problems, what
+        path.write_text(honest, encoding="utf-8")
+    assert verify(run).problems == []
+    for name in ("answers.csv", "sensitivity.csv"):  # a model or a table is missing
+        kept = (run / name).read_bytes()
+        (run / name).unlink()
+        assert verify(run).problems == [f"{name}: it is missing"]
+        (run / name).write_bytes(kept)
+    for name in ("summary.json", "comparison.json"):
+        whole = read_json(run / name)
+        write_json(run / name, whole | {"models": whole["models"][:1]})
+        assert verify(run).problems, name
+        write_json(run / name, whole)
 
 
 def test_a_file_that_knows_its_labels_needs_no_data(tmp_path: Path) -> None:

@@ -3,24 +3,29 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import numpy as np
 
 from moenas.errors import ConfigError, DataError
-from moenas.evaluation.statistics.gaps import contrasts, debiased_spd, gaps
-from moenas.evaluation.statistics.intervals import satterthwaite, t_interval, t_p_value
+from moenas.evaluation.estimates import ANY, LIMITS, Difference, Estimate
+from moenas.evaluation.statistics.gaps import contrasts, debiased_spd, gaps, group_shares
+from moenas.evaluation.statistics.intervals import TOO_FEW, satterthwaite, t_interval, t_p_value
 from moenas.evaluation.statistics.noise_floor import noise_floor
-from moenas.evaluation.statistics.paired import holm
 from moenas.evaluation.statistics.resampling import Clusters
+from moenas.evaluation.statistics.score_intervals import (
+    Interval,
+    balanced_interval,
+    label_shares,
+)
 from moenas.evaluation.statistics.seeds import Seeds, difference_variance, mean_variance
+from moenas.evaluation.statistics.shares import combination
 from moenas.metrics.accuracy import balanced_accuracy_of
 from moenas.metrics.fairness import fairness_from_spd
 from moenas.metrics.metric import METRICS, Direction, TallyFunction
 from moenas.metrics.tally import F64, Tally
-from moenas.predictions import Predictions
+from moenas.predictions import POOR_LIGHT, Predictions
 
 TESTED = ("balanced_accuracy", "fairness", "robustness", "overfitting")
 """The metrics that models are judged by: one family of tests per reference model (Holm)."""
@@ -28,52 +33,11 @@ TESTED = ("balanced_accuracy", "fairness", "robustness", "overfitting")
 DESCRIBED = ("fairness_debiased", "fairness_sum", "worst_group_accuracy", "gap_lightest_darkest")
 """Reported beside them: a family of their own."""
 
+RECALLS = ("tpr", "tnr")
+"""Reported without a test: the two halves of balanced accuracy."""
+
 LEVEL = 0.05
 """Below, an adjusted p-value makes a difference count."""
-
-
-_ANY = (-math.inf, math.inf)
-_LIMITS = {
-    **dict.fromkeys(("accuracy", "balanced_accuracy", "tpr", "tnr", "robustness"), (0.0, 1.0)),
-    **dict.fromkeys(("worst_group_accuracy", "equal_opportunity"), (0.0, 1.0)),
-    **dict.fromkeys(("fairness", "fairness_sum", "fairness_debiased"), (-math.inf, 1.0)),
-    **dict.fromkeys(("spd_mean", "spd_sum"), (0.0, math.inf)),
-    **dict.fromkeys(("gap_lightest_darkest", "overfitting"), (-1.0, 1.0)),
-    "generalisation": (-1.0, 0.0),
-}
-"""Between what intervals of metrics lie."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Estimate:
-    """A mean over seeds, its interval (95 %) and the seeds' values."""
-
-    mean: float
-    low: float
-    high: float
-    values: tuple[float, ...]
-
-    def within(self, least: float, most: float) -> Estimate:
-        """Cut at the limits of what is possible."""
-        mean, low, high, *values = (
-            min(max(number, least), most)
-            for number in (self.mean, self.low, self.high, *self.values)
-        )
-        return Estimate(mean, low, high, tuple(values))
-
-
-@dataclasses.dataclass(frozen=True)
-class Difference:
-    """First minus second model, its interval (95 %) and p-value.
-
-    The last three are None where each model was trained once: then nothing is known of what another
-    seed would do.
-    """
-
-    difference: float
-    low: float | None
-    high: float | None
-    p: float | None
 
 
 class Comparison:
@@ -128,12 +92,14 @@ class Comparison:
 
         Of a spread (fairness and its kin) the interval says where the *measured* score would fall
         with other seeds and images; `fairness_debiased` and the noise floor speak of the truth.
+        Shares of right answers have the interval of `score_intervals`, widened over several seeds
+        by what these differ: one that is all right is not known for sure.
 
         Raises:
             ConfigError: There is no such model or metric, or it has no vectorised form.
         """
-        found = self._estimate(self._seeds(model, metric))
-        return None if found is None else found.within(*_LIMITS.get(metric, _ANY))
+        found = self._estimate(self._seeds(model, metric), self._shares(model, metric))
+        return None if found is None else found.within(*LIMITS.get(metric, ANY))
 
     def difference(self, first: str, second: str, metric: str) -> Difference | None:
         """First minus second model in a metric; None where it is undefined on these images.
@@ -155,16 +121,22 @@ class Comparison:
         return Difference(value, low, high, t_p_value(value, *found))
 
     def groups(self, model: str) -> list[dict[str, Any]]:
-        """Accuracy of each group: ``group, n, mean, low, high``."""
+        """Accuracy of each group: ``group, n, mean, low, high, too_few``."""
         group = self._test.tables[0].group
+        shares = group_shares(self._test, *self._of(model)) if self._test.cells.groups else None
         rows = []
         for place, name in enumerate(self._test.cells.groups):
 
             def accuracy(test: Tally, _held: Tally | None, place: int = place) -> F64:
                 return test.by_group()[0][..., place]
 
-            found = self._share(model, f"group {name}", accuracy)
-            rows.append({"group": name, "n": int((group == name).sum()), **found})
+            assert shares is not None
+            bounds = float(shares.low[place]), float(shares.high[place])
+            found = self._share(model, f"group {name}", accuracy, bounds)
+            low, high = found["low"], found["high"]
+            few = low is None or high is None or (high - low) / 2 > TOO_FEW
+            n = int((group == name).sum())
+            rows.append({"group": name, "n": n, **found, "too_few": few})
         return rows
 
     def lights(self, model: str) -> list[dict[str, Any]]:
@@ -176,9 +148,15 @@ class Comparison:
             def accuracy(test: Tally, _held: Tally | None, name: str = name) -> F64:
                 return balanced_accuracy_of(test.in_lights([name]))
 
-            found = self._share(model, f"light {name}", accuracy)
+            bounds = balanced_interval(self._test, [name], self._of(model))
+            found = self._share(model, f"light {name}", accuracy, bounds)
             rows.append({"lighting": name, "n": int(counts[name]), **found})
         return rows
+
+    @property
+    def models(self) -> tuple[str, ...]:
+        """Their names."""
+        return tuple(self._rows)
 
     def noise_floor(self, model: str) -> dict[str, float] | None:
         """Fairness of a perfectly fair model, mean over as many seeds: ``mean, sd, low, p_value``.
@@ -191,86 +169,15 @@ class Comparison:
         floor = noise_floor(own, self._draw_count, self._seed)
         return {"mean": floor.mean, "sd": floor.sd, "low": floor.low, "p_value": floor.p_value}
 
-    def report(self, references: Sequence[str] = ("base", "wider")) -> dict[str, dict[str, Any]]:
-        """What ``comparison.json`` says about each model, by name.
-
-        ``report`` (metric → mean, low, high, values), ``groups``, ``lights``, ``noise_floor`` and
-        ``versus`` (reference → metric → difference, low, high, p, p_holm, better). Undefined
-        metrics are left out; fractions are 0–1.
-
-        Args:
-            references: Models that the others are compared with, where present.
-        """
-        result: dict[str, dict[str, Any]] = {}
-        for name in self._rows:
-            found = {m: self.estimate(name, m) for m in (*TESTED, *DESCRIBED)}
-            result[name] = {
-                "report": {
-                    metric: {
-                        "mean": value.mean,
-                        "low": value.low,
-                        "high": value.high,
-                        "values": list(value.values),
-                    }
-                    for metric, value in found.items()
-                    if value is not None
-                },
-                "groups": self.groups(name),
-                "lights": self.lights(name),
-                "noise_floor": self.noise_floor(name),
-                "versus": {},
-            }
-        for reference in references:
-            if reference in self._rows:
-                for name, entries in self.versus(reference).items():
-                    result[name]["versus"][reference] = entries
-        return result
-
-    def versus(self, reference: str) -> dict[str, dict[str, dict[str, Any]]]:
-        """All other models against one: model → metric → difference with ``p_holm``, ``better``.
-
-        Holm's families: `TESTED` metrics of all models, and `DESCRIBED` ones. ``better`` is None
-        where the difference may be chance.
-        """
-        pairs = [(name, reference) for name in self._rows if name != reference]
-        return {name: entries for (name, _), entries in self.pairs(pairs).items()}
-
-    def pairs(
-        self, pairs: Sequence[tuple[str, str]]
-    ) -> dict[tuple[str, str], dict[str, dict[str, Any]]]:
-        """First minus second model of each pair; families, ``p_holm`` and ``better`` as `versus`.
-
-        Args:
-            pairs: Chosen before these images were looked at: all of them are corrected for.
-        """
-        result: dict[tuple[str, str], dict[str, dict[str, Any]]] = {pair: {} for pair in pairs}
-        for family in (TESTED, DESCRIBED):
-            entries: list[dict[str, Any]] = []
-            for (first, second), rows in result.items():
-                for metric in family:
-                    found = self.difference(first, second, metric)
-                    if found is None:
-                        continue
-                    entry = dataclasses.asdict(found) | {"p_holm": None, "better": None}
-                    rows[metric] = entry
-                    if found.p is not None:
-                        entries.append(entry)
-                        entry["better"] = self._better(first, second, metric)
-            for entry, p in zip(entries, holm([e["p"] for e in entries]), strict=True):
-                entry["p_holm"] = p
-                if p >= LEVEL:
-                    entry["better"] = None
-        return result
-
-    def _better(self, first: str, second: str, metric: str) -> bool | None:
-        """Whether the first model's mean is the better one; None where that may be chance.
+    def better(self, first: str, second: str, metric: str) -> bool | None:
+        """Whether the first model's mean is the better one, if they differ beyond chance.
 
         Nearer to zero, abs(a) < abs(b), means that a − b and a + b have opposite signs: both have
-        to be sure.
+        to be sure. None where they are not, or the metric is undefined.
         """
         one, two = self._seeds(first, metric), self._seeds(second, metric)
-        assert one is not None
-        assert two is not None
+        if one is None or two is None:
+            return None
         direction = _direction(metric)
         if direction == "zero":
             mirrored = Seeds(-two.values, -two.draws, two.degrees)
@@ -343,14 +250,32 @@ class Comparison:
             self._degrees[name] = satterthwaite(*zip(*known, strict=True)) if known else 1.0
         return self._degrees[name]
 
-    def _estimate(self, seeds: Seeds | None) -> Estimate | None:
+    def _estimate(self, seeds: Seeds | None, shares: Interval | None) -> Estimate | None:
         if seeds is None:
             return None
         low, high = t_interval(seeds.mean, *mean_variance(seeds))
+        if shares is not None and len(seeds.values) == 1:
+            low, high = shares
+        elif shares is not None:
+            low, high = min(low, shares[0]), max(high, shares[1])
         return Estimate(seeds.mean, low, high, tuple(float(value) for value in seeds.values))
 
-    def _share(self, model: str, name: str, function: TallyFunction) -> dict[str, float | None]:
-        found = self._estimate(self._measure(model, name, function))
+    def _shares(self, model: str, metric: str) -> Interval | None:
+        """Interval over images of a metric that is made of shares; None of others."""
+        rows = self._of(model)
+        if metric == "balanced_accuracy":
+            return balanced_interval(self._test, None, rows)
+        if metric == "robustness":
+            return balanced_interval(self._test, POOR_LIGHT, rows)
+        if metric in RECALLS:
+            of_label = [[0.0, 1.0]] if metric == "tpr" else [[1.0, 0.0]]
+            return combination(of_label, [label_shares(self._test, None, rows)])
+        return None
+
+    def _share(
+        self, model: str, name: str, function: TallyFunction, shares: Interval | None
+    ) -> dict[str, float | None]:
+        found = self._estimate(self._measure(model, name, function), shares)
         if found is None:
             return {"mean": None, "low": None, "high": None}
         found = found.within(0.0, 1.0)

@@ -11,29 +11,26 @@ import pandas as pd
 from moenas import config
 from moenas.errors import DataError
 from moenas.evaluation.statistics.detectable import detectable_gap
-from moenas.evaluation.statistics.gaps import (
-    debiased_spd,
-    fairness_interval,
-    gaps,
-    group_shares,
-)
+from moenas.evaluation.statistics.gaps import debiased_spd, gaps, group_shares
 from moenas.evaluation.statistics.intervals import TOO_FEW
 from moenas.evaluation.statistics.noise_floor import noise_floor
 from moenas.evaluation.statistics.opportunity import equal_opportunity_floor
 from moenas.evaluation.statistics.resampling import Clusters
-from moenas.evaluation.statistics.shares import Shares, cluster_shares, combination
+from moenas.evaluation.statistics.score_intervals import (
+    Interval,
+    balanced_interval,
+    score_intervals,
+)
 from moenas.metrics.accuracy import balanced_accuracy_of
 from moenas.metrics.fairness import fairness_from_spd, group_table
 from moenas.metrics.metric import METRICS
 from moenas.metrics.robustness import light_table
-from moenas.metrics.tally import F64, weights
-from moenas.predictions import POOR_LIGHT, Predictions
+from moenas.metrics.tally import F64
+from moenas.predictions import Predictions
 from moenas.runs import write_json
 
 OBJECTIVES = ("balanced_accuracy", "fairness", "robustness", "generalisation")
 """What the search maximises."""
-
-Interval = tuple[float, float]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -250,35 +247,6 @@ def score(
     )
 
 
-def best_threshold(predictions_val: Predictions) -> float:
-    """The threshold with the highest balanced accuracy on these predictions.
-
-    Candidates lie halfway between neighbouring probabilities; of equals, the nearest to 0.5.
-
-    Raises:
-        DataError: There are not images of both labels.
-    """
-    label, weight = predictions_val.label, weights(predictions_val)
-    if label.all() or not label.any():
-        raise DataError(
-            "The threshold is set on images with and images without a person; split 'val' has "
-            "only one of them."
-        )
-    probability = predictions_val.frame["probability"].to_numpy(dtype="float64")
-    values, place = np.unique(probability, return_inverse=True)
-    if len(values) == 1:
-        return 0.5
-    seen = np.bincount(place, weight * label, len(values))
-    empty = np.bincount(place, weight * ~label, len(values))
-    tpr = seen[::-1].cumsum()[::-1][1:] / seen.sum()
-    tnr = empty.cumsum()[:-1] / empty.sum()
-    # Rounding may put the middle of two neighbours on the lower one, which it has to exclude.
-    middle = np.maximum((values[:-1] + values[1:]) / 2, np.nextafter(values[:-1], 1))
-    quality = (tpr + tnr).round(12)
-    best = np.flatnonzero(quality == quality.max())
-    return float(middle[best[np.argmin(np.abs(middle[best] - 0.5))]])
-
-
 def _number(value: F64 | float) -> float | None:
     """A plain float; None for NaN."""
     return None if np.isnan(value) else float(value)
@@ -304,18 +272,10 @@ def _groups(test: Predictions, clusters: Clusters) -> tuple[GroupScore, ...]:
     )
 
 
-def label_shares(clusters: Clusters, lights: tuple[str, ...] | None = None) -> Shares:
-    """Right answers among images [without, with a person], in some lights or all."""
-    known = [*clusters.cells.lights, None]
-    keep = [n for n, light in enumerate(known) if lights is None or light in lights]
-    total, correct = (part[..., keep].sum(-1) for part in clusters.by_light())
-    return cluster_shares(clusters.number, total, correct)
-
-
 def _lights(test: Predictions, clusters: Clusters) -> tuple[LightScore, ...]:
     scores = []
     for row in light_table(test).itertuples(index=False):
-        bounds = combination([[0.5, 0.5]], [label_shares(clusters, (row.lighting,))])
+        bounds = balanced_interval(clusters, (row.lighting,))
         scores.append(
             LightScore(
                 lighting=row.lighting,
@@ -328,37 +288,3 @@ def _lights(test: Predictions, clusters: Clusters) -> tuple[LightScore, ...]:
             )
         )
     return tuple(scores)
-
-
-def score_intervals(
-    clusters: Clusters, held: Clusters | None, p_value: float, draws: int = 2000, seed: int = 0
-) -> dict[str, Interval]:
-    """Intervals at 95 % of the scores that have one, by name.
-
-    Args:
-        clusters: Of the split.
-        held: Of validation; None leaves overfitting out.
-        p_value: Of the noise floor; see `fairness_interval`.
-        draws: Of the fairness interval.
-        seed: Of the draws.
-    """
-    labels = label_shares(clusters)
-    everything = (part.sum((-2, -1))[:, None] for part in clusters.by_light())
-    whole = cluster_shares(clusters.number, *everything)
-    found = {
-        "accuracy": combination([[1.0]], [whole]),
-        "balanced_accuracy": combination([[0.5, 0.5]], [labels]),
-        "tpr": combination([[0.0, 1.0]], [labels]),
-        "tnr": combination([[1.0, 0.0]], [labels]),
-        "robustness": combination([[0.5, 0.5]], [label_shares(clusters, POOR_LIGHT)]),
-    }
-    if held is not None:
-        validation = label_shares(held)
-        found["validation_accuracy"] = combination([[0.5, 0.5]], [validation])
-        found["overfitting"] = combination([[0.5, 0.5], [-0.5, -0.5]], [validation, labels])
-    if len(clusters.cells.groups) >= 2:
-        shares = group_shares(clusters)
-        ends = [1.0, *[0.0] * (len(shares.value) - 2), -1.0]
-        found["gap_lightest_darkest"] = combination([ends], [shares])
-        found["fairness"] = fairness_interval(gaps(clusters), p_value, draws, seed)
-    return {name: bounds for name, bounds in found.items() if bounds is not None}

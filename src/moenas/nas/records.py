@@ -9,6 +9,7 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from moenas.evaluation.comparison import Comparison
+from moenas.evaluation.records import adjusted, records
 from moenas.models.architecture import Architecture
 from moenas.models.cost import macs_of, parameters_of
 from moenas.nas.front import Values, hypervolume_progress, on_front
@@ -32,7 +33,7 @@ def trial_records(study: optuna.Study, objectives: tuple[str, ...]) -> list[dict
     """Return ``trials.json``: one entry a trial, by number."""
     trials, values, feasible = measured(study)
     front = on_front(values, feasible)
-    records = []
+    rows = []
     for trial in study.get_trials(deepcopy=False):
         record: dict[str, Any] = {
             "number": trial.number,
@@ -57,8 +58,8 @@ def trial_records(study: optuna.Study, objectives: tuple[str, ...]) -> list[dict
             else:
                 record |= told | {"feasible": bool(feasible[place])}
             record["on_front"] = bool(front[place])
-        records.append(record)
-    return records
+        rows.append(record)
+    return rows
 
 
 def search_record(study: optuna.Study) -> dict[str, Any]:
@@ -95,10 +96,11 @@ def comparison_record(
         key[name]: [Predictions.load(folder.predictions) for folder in own]
         for name, own in folders.items()
     }
-    paired = Comparison({k: v for k, v in tables.items() if len(v) > 1}).report()
+    paired = records(Comparison({k: v for k, v in tables.items() if len(v) > 1}))
     single = {k: v for k, v in tables.items() if len(v) == 1}
     for name, own in single.items():  # one seed: intervals over images only, no comparison
-        paired[name] = Comparison({name: own}).report(references=())[name]
+        paired |= records(Comparison({name: own}), references=())
+    adjusted(paired)
     entries = []
     for model in models:
         architecture = Architecture.parse(model["architecture"])

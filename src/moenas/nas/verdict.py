@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from moenas.evaluation.records import is_unfair
 from moenas.evaluation.words import listed
 
 TITLES = {
@@ -94,15 +95,13 @@ def _fairness(base: dict[str, Any], finalists: list[dict[str, Any]]) -> list[str
     if floor is None:
         return []
     measured = base["report"]["fairness"]["mean"]
-    real = floor["p_value"] < 0.05
+    real = is_unfair(base)
     sentence = (
         f"The base model treats groups {'unequally' if real else 'alike as far as can be told'}: "
         f"its fairness is {100 * measured:.1f}, a perfectly fair model would have "
-        f"{100 * floor['mean']:.1f} on these images (p {_p(floor['p_value'])})."
+        f"{100 * floor['mean']:.1f} on these images (p {_p(floor['p_holm'])})."
     )
-    unfair = [
-        m["name"] for m in finalists if m["noise_floor"] and m["noise_floor"]["p_value"] < 0.05
-    ]
+    unfair = [m["name"] for m in finalists if is_unfair(m)]
     if unfair:
         names = listed(unfair)
         sentence += (

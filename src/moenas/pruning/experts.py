@@ -18,7 +18,8 @@ from torch import nn
 from moenas.data.cache import ImageStore
 from moenas.data.manifest import Manifest
 from moenas.errors import DataError, ModelError
-from moenas.evaluation.scores import Interval, best_threshold
+from moenas.evaluation.statistics.score_intervals import Interval
+from moenas.evaluation.threshold import best_threshold
 from moenas.models.convert import architecture_of, remove_expert
 from moenas.models.cost import parameters_of
 from moenas.predictions import COLUMNS, Predictions

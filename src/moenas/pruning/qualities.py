@@ -7,9 +7,9 @@ import math
 from collections.abc import Mapping
 
 from moenas.errors import ConfigError, DataError, did_you_mean
-from moenas.evaluation.scores import Interval, score_intervals
 from moenas.evaluation.statistics.noise_floor import noise_floor
 from moenas.evaluation.statistics.resampling import Clusters
+from moenas.evaluation.statistics.score_intervals import Interval, score_intervals
 from moenas.metrics import METRICS
 from moenas.predictions import Predictions
 

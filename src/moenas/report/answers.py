@@ -7,6 +7,7 @@ from statistics import median
 
 from markupsafe import Markup
 
+from moenas.evaluation.comparison import LEVEL
 from moenas.report.cards import chosen_finalist
 from moenas.report.charts_answer import tone_steps
 from moenas.report.measures import HEADLINE, MEASURES, number, percent, probability
@@ -94,13 +95,13 @@ def _how_sure(results: Results, shown: ComparedModel) -> Answer:
             f"{'is' if decided == 1 else 'are'} decided at 95 %, after correction for their number."
         )
     floor = shown.noise_floor
-    if floor and floor.p_value is not None:
+    if floor and floor.p_holm is not None:
         chance = (
             "no further apart than chance alone puts those of a perfectly fair model"
-            if floor.p_value >= 0.05
+            if floor.p_holm >= LEVEL
             else "further apart than chance explains"
         )
-        sentences.append(f"Its tones are {chance} (p {_equals(floor.p_value)}).")
+        sentences.append(f"Its tones are {chance} (p {_equals(floor.p_holm)}).")
     if not sentences:
         sentences.append("Not known: there is one training a model and no interval.")
     return Answer("How sure?", tuple(sentences))

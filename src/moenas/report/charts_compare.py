@@ -268,12 +268,12 @@ def noise_chart(
             drawing.line(
                 x(100 * row.floor_mean), y - 9, x(100 * row.floor_mean), y + 9, cls="floor-mean"
             )
-        group = drawing.add("g", cls=f"series s-{style.slot}")
+        group = drawing.add("g", cls=f"series s-{style.slot}", data_model=row.model)
         if known(row.fairness_low) and known(row.fairness_high):
             low, high = max(100 * row.fairness_low, ticks[0]), min(100 * row.fairness_high, 100.5)
             drawing.line(x(low), y, x(high), y, cls="whisker", parent=group)
         if known(row.fairness):
-            p = f", p {probability(row.p_value)}" if known(row.p_value) else ""
+            p = f", p {probability(row.p_holm)} (Holm)" if known(row.p_holm) else ""
             drawing.marker(
                 x(100 * row.fairness), y, style, parent=group,
                 data_tip=f"{row.model}: fairness {percent(row.fairness)} %"

@@ -155,6 +155,7 @@ def _comparison_context(results: Results, comparison: Comparison) -> dict[str, A
                     "floor_sd": "sd, pts",
                     "floor_low": "Fair model's 5 % quantile, %",
                     "p_value": "p",
+                    "p_holm": "p, Holm",
                 },
                 {
                     **dict.fromkeys(
@@ -164,7 +165,7 @@ def _comparison_context(results: Results, comparison: Comparison) -> dict[str, A
                         ),
                         percent,
                     ),
-                    "p_value": probability,
+                    **dict.fromkeys(("p_value", "p_holm"), probability),
                 },
                 slots,
             ),

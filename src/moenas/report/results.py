@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, TypeAdapter, ValidationError
 
 from moenas.errors import RunFolderError
+from moenas.evaluation.judgement import GUESSING
 from moenas.runs import RunFolder, read_json
 
 
@@ -55,12 +56,16 @@ class LightEstimate:
 
 @dataclasses.dataclass(frozen=True)
 class NoiseFloor:
-    """Fairness that a perfectly fair model would have by chance: mean, sd, 5 % quantile; p."""
+    """Fairness that a perfectly fair model would have by chance: mean, sd, 5 % quantile.
+
+    ``p_value``: how often it is as unfair as the model; ``p_holm``: for all models together.
+    """
 
     mean: Number
     sd: Number = None
     low: Number = None
     p_value: Number = None
+    p_holm: Number = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -91,6 +96,11 @@ class ComparedModel:
     lights: tuple[LightEstimate, ...] = ()
     noise_floor: NoiseFloor | None = None
     versus: dict[str, dict[str, Difference]] = dataclasses.field(default_factory=dict)
+
+    @property
+    def able(self) -> bool:
+        """Whether it is shown to be better than guessing."""
+        return (self.report["balanced_accuracy"].low or 0.0) > GUESSING
 
 
 @dataclasses.dataclass(frozen=True)

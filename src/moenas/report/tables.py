@@ -112,10 +112,11 @@ def noise(comparison: Comparison) -> pd.DataFrame:
                 "floor_sd": floor.sd,
                 "floor_low": floor.low,
                 "p_value": floor.p_value,
+                "p_holm": floor.p_holm,
             }
         )
     columns = ["model", "fairness", "fairness_low", "fairness_high", "fairness_debiased"]
-    columns += ["floor_mean", "floor_sd", "floor_low", "p_value"]
+    columns += ["floor_mean", "floor_sd", "floor_low", "p_value", "p_holm"]
     return _numeric(pd.DataFrame(rows, columns=columns))
 
 

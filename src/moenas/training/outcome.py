@@ -10,7 +10,8 @@ import numpy.typing as npt
 from moenas.config import from_dict, to_dict
 from moenas.data.manifest import Manifest
 from moenas.evaluation.predict import tabulate
-from moenas.evaluation.scores import Scores, best_threshold, score
+from moenas.evaluation.scores import Scores, score
+from moenas.evaluation.threshold import best_threshold
 from moenas.models.architecture import Architecture
 from moenas.models.cost import macs_of, parameters_of
 from moenas.predictions import Predictions

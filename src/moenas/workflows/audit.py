@@ -30,7 +30,8 @@ from moenas.training.job import DataReference, TrainingJob
 from moenas.training.outcome import JobResult, read_result
 from moenas.training.schemes import PAPER_SCHEMES, SCHEMES
 from moenas.training.scoring import ScoringJob, run_scoring_job
-from moenas.workflows.audit_results import AuditResult, Candidate, conclude
+from moenas.workflows.audit_findings import Candidate
+from moenas.workflows.audit_results import AuditResult, conclude
 from moenas.workflows.data import data_record, prepare
 from moenas.workflows.settings import Resources
 

@@ -15,10 +15,11 @@ from moenas.data.sources.emoji import note_on
 from moenas.data.sources.opening import names_of
 from moenas.errors import DataError
 from moenas.evaluation.predict import told_columns
-from moenas.evaluation.scores import best_threshold
+from moenas.evaluation.threshold import best_threshold
 from moenas.predictions import Predictions
 from moenas.runs import RunFolder
-from moenas.workflows.audit_results import AuditResult, Candidate, conclude
+from moenas.workflows.audit_findings import Candidate
+from moenas.workflows.audit_results import AuditResult, conclude
 from moenas.workflows.data import open_manifest
 
 SAID = ("image_id", "probability", "prediction")

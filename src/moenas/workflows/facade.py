@@ -12,7 +12,8 @@ from moenas.data.cache import ImageStore, cached_images
 from moenas.data.manifest import Manifest
 from moenas.errors import ModelError
 from moenas.evaluation.predict import predict, tabulate
-from moenas.evaluation.scores import Scores, best_threshold, score
+from moenas.evaluation.scores import Scores, score
+from moenas.evaluation.threshold import best_threshold
 from moenas.models.convert import architecture_of
 from moenas.models.cost import macs_of, parameters_of
 from moenas.predictions import Predictions

@@ -13,7 +13,7 @@ from moenas.data.dataset import ImageDataset
 from moenas.data.transforms import train_transform
 from moenas.errors import DataError
 from moenas.evaluation.predict import predict
-from moenas.evaluation.scores import best_threshold
+from moenas.evaluation.threshold import best_threshold
 from moenas.metrics import METRICS
 from moenas.models.storage import ModelCard, load_model, save_model
 from moenas.nas.settings import SearchConfig

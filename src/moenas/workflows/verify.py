@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-import math
 from pathlib import Path
 from typing import Any
 
@@ -25,42 +23,12 @@ from moenas.nas.study import open_recorded_study
 from moenas.predictions import Predictions
 from moenas.pruning.experts import prune_experts
 from moenas.runs import ModelFolder, RunFolder, cache_home, read_json
-from moenas.workflows.audit_results import Candidate, compare_candidates, leading
 from moenas.workflows.prune import curve_record
-
-TOLERANCE = 1e-9
-"""Largest difference between a stored and a recomputed number."""
+from moenas.workflows.verification import Verification
+from moenas.workflows.verify_audit import verify_audit
 
 PROBABILITY_TOLERANCE = 1e-4
 """Largest difference of a probability predicted anew: other processors round differently."""
-
-
-@dataclasses.dataclass
-class Verification:
-    """What was recomputed and what did not agree.
-
-    Attributes:
-        numbers: How many numbers were compared.
-        models: How many models were scored anew from their predictions.
-        problems: Every number that differs and every file that cannot be used.
-    """
-
-    numbers: int = 0
-    models: int = 0
-    problems: list[str] = dataclasses.field(default_factory=list)
-
-    def compare(self, where: str, stored: Any, again: Any) -> None:
-        """Compare two JSON values, number by number."""
-        if isinstance(stored, dict) and isinstance(again, dict):
-            for key in sorted(stored.keys() | again.keys()):
-                self.compare(f"{where}.{key}", stored.get(key), again.get(key))
-        elif isinstance(stored, list) and isinstance(again, list) and len(stored) == len(again):
-            for index, (one, two) in enumerate(zip(stored, again, strict=True)):
-                self.compare(f"{where}[{index}]", one, two)
-        else:
-            self.numbers += 1
-            if not _equal(stored, again):
-                self.problems.append(f"{where}: stored {stored!r}, recomputed {again!r}")
 
 
 WITHOUT_CHECKPOINT = ("trials/", "supernets/")
@@ -188,7 +156,7 @@ def _comparison(folder: RunFolder, result: Verification) -> None:
     stored = read_json(folder.comparison)
     config = folder.read_config()
     if config["kind"] == "audit":
-        _audit(folder, stored, result)
+        verify_audit(folder, result)
         return
     settings = config["settings"]
     models = [
@@ -205,26 +173,6 @@ def _comparison(folder: RunFolder, result: Verification) -> None:
     result.compare("comparison", stored, again)
     if folder.summary.exists():
         result.compare("summary.verdict", read_json(folder.summary)["verdict"], again["verdict"])
-
-
-def _audit(folder: RunFolder, stored: Any, result: Verification) -> None:
-    summary = read_json(folder.summary)
-    candidates = {}
-    for entry in summary["models"]:
-        name, scheme = entry["model"], entry["scheme"]
-        folders = [
-            folder.audited(name, scheme, seed) if scheme else folder.judged(name)
-            for seed in entry["seeds"]
-        ]
-        if folders:
-            tables = tuple(Predictions.load(own.predictions) for own in folders)
-            candidates[name] = Candidate(name, tables, tuple(entry["seeds"]))
-            result.models += 0 if scheme else 1
-    leader, _ = leading({name: each.predictions[0] for name, each in candidates.items()})
-    again = compare_candidates(candidates, leader)
-    for model in stored["models"]:
-        entry = again[model["name"]]
-        result.compare(f"comparison {model['name']}", {key: model[key] for key in entry}, entry)
 
 
 def _pruning(folder: RunFolder, result: Verification) -> None:
@@ -266,11 +214,3 @@ def _pruning(folder: RunFolder, result: Verification) -> None:
 
 def _has_images(manifest: Manifest) -> bool:
     return all(manifest.file(path).exists() for path in set(manifest.frame["path"]))
-
-
-def _equal(one: Any, two: Any) -> bool:
-    if isinstance(one, float) or isinstance(two, float):
-        if not isinstance(one, int | float) or not isinstance(two, int | float):
-            return one is None and two is not None and not math.isfinite(two)
-        return abs(one - two) <= TOLERANCE * max(1.0, abs(one))
-    return bool(one == two)

@@ -47,9 +47,10 @@ class Gaps:
     clusters: int
 
 
-def group_shares(clusters: Clusters, model: int = 0) -> Shares:
-    """Accuracy of each group [G] of a model, with intervals."""
-    total, correct = clusters.by_group(model)
+def group_shares(clusters: Clusters, *models: int) -> Shares:
+    """Accuracy of each group [G], with intervals: of the first model, or the mean over some."""
+    total = clusters.by_group()[0]
+    correct = np.mean([clusters.by_group(model)[1] for model in models or (0,)], axis=0)
     first = clusters.tables[0]
     weight = first.frame["weight"].to_numpy(dtype="float64")
     group = first.group

@@ -109,6 +109,7 @@ def _panel(
     drawing.path(line, cls="front-line", dash="5 4")
     for row, best in zip(frame.itertuples(), front, strict=True):
         slot = "lead" if row.model == leader else "best" if best else "plain"
+        slot = slot if row.able else "useless"
         group = drawing.add("g", cls=f"series s-{slot}", data_model=row.model)
         cx, cy = centres[row.model]
         low, high = (getattr(row, f"{panel.y}{end}") for end in ("_low", "_high"))
@@ -116,7 +117,7 @@ def _panel(
             ends = [min(max(y(value), top), bottom) for value in (low, high)]
             drawing.line(cx, ends[0], cx, ends[1], cls="whisker thin", parent=group)
         drawing.marker(
-            cx, cy, Style(slot, "", "D" if slot == "lead" else "o", ""), parent=group,
+            cx, cy, Style(slot, "", "D" if row.model == leader else "o", ""), parent=group,
             data_tip=_tip(row),
         )  # fmt: skip
     wanted = [model == leader or bool(best) for model, best in zip(centres, front, strict=True)]
@@ -159,4 +160,6 @@ def _tip(row: object) -> str:
         if known(value):
             shown = millions(value) if name == "parameters" else percent(value)
             parts.append(f"{title.rpartition(',')[0].lower()} {shown}")
+    if not row.able:  # type: ignore[attr-defined]
+        parts.append("not shown to be better than guessing")
     return f"{row.model}: " + ", ".join(parts)  # type: ignore[attr-defined]

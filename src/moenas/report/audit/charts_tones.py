@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import xml.etree.ElementTree as ET
+from collections.abc import Collection
 
 import pandas as pd
 from markupsafe import Markup
@@ -12,22 +13,30 @@ from moenas.report.measures import percent, shortened
 from moenas.report.svg import Drawing, Scale, finite, known, nice_ticks
 from moenas.report.theme import MONK_SCALE, Style
 
-MEAN = "mean of all models"
+MEAN = "mean of the models"
 """Title of the first panel, and the thin line in the others."""
 
 
-def tone_panels(frame: pd.DataFrame, leader: str, *, label: str, width: int = 1040) -> Markup:
+def tone_panels(
+    frame: pd.DataFrame,
+    leader: str,
+    useless: Collection[str] = (),
+    *,
+    label: str,
+    width: int = 1040,
+) -> Markup:
     """Draw one small panel a model, all on the same scale; the first has the mean of all.
 
     Args:
         frame: `tables.tones`.
         leader: The model that is drawn apart.
+        useless: Models that the mean leaves out: level lines that say nothing.
         label: For screen readers.
         width: In pixels; below 600 two panels stand side by side, else four.
     """
     columns = 2 if width < 600 else 4
     models = list(dict.fromkeys(frame["model"]))
-    mean = frame.groupby("category", sort=True)["mean"].mean()
+    mean = mean_by_tone(frame, useless)
     titles = [MEAN, *models] if len(models) > 1 else models
     cell_w, cell_h = width / columns, 176.0
     drawing = Drawing(width, math.ceil(len(titles) / columns) * cell_h, label)
@@ -51,13 +60,13 @@ def tone_panels(frame: pd.DataFrame, leader: str, *, label: str, width: int = 10
             for group, (px, py) in zip(mean.index, average, strict=True):
                 drawing.add(
                     "circle", cls="hit", cx=px, cy=py, r=7,
-                    data_tip=f"mean of all, tone {group}: {percent(mean[group])} %",
+                    data_tip=f"mean, tone {group}: {percent(mean[group])} %",
                 )  # fmt: skip
             continue
         if len(models) > 1:
             drawing.path(average, cls="mean-line")
         rows = frame[frame["model"] == title].dropna(subset=["mean"])
-        slot = "lead" if title == leader else "plain"
+        slot = "useless" if title in useless else "lead" if title == leader else "plain"
         group = drawing.add("g", cls=f"series s-{slot}", data_model=title)
         drawing.add(
             "rect", group, cls="hit", x=left + 30, y=top, width=cell_w - 34, height=cell_h - 30
@@ -84,6 +93,17 @@ def tone_panels(frame: pd.DataFrame, leader: str, *, label: str, width: int = 10
                 f"{row.n} images",
             )  # fmt: skip
     return drawing.markup()
+
+
+def mean_by_tone(frame: pd.DataFrame, useless: Collection[str]) -> pd.Series:
+    """Return the models' mean accuracy by tone; of all where all are useless.
+
+    Args:
+        frame: `tables.tones`.
+        useless: Models that are left out.
+    """
+    kept = frame[~frame["model"].isin(list(useless))]
+    return (kept if len(kept) else frame).groupby("category", sort=True)["mean"].mean()
 
 
 def _title(

@@ -16,6 +16,7 @@ from moenas.report.audit.results import AuditResults
 from moenas.report.audit.table_one import MEASURED, table_one
 from moenas.report.grid import Cell, Grid, Row, plain_grid
 from moenas.report.measures import MEASURES, millions, number, percent, probability, span
+from moenas.report.results import ComparedModel
 from moenas.report.tables import csv_uri
 from moenas.report.theme import LIGHT_LABELS, Style, both_widths
 
@@ -33,8 +34,8 @@ def audit_content(audit: AuditResults) -> dict[str, Any]:
     summary = results.summary
     assert summary is not None
     assert results.comparison is not None
-    look = {m.name: Style("lead" if m.name == audit.leader else "plain", "", "o", "")
-            for m in models}  # fmt: skip
+    useless = {model.name for model in models if not model.able}
+    look = {model.name: _look(model, audit.leader) for model in models}
     scattered = frames.points(models)
     lights = frames.lights(models)
     ordered = dataclasses.replace(results.comparison, models=models)
@@ -47,6 +48,8 @@ def audit_content(audit: AuditResults) -> dict[str, Any]:
         "version": metadata.version("moenas"),
         "verdict": summary.verdict,
         "leader": audit.leader,
+        "useless": bool(useless),
+        "papers": any(model.paper for model in audit.models),
         "judged": [(m.model, m.judgement) for m in audit.models],
         "trained": trained,
         "seeds": max(len(model.seeds) for model in audit.models),
@@ -58,11 +61,14 @@ def audit_content(audit: AuditResults) -> dict[str, Any]:
             charts_tones.tone_panels,
             tones,
             audit.leader,
+            useless,
             label="Accuracy of each model on each skin tone; the table has the numbers.",
         )
         | {"grid": sections.category_grid(tones, look, {}, "accuracy-per-tone.csv")}
         if tones["mean"].notna().any()
         else None,
+        "searched": audit.searched,
+        "noise_models": len(noise),
         "noise": both_widths(
             charts_compare.noise_chart,
             noise,
@@ -95,6 +101,11 @@ def audit_content(audit: AuditResults) -> dict[str, Any]:
         "measures": MEASURES,
         "missing": _missing(audit),
     }
+
+
+def _look(model: ComparedModel, leader: str) -> Style:
+    slot = "lead" if model.name == leader else "plain"
+    return Style(slot if model.able else "useless", "", "o", "")
 
 
 def _points(

@@ -6,6 +6,7 @@ They start from the same frames (`frames`) as the page.
 from __future__ import annotations
 
 import math
+from collections.abc import Collection
 
 import matplotlib as mpl
 import numpy as np
@@ -18,6 +19,7 @@ from matplotlib.ticker import NullLocator
 from moenas.report import tables
 from moenas.report.audit import frames
 from moenas.report.audit.charts_points import FIG_2, FIG_8, SIZES, TITLES, Panel, drawable
+from moenas.report.audit.charts_tones import mean_by_tone
 from moenas.report.audit.labels import LETTER, place
 from moenas.report.audit.results import AuditResults
 from moenas.report.print_style import COLUMN, PAGE, PRINT_STYLE, plain
@@ -63,11 +65,12 @@ def robustness_and_generalisation(frame: pd.DataFrame) -> Figure:
 
 
 @mpl.rc_context(PRINT_STYLE)
-def mean_accuracy_per_tone(frame: pd.DataFrame) -> Figure:
-    """Draw the mean accuracy of all models on each tone, each model thin behind it (Fig. 1b).
+def mean_accuracy_per_tone(frame: pd.DataFrame, useless: Collection[str] = ()) -> Figure:
+    """Draw the models' mean accuracy on each tone, each model thin behind it (Fig. 1b).
 
     Args:
         frame: `tables.tones`.
+        useless: Models that the mean leaves out.
     """
     figure = Figure(figsize=(COLUMN, 2.2), layout="constrained")
     axes = figure.subplots()
@@ -75,7 +78,7 @@ def mean_accuracy_per_tone(frame: pd.DataFrame) -> Figure:
     for _, rows in frame.groupby("model", sort=False):
         x = [groups.index(group) for group in rows["category"]]
         axes.plot(x, 100 * rows["mean"], color="#c9ced3", linewidth=0.7)
-    mean = frame.groupby("category", sort=True)["mean"].mean()
+    mean = mean_by_tone(frame, useless)
     axes.plot(range(len(groups)), 100 * mean.to_numpy(), "o-", color=BLUE, linewidth=1.6)
     for at, name in ((0, "left"), (len(groups) - 1, "right")):
         value = 100 * mean.iloc[at]
@@ -108,14 +111,15 @@ def pareto_panels(frame: pd.DataFrame) -> Figure:
 
 
 @mpl.rc_context(PRINT_STYLE)
-def accuracy_per_tone_panels(frame: pd.DataFrame) -> Figure:
+def accuracy_per_tone_panels(frame: pd.DataFrame, useless: Collection[str] = ()) -> Figure:
     """Draw accuracy on each tone with its interval, a panel a model (Fig. 7).
 
     Args:
         frame: `tables.tones`.
+        useless: Models that the mean leaves out.
     """
     models = list(dict.fromkeys(frame["model"]))
-    mean = frame.groupby("category", sort=True)["mean"].mean()
+    mean = mean_by_tone(frame, useless)
     groups = sorted(set(frame["category"]))
     columns = min(4, len(models) + 1)
     rows = math.ceil((len(models) + 1) / columns)
@@ -124,7 +128,7 @@ def accuracy_per_tone_panels(frame: pd.DataFrame) -> Figure:
     for letter, (axes, model) in enumerate(zip(panels, [None, *models], strict=False)):
         axes.plot(range(len(groups)), 100 * mean.to_numpy(), color=INK if model is None else GREY,
                   linewidth=1.4 if model is None else 0.7)  # fmt: skip
-        name = "mean of all"
+        name = "mean"
         if model is not None:
             own, name = frame[frame["model"] == model], plain(model)
             x = [groups.index(group) for group in own["category"]]
@@ -164,14 +168,15 @@ def audit_figures(audit: AuditResults) -> dict[str, Figure]:
     """Return the figures that an audit has data for, by file name."""
     models = audit.compared
     points, tones = frames.points(models), tables.tones(Comparison(models))
+    useless = {model.name for model in models if not model.able}
     found = {"robustness-and-generalisation": robustness_and_generalisation(frames.lights(models))}
     if drawable(points, FIG_2):
         found["size-and-fairness"] = size_and_fairness(points)
     if drawable(points, FIG_8):
         found["pareto-panels"] = pareto_panels(points)
     if tones["mean"].notna().any():
-        found["mean-accuracy-per-tone"] = mean_accuracy_per_tone(tones)
-        found["accuracy-per-tone-panels"] = accuracy_per_tone_panels(tones)
+        found["mean-accuracy-per-tone"] = mean_accuracy_per_tone(tones, useless)
+        found["accuracy-per-tone-panels"] = accuracy_per_tone_panels(tones, useless)
     for corruption in audit.degradation["corruption"].unique():
         curves = frames.curves(audit, corruption)
         first = curves.sort_values("model", key=lambda name: name != audit.leader, kind="stable")
@@ -234,7 +239,11 @@ def _panel(axes: Axes, frame: pd.DataFrame, panel: Panel) -> None:
         axes.vlines(x, low, high, color=GREY, linewidth=0.5, alpha=0.5, zorder=1)
         if limits[1] > limits[0]:
             axes.set_ylim(*limits)
-    axes.scatter(x, y, s=14, c=np.where(front, GREEN, "#5b6470"), zorder=2)
+    colours, hollow = np.where(front, GREEN, "#5b6470"), ~frame["able"].to_numpy(dtype=bool)
+    axes.scatter(
+        x, y, s=14, c=np.where(hollow, "#ffffff", colours), edgecolors=list(colours),
+        linewidths=0.8, zorder=2,
+    )  # fmt: skip
     for name, axis, rescale in (
         (panel.x, axes.xaxis, axes.set_xscale),
         (panel.y, axes.yaxis, axes.set_yscale),

@@ -22,13 +22,18 @@ BETTER = {
 
 
 def points(models: tuple[ComparedModel, ...]) -> pd.DataFrame:
-    """Return one row a model: ``model, family``, and the columns of `BETTER` with intervals.
+    """Return one row a model: ``model, family, able``, and the columns of `BETTER`.
 
-    Intervals are ``NAME_low`` and ``NAME_high``; NaN where a value is undefined.
+    Intervals are ``NAME_low`` and ``NAME_high``; NaN where a value is undefined. ``able``: whether
+    it is shown to be better than guessing.
     """
     rows = []
     for model in models:
-        row: dict[str, object] = {"model": model.name, "family": family(model.name)}
+        row: dict[str, object] = {
+            "model": model.name,
+            "family": family(model.name),
+            "able": model.able,
+        }
         for name in BETTER:
             if name == "parameters":
                 row[name] = model.parameters
@@ -36,7 +41,7 @@ def points(models: tuple[ComparedModel, ...]) -> pd.DataFrame:
                 row |= {name: value.mean, f"{name}_low": value.low, f"{name}_high": value.high}
         rows.append(row)
     bounds = [f"{name}{end}" for name in BETTER for end in ("", "_low", "_high")]
-    frame = pd.DataFrame(rows).reindex(columns=["model", "family", *bounds])
+    frame = pd.DataFrame(rows).reindex(columns=["model", "family", "able", *bounds])
     return frame.astype(dict.fromkeys(bounds, "float64"))
 
 
@@ -52,10 +57,11 @@ def on_front(frame: pd.DataFrame, *axes: str) -> np.ndarray:
     """Return [n] which models no other beats in one of the axes without losing in another.
 
     Args:
-        frame: `points`; models without a value are never on the front.
+        frame: `points`; models without a value are never on the front, nor are those that are not
+            shown to be better than guessing: they are fair and robust by knowing nothing.
         axes: Columns of `BETTER`.
     """
-    known = frame[list(axes)].notna().all(axis=1).to_numpy()
+    known = (frame[list(axes)].notna().all(axis=1) & frame["able"]).to_numpy()
     cost = np.stack([_cost(frame[axis], BETTER[axis]) for axis in axes], axis=1)
     front = np.zeros(len(frame), dtype=bool)
     if known.any():

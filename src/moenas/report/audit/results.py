@@ -30,6 +30,7 @@ class AuditedModel:
 @dataclasses.dataclass(frozen=True)
 class _AuditSummary:
     leader: str
+    searched: bool
     models: tuple[AuditedModel, ...]
 
 
@@ -39,7 +40,8 @@ class AuditResults:
 
     Attributes:
         results: What every run has.
-        leader: The model that the others are compared with: the best on the search half.
+        leader: The model that the others are compared with.
+        searched: Whether that was the best on the search half; else it was named first.
         models: In the order of the run; with those whose trainings all failed.
         answers: `compare_answers`.
         degradation: `degradation` with ``model`` and ``corruption``.
@@ -49,6 +51,7 @@ class AuditResults:
 
     results: Results
     leader: str
+    searched: bool
     models: tuple[AuditedModel, ...]
     answers: pd.DataFrame
     degradation: pd.DataFrame
@@ -80,6 +83,7 @@ def read_audit(run: RunFolder) -> AuditResults:
     return AuditResults(
         results=results,
         leader=summary.leader,
+        searched=summary.searched,
         models=summary.models,
         answers=_table(run.answers, {"model", "reference", "group", "difference", "low", "high"}),
         degradation=_table(run.degradation, {"model", "corruption", "severity", "score", "drop"}),

@@ -7,9 +7,8 @@ from typing import Any
 
 import pandas as pd
 
-from moenas.evaluation.comparison import LEVEL
-from moenas.evaluation.judgement import GUESSING
-from moenas.evaluation.statistics import holm
+from moenas.evaluation.judgement import able
+from moenas.evaluation.records import is_unfair
 from moenas.evaluation.statistics.answers import EVERYONE
 from moenas.evaluation.words import listed
 from moenas.report.measures import percent, span
@@ -40,13 +39,9 @@ def verdict(
         searched: Whether the leader was the most accurate on the search half; else it was named
             first.
     """
-    able = {
-        name: record
-        for name, record in compared.items()
-        if record["report"]["balanced_accuracy"]["low"] > GUESSING
-    }
+    good = {name: record for name, record in compared.items() if able(record)}
     sentences = [_accuracy(compared, answers, leader, searched)]
-    useless = [name for name in compared if name not in able]
+    useless = [name for name in compared if name not in good]
     if useless:
         be, whose = ("is", "its") if len(useless) == 1 else ("are", "their")
         told = (
@@ -55,9 +50,9 @@ def verdict(
         )
         # A comparison with models that know nothing is no news.
         sentences.insert(0 if leader in useless else 1, told)
-    if able:
+    if good:
         alone = len(compared) == 1
-        sentences += [*_fairness(able, alone), *_light(able, alone)]
+        sentences += [*_fairness(good, alone), *_light(good, alone)]
     if trained:
         sentences.append(_seeds(compared))
     return sentences
@@ -93,20 +88,18 @@ def _outcomes(compared: Records, answers: pd.DataFrame, leader: str) -> list[boo
     return [None if value is None else bool(value) for value in everyone["better"]]
 
 
-def _fairness(able: Records, alone: bool) -> list[str]:
-    known = {name: record["noise_floor"]["p_value"] for name, record in able.items()
-             if record["noise_floor"]}  # fmt: skip
+def _fairness(good: Records, alone: bool) -> list[str]:
+    known = [name for name, record in good.items() if record["noise_floor"]]
     if not known:
         return ["Nothing is known of fairness: the images have fewer than two skin tones."]
-    adjusted = dict(zip(known, holm(list(known.values())), strict=True))
-    unfair = [name for name, p in adjusted.items() if p < LEVEL]
-    unfair.sort(key=lambda name: able[name]["report"]["fairness"]["mean"])
-    spread = [_spread(able[name]) for name in known]
+    unfair = [name for name in known if is_unfair(good[name])]
+    unfair.sort(key=lambda name: good[name]["report"]["fairness"]["mean"])
+    spread = [_spread(good[name]) for name in known]
     gaps = (
         f"Between a model's best and worst tone lie {percent(min(spread))} to "
         f"{percent(max(spread))} points."
     )
-    only = next(iter(known))
+    only = known[0]
     if len(known) == 1:
         whose = "its" if alone else f"{only}'s"
         gaps = f"Between {whose} best and worst tone lie {percent(spread[0])} points."
@@ -128,10 +121,10 @@ def _spread(record: Mapping[str, Any]) -> float:
     return max(values) - min(values)
 
 
-def _light(able: Records, alone: bool) -> list[str]:
+def _light(good: Records, alone: bool) -> list[str]:
     lost = {
         name: record["report"]["balanced_accuracy"]["mean"] - record["report"]["robustness"]["mean"]
-        for name, record in able.items()
+        for name, record in good.items()
         if "robustness" in record["report"]
     }
     if not lost:

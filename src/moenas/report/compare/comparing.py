@@ -10,6 +10,8 @@ import pandas as pd
 from pydantic import TypeAdapter
 
 from moenas.evaluation.comparison import Comparison
+from moenas.evaluation.records import pairs as compared_pairs
+from moenas.evaluation.records import records
 from moenas.evaluation.statistics import compare_answers
 from moenas.report.compare.entrants import Entrant, ReadRun
 from moenas.report.compare.images import Common, common_images, same_answers
@@ -118,7 +120,7 @@ def compare_runs(runs: Sequence[ReadRun], missing: Sequence[str] = ()) -> Compar
     best = empty.best
     first = best[common.runs[0]]
     paired = Comparison(common.tables)
-    measured = paired.report(references=())
+    measured = records(paired, references=())
     halves = {key: tables[0].split("report") for key, tables in common.tables.items()}
     models = tuple(_model(model, measured[model.key]) for model in entrants)
     found = dataclasses.replace(
@@ -161,7 +163,7 @@ def _differences(
     paired: Comparison, pairs: dict[tuple[str, str], str], common: Common
 ) -> pd.DataFrame:
     rows = []
-    for (one, two), measures in paired.pairs(list(pairs)).items():
+    for (one, two), measures in compared_pairs(paired, list(pairs)).items():
         same = same_answers(common, one, two)
         for measure in MEASURES:
             if (entry := measures.get(measure)) is None:

@@ -1,0 +1,38 @@
+"""From which probability on it is a person."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from moenas.errors import DataError
+from moenas.metrics.tally import weights
+from moenas.predictions import Predictions
+
+
+def best_threshold(predictions_val: Predictions) -> float:
+    """The threshold with the highest balanced accuracy on these predictions.
+
+    Candidates lie halfway between neighbouring probabilities; of equals, the nearest to 0.5.
+
+    Raises:
+        DataError: There are not images of both labels.
+    """
+    label, weight = predictions_val.label, weights(predictions_val)
+    if label.all() or not label.any():
+        raise DataError(
+            "The threshold is set on images with and images without a person; split 'val' has "
+            "only one of them."
+        )
+    probability = predictions_val.frame["probability"].to_numpy(dtype="float64")
+    values, place = np.unique(probability, return_inverse=True)
+    if len(values) == 1:
+        return 0.5
+    seen = np.bincount(place, weight * label, len(values))
+    empty = np.bincount(place, weight * ~label, len(values))
+    tpr = seen[::-1].cumsum()[::-1][1:] / seen.sum()
+    tnr = empty.cumsum()[:-1] / empty.sum()
+    # Rounding may put the middle of two neighbours on the lower one, which it has to exclude.
+    middle = np.maximum((values[:-1] + values[1:]) / 2, np.nextafter(values[:-1], 1))
+    quality = (tpr + tnr).round(12)
+    best = np.flatnonzero(quality == quality.max())
+    return float(middle[best[np.argmin(np.abs(middle[best] - 0.5))]])
