@@ -15,10 +15,11 @@ from moenas.errors import CheckpointError, DataError, ModelError, RunFolderError
 from moenas.models.builder import build_model
 from moenas.models.convert import upcycle
 from moenas.models.storage import save_model
-from moenas.runs import RunFolder, read_json
+from moenas.runs import RunFolder, read_json, write_json, write_parquet
 from moenas.workflows.predict import predict_files
 from moenas.workflows.report import report
 from moenas.workflows.routes import routes
+from moenas.workflows.verify import verify
 
 EXPERTS = (3, 1, 1, 1, 1, 2, 1, 1, 4)
 
@@ -63,8 +64,23 @@ def test_routes_leaves_tables_figures_and_a_page(
     assert (folder.figures / "routes-by-group.pdf").read_bytes().startswith(b"%PDF")
     assert {path.suffix for path in folder.figures.iterdir()} == {".pdf", ".png"}
     folder.routes_page.unlink()
-    assert report(run).page == folder.routes_page
+    made = report(run, "svg")
+    assert made.page == folder.routes_page
     assert folder.routes_page.read_text(encoding="utf-8") == page
+    assert folder.figures / "routes-by-group.svg" in made.figures
+    assert verify(run).problems == []
+    forged = table.assign(expert=table["expert"].where(table.index != 5, 1 + table["expert"] % 2))
+    write_parquet(folder.routes, forged)
+    assert any("routes.expert[5]" in problem for problem in verify(run).problems)
+    shares = [name for name in table if name.startswith("share_")]
+    swapped = table.assign(
+        **{name: table[name].sample(frac=1, random_state=1).to_numpy() for name in shares[:2]}
+    )
+    write_parquet(folder.routes, swapped)
+    assert any("go elsewhere" in problem for problem in verify(run).problems)
+    write_parquet(folder.routes, table)
+    write_json(folder.routes_summary, record | {"sentences": ["All is well."]})
+    assert any("routes.sentences" in problem for problem in verify(run).problems)
 
 
 def test_images_without_a_group(checkpoint: Path, scenes: Path, tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from moenas.data.dataset import normalise
-from moenas.errors import ModelError
+from moenas.errors import DataError, ModelError
 from moenas.models.convert import architecture_of, ffn_layers
 from moenas.models.folding import fold_batch_norms
 from moenas.models.routing import record_routing
@@ -90,6 +90,27 @@ class Routes:
             )
         order = np.arange(len(self.layers) * len(self)).reshape(len(self.layers), -1).T.ravel()
         return pd.concat(parts, ignore_index=True).iloc[order].reset_index(drop=True)
+
+
+def routes_of(table: pd.DataFrame) -> tuple[Routes, pd.DataFrame]:
+    """Return what `Routes.to_frame` was given: the routes, whose layers have no names, and images.
+
+    Raises:
+        DataError: A layer has not one row for every image, or a share is missing.
+    """
+    layers, shares = [], []
+    first = table.drop_duplicates("layer", keep="first")
+    images = table[table["layer"] == first["layer"].iloc[0]].reset_index(drop=True)
+    for row in first.itertuples():
+        own = table[table["layer"] == row.layer].reset_index(drop=True)
+        share = own[[f"share_{e + 1}" for e in range(row.experts)]].to_numpy(dtype=np.float32)
+        if not own["image_id"].equals(images["image_id"]) or np.isnan(share).any():
+            raise DataError(f"The table of routes lacks images or shares of layer {row.layer}.")
+        layers.append(SwitchLayer(int(row.layer), "", int(row.experts)))
+        shares.append(share)
+    known = images.columns[: images.columns.get_loc("probability")]
+    probability = images["probability"].to_numpy(dtype=np.float64)
+    return Routes(tuple(layers), tuple(shares), probability), images[known]
 
 
 def switch_layers(model: nn.Module) -> tuple[SwitchLayer, ...]:

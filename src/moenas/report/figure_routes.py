@@ -18,7 +18,9 @@ from moenas.analysis.attributes import find_attributes
 from moenas.errors import DataError
 from moenas.report.flows import Ribbon, flows, paths_of
 from moenas.report.print_style import PAGE, PRINT_STYLE, unread
+from moenas.report.routes_table import read_routes
 from moenas.report.theme import MONK_SCALE
+from moenas.runs import RunFolder, read_json
 
 COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#b5a300", "#5b6470")
 """Of experts 1 to 8, for print (Okabe and Ito's, safe for colour-blind readers)."""
@@ -68,6 +70,24 @@ def parallel_sets(frame: pd.DataFrame, column: str = "group") -> Figure:
     axes.tick_params(length=0)
     _bare(axes)
     return figure
+
+
+def routes_figures(run: RunFolder) -> dict[str, Figure]:
+    """Return the parallel sets of each attribute that routes were compared by, by file name.
+
+    Args:
+        run: The run folder of ``moenas routes``.
+
+    Raises:
+        RunFolderError: A file is missing or damaged.
+    """
+    table = read_routes(run)
+    figures = {}
+    for attribute in read_json(run.routes_summary)["attributes"]:
+        column = attribute["column"]
+        name = "".join(c if c.isalnum() else "-" for c in column)
+        figures[f"routes-by-{name}"] = parallel_sets(table, column)
+    return figures
 
 
 @mpl.rc_context(PRINT_STYLE)

@@ -21,6 +21,7 @@ from moenas.report import tables
 from moenas.report.audit.figures import audit_figures
 from moenas.report.audit.results import read_audit
 from moenas.report.figure_pruning import pruning_study
+from moenas.report.figure_routes import routes_figures
 from moenas.report.print_style import PAGE, PRINT_STYLE, plain
 from moenas.report.results import Results, read_results
 from moenas.report.theme import LIGHT_LABELS, MONK_SCALE, Style, styles
@@ -130,8 +131,11 @@ def save_figures(run: RunFolder, format: str = "pdf") -> list[Path]:
     """
     if format not in FORMATS:
         raise ConfigError(f"There is no figure format '{format}'. Known: {', '.join(FORMATS)}.")
-    if run.read_config()["kind"] == "audit":
+    kind = run.read_config()["kind"]
+    if kind == "audit":
         figures = audit_figures(read_audit(run))
+    elif kind == "routes":
+        figures = routes_figures(run)
     else:
         figures = _search_figures(read_results(run))
     paths = []

@@ -15,6 +15,7 @@ from moenas.report.flows import paths_of
 from moenas.report.grid import Grid, plain_grid
 from moenas.report.html import fill
 from moenas.report.measures import number, percent, probability
+from moenas.report.routes_table import read_routes
 from moenas.report.tables import csv_uri
 from moenas.report.theme import both_widths
 from moenas.runs import RunFolder, read_json, write_text
@@ -46,18 +47,6 @@ def render_routes(run: RunFolder) -> Path:
         ) from error
     write_text(run.routes_page, page)
     return run.routes_page
-
-
-def read_routes(run: RunFolder) -> pd.DataFrame:
-    """Return ``routes.parquet``.
-
-    Raises:
-        RunFolderError: It is missing or damaged.
-    """
-    try:
-        return pd.read_parquet(run.routes)
-    except (OSError, ValueError) as error:
-        raise RunFolderError(f"'{run.routes}' cannot be read: {error}.") from error
 
 
 def _content(run: RunFolder) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from moenas.errors import DataError
 from moenas.evaluation.comparison import Comparison
 from moenas.evaluation.judgement import Evidence, sentences
 from moenas.evaluation.records import records
@@ -112,9 +113,11 @@ def find(candidates: Sequence[Candidate]) -> Findings:
         candidates: The models; at least one has predictions.
 
     Raises:
-        DataError: The predictions are not of the same images.
+        DataError: No model has predictions, or they are not of the same images.
     """
     there = {each.model: each for each in candidates if each.predictions}
+    if not there:
+        raise DataError("No model of the audit has predictions.")
     first = {name: each.predictions[0] for name, each in there.items()}
     halves = {name: table.split("report") for name, table in first.items()}
     leader, searched = leading(first)

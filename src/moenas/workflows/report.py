@@ -51,8 +51,8 @@ def report(run: Path | str, figures: Format | None = None) -> Reported:
     """
     folder = RunFolder.open(run)
     if folder.read_config()["kind"] == "routes":
-        there = sorted(folder.figures.glob(f"*.{figures}")) if figures else []
-        return Reported(render_routes(folder), tuple(there), (), ())
+        drawn = [] if figures is None else save_figures(folder, figures)
+        return Reported(render_routes(folder), tuple(drawn), (), ())
     cards, problems = write_cards(folder)
     try:
         page = render(folder)

@@ -26,11 +26,10 @@ from moenas.data.sources.emoji import note_on
 from moenas.data.sources.opening import names_of
 from moenas.errors import DataError, did_you_mean
 from moenas.models.storage import load_model
-from moenas.report.figure_routes import parallel_sets
-from moenas.report.figures import encode
+from moenas.report.figures import save_figures
 from moenas.report.pictures import data_uri
 from moenas.report.routes_page import render_routes
-from moenas.runs import RunFolder, cache_home, write_bytes, write_json, write_parquet
+from moenas.runs import RunFolder, cache_home, write_json, write_parquet
 from moenas.runtime import pick_device
 from moenas.workflows.data import open_manifest
 from moenas.workflows.explain import find_maps
@@ -95,7 +94,6 @@ def routes(
         where = pick_device(device)
         found = trace(model, images.images, rows, device=where)
         table = found.to_frame(frame[list(dict.fromkeys((*KEPT, *by)))])
-        compared = [_compare(found, frame, attribute) for attribute in attributes]
         record: dict[str, Any] = {
             "checkpoint": str(checkpoint),
             "architecture": card.architecture,
@@ -104,32 +102,43 @@ def routes(
             "images": len(frame),
             "note": note_on(sources_of(frame)),
             "layers": [
-                {**dataclasses.asdict(layer), "usage": [float(x) for x in share.mean(axis=0)]}
-                for layer, share in zip(layers, found.shares, strict=True)
+                {**dataclasses.asdict(layer), "usage": usage}
+                for layer, usage in zip(layers, usages(found), strict=True)
             ],
-            "attributes": compared,
-            "notes": notes,
-            "sentences": [one["sentence"] for one in compared] + notes,
+            **compare_routes(found, frame, attributes, notes),
         }
         write_parquet(folder.routes, table)
         write_json(folder.routes_pictures, _pictures(model, found, frame, images, rows, where))
         write_json(folder.routes_summary, record)
         write_json(folder.summary, {key: record[key] for key in ("sentences", "images", "note")})
-        save_figures(folder, table, [attribute.column for attribute in attributes])
+        for kind in ("pdf", "png"):
+            save_figures(folder, kind)
         render_routes(folder)
     return record
 
 
-def save_figures(folder: RunFolder, table: pd.DataFrame, columns: Sequence[str]) -> list[Path]:
-    """Write the parallel sets of each attribute as PDF and PNG; returns the files."""
-    paths = []
-    for column in columns:
-        figure = parallel_sets(table, column)
-        name = "".join(c if c.isalnum() else "-" for c in column)
-        for kind in ("pdf", "png"):
-            paths.append(folder.figures / f"routes-by-{name}.{kind}")
-            write_bytes(paths[-1], encode(figure, kind))
-    return paths
+def usages(found: Routes) -> list[list[float]]:
+    """Return for each layer the share of all tokens that each expert takes."""
+    return [[float(x) for x in share.mean(axis=0)] for share in found.shares]
+
+
+def compare_routes(
+    found: Routes, frame: pd.DataFrame, attributes: Sequence[Attribute], notes: list[str]
+) -> dict[str, Any]:
+    """Return what the routes depend on, in numbers and sentences.
+
+    Args:
+        found: The routes.
+        frame: What is known of their images.
+        attributes: `find_attributes`, as are the notes.
+        notes: What could not be compared.
+    """
+    compared = [_compare(found, frame, attribute) for attribute in attributes]
+    return {
+        "attributes": compared,
+        "notes": notes,
+        "sentences": [one["sentence"] for one in compared] + notes,
+    }
 
 
 def _compare(found: Routes, frame: pd.DataFrame, attribute: Attribute) -> dict[str, Any]:

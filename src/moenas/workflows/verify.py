@@ -26,6 +26,7 @@ from moenas.runs import ModelFolder, RunFolder, cache_home, read_json
 from moenas.workflows.prune import curve_record
 from moenas.workflows.verification import Verification
 from moenas.workflows.verify_audit import verify_audit
+from moenas.workflows.verify_routes import verify_routes
 
 PROBABILITY_TOLERANCE = 1e-4
 """Largest difference of a probability predicted anew: other processors round differently."""
@@ -43,7 +44,7 @@ def verify(run: Path | str) -> Verification:
     again; trials, hypervolume, comparison and verdict are made again from the scores.
 
     Args:
-        run: A search's run folder, or one that trained or pruned a single model.
+        run: A run folder of a search, an audit, a training, a pruning or of routes.
 
     Raises:
         RunFolderError: It is no run folder.
@@ -60,6 +61,7 @@ def verify(run: Path | str) -> Verification:
         (folder.trials, _search),
         (folder.comparison, _comparison),
         (folder.pruning, _pruning),
+        (folder.routes_summary, verify_routes),
     ):
         if file.exists():
             try:

@@ -1,0 +1,20 @@
+"""The table of routes that a run folder holds."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from moenas.errors import RunFolderError
+from moenas.runs import RunFolder
+
+
+def read_routes(run: RunFolder) -> pd.DataFrame:
+    """Return ``routes.parquet``.
+
+    Raises:
+        RunFolderError: It is missing or damaged.
+    """
+    try:
+        return pd.read_parquet(run.routes)
+    except (OSError, ValueError) as error:
+        raise RunFolderError(f"'{run.routes}' cannot be read: {error}.") from error
