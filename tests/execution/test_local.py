@@ -14,12 +14,14 @@ import pytest
 import work
 
 from moenas.execution.executor import EXECUTORS, Executor, WorkerDiedError
-from moenas.execution.local import LocalExecutor
+from moenas.execution.local import PRELOADED, LocalExecutor
+
+METHODS = ["spawn", "forkserver"] if sys.platform == "linux" else ["spawn"]
 
 
-@pytest.fixture(scope="module")
-def executor() -> Iterator[LocalExecutor]:
-    with LocalExecutor(2) as started:
+@pytest.fixture(scope="module", params=METHODS)
+def executor(request: pytest.FixtureRequest) -> Iterator[LocalExecutor]:
+    with LocalExecutor(2, method=request.param) as started:
         yield started
 
 
@@ -73,6 +75,27 @@ def test_workers_are_other_processes_with_one_thread(executor: LocalExecutor) ->
     assert os.getpid() not in pids
     assert len(pids) == 2  # as many as workers, and they are used again
     assert executor.submit(work.threads).result(60) == 1
+
+
+def test_workers_have_the_environment_of_now(
+    executor: LocalExecutor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A forked one, too, whose mother was started long ago."""
+    executor.submit(work.add, 1, 1).result(60)
+    monkeypatch.setenv("MOENAS_TEST", "now")
+    with LocalExecutor(1, method=executor._context.get_start_method()) as later:
+        assert later.submit(os.getenv, "MOENAS_TEST").result(60) == "now"
+    monkeypatch.delenv("MOENAS_TEST")
+    with LocalExecutor(1, method=executor._context.get_start_method()) as later:
+        assert later.submit(os.getenv, "MOENAS_TEST").result(60) is None
+
+
+def test_nothing_touches_cuda_before_a_fork() -> None:
+    """What is imported before the fork must leave CUDA alone: it does not survive one."""
+    modules = "; ".join(f"import {name}" for name in PRELOADED)
+    code = f"import torch\ntorch._C._cuda_getDeviceCount = None\n{modules}\n"
+    code += "assert not torch.cuda.is_initialized()"
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_a_killed_worker_does_its_work_again_alone(executor: LocalExecutor, tmp_path: Path) -> None:
@@ -145,18 +168,19 @@ SCRIPT = """
 import sys
 sys.path.insert(0, sys.argv[1])
 import work
-from moenas.execution.local import LocalExecutor
+from moenas.execution.local import PRELOADED, LocalExecutor
 if __name__ == "__main__":
-    executor = LocalExecutor(1)
+    executor = LocalExecutor(1, method=sys.argv[4])
     executor.submit(work.wait_for, sys.argv[2], sys.argv[3]).result()
 """
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
-def test_workers_end_with_their_parent(tmp_path: Path, how: signal.Signals) -> None:
+@pytest.mark.parametrize("method", METHODS)
+def test_workers_end_with_their_parent(tmp_path: Path, method: str, how: signal.Signals) -> None:
     script, note = tmp_path / "parent.py", tmp_path / "started"
     script.write_text(SCRIPT)
-    arguments = [str(Path(__file__).parent), str(tmp_path / "never"), str(note)]
+    arguments = [str(Path(__file__).parent), str(tmp_path / "never"), str(note), method]
     with subprocess.Popen([sys.executable, str(script), *arguments]) as parent:
         assert eventually(note.exists, 60)
         worker = int(note.read_text())

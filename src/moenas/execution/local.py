@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import queue
 import signal
+import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import CancelledError, Future, ProcessPoolExecutor, ThreadPoolExecutor
@@ -19,6 +20,18 @@ from moenas.runtime import keep_freed_memory, return_freed_memory
 
 R = TypeVar("R")
 
+PRELOADED = ("moenas.execution.local", "moenas.nas.jobs")
+"""What forked workers have imported already; names only, for this layer knows none above it."""
+
+
+def start_method() -> str:
+    """How workers are started: ``forkserver`` on Linux without CUDA, else ``spawn``.
+
+    A forked worker is there at once, where a spawned one imports torch for seconds, and shares that
+    memory. CUDA and the systems of others do not survive a fork.
+    """
+    return "forkserver" if sys.platform == "linux" and not torch.cuda.is_available() else "spawn"
+
 
 class LocalExecutor:
     """Runs functions in ``workers`` processes.
@@ -31,13 +44,17 @@ class LocalExecutor:
         workers: Number of processes. With CUDA, worker i uses GPU i (modulo their number).
         threads: torch threads of each. One is fastest for small models, by far on a busy machine.
         retries: How often a function whose worker died is run again.
+        method: See `start_method`, which decides by default.
     """
 
-    def __init__(self, workers: int, *, threads: int = 1, retries: int = 2) -> None:
+    def __init__(
+        self, workers: int, *, threads: int = 1, retries: int = 2, method: str | None = None
+    ) -> None:
         self.workers = workers
         self._threads = threads
         self._retries = retries
-        self._context = multiprocessing.get_context("spawn")
+        self._context = multiprocessing.get_context(method or start_method())
+        self._context.set_forkserver_preload(list(PRELOADED))
         self._stop = self._context.Event()
         self._closed = False
         self._free: queue.SimpleQueue[int] = queue.SimpleQueue()
@@ -94,7 +111,7 @@ class LocalExecutor:
                     1,
                     mp_context=self._context,
                     initializer=_prepare_worker,
-                    initargs=(rank, self._threads, self._stop, os.getpid()),
+                    initargs=(rank, self._threads, self._stop, dict(os.environ)),
                 )
             return self._processes[rank]
 
@@ -105,10 +122,12 @@ def _leave_interrupts_to_main() -> None:
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
 
 
-def _prepare_worker(rank: int, threads: int, stop: Any, parent: int) -> None:
+def _prepare_worker(rank: int, threads: int, stop: Any, environment: dict[str, str]) -> None:
     """Run first in each worker process."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
-    threading.Thread(target=_end_with_parent, args=(stop, parent), daemon=True).start()
+    threading.Thread(target=_end_with_parent, args=(stop,), daemon=True).start()
+    os.environ.clear()  # a forked one has that of the time when the first was forked
+    os.environ.update(environment)
     keep_freed_memory()
     torch.set_num_threads(threads)
     if torch.cuda.is_available():
@@ -123,9 +142,10 @@ def _work(function: Callable[..., R], arguments: tuple[Any, ...]) -> R:
         return_freed_memory()
 
 
-def _end_with_parent(stop: Any, parent: int) -> None:
+def _end_with_parent(stop: Any) -> None:
+    parent = multiprocessing.parent_process()
     while not stop.wait(0.5):
-        if os.getppid() != parent:
+        if parent is None or not parent.is_alive():
             break
     os._exit(1)
 
