@@ -48,6 +48,11 @@ def pick_device(name: str = "auto") -> torch.device:
     return device
 
 
+def best_precision(device: torch.device) -> str:
+    """Return ``bf16`` where a device gains from it without losing range, else ``no`` (float32)."""
+    return "bf16" if device.type == "cuda" else "no"
+
+
 def seed_everything(seed: int) -> None:
     """Seed Python, NumPy and torch (all devices)."""
     import torch

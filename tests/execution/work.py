@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import signal
 import time
@@ -58,3 +59,15 @@ def allocate_and_free(megabytes: int) -> None:
 
 def memory() -> int:
     return int(psutil.Process().memory_info().rss)
+
+
+@dataclasses.dataclass(frozen=True)
+class Job:
+    """With a deadline on the clock of the machine that it was made on."""
+
+    deadline: float | None
+    folder: str | None = None
+
+
+def seconds_left(job: Job) -> float | None:
+    return None if job.deadline is None else job.deadline - time.monotonic()

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import tyro
 
-from moenas.workflows.settings import Resources
+from moenas.workflows.settings import Cluster, Resources
 
 Json = Annotated[bool, tyro.conf.arg(name="json", help="Print the result as JSON to stdout.")]
 Run = Annotated[Path, tyro.conf.arg(help="Run folder; an unfinished run there goes on.")]
@@ -20,3 +20,4 @@ Data = Annotated[
     ),
 ]
 ANY = Resources()
+ANYWHERE = Cluster()

@@ -35,7 +35,6 @@ class JobMaker:
         run: The run's folder.
         data: The run's images.
         device: See `TrainingJob`.
-        precision: See `TrainingJob`.
         deadline: See `TrainingJob`.
     """
 
@@ -43,7 +42,6 @@ class JobMaker:
     run: RunFolder
     data: DataReference
     device: str = "auto"
-    precision: str = "no"
     deadline: float | None = None
 
     def dense(self, base: str) -> Architecture:
@@ -154,6 +152,5 @@ class JobMaker:
             score=score,
             floor=floor,
             device=self.device,
-            precision=self.precision,
             deadline=self.deadline,
         )

@@ -41,6 +41,9 @@ from moenas.training.outcome import JobResult
 STUDY_NAME = "moenas"
 """Each run folder has one study; the folder can be renamed."""
 
+NEWS = 5.0
+"""Seconds after which a search asks anew how many workers there are: a cluster grows."""
+
 MakeJob = Callable[[int, Architecture, int], TrialJob]
 
 
@@ -205,7 +208,7 @@ class StudyDriver:
             if not running:
                 return in_time
             done, _ = concurrent.futures.wait(
-                running, return_when=concurrent.futures.FIRST_COMPLETED
+                running, timeout=NEWS, return_when=concurrent.futures.FIRST_COMPLETED
             )
             for future in sorted(done, key=lambda f: running[f].number):
                 trial = running.pop(future)

@@ -27,7 +27,7 @@ from moenas.models.convert import upcycle
 from moenas.models.quantum_head import with_head
 from moenas.models.storage import load_model, save_model
 from moenas.runs import ModelFolder, find_checkpoint
-from moenas.runtime import derived_seed, pick_device, seed_everything
+from moenas.runtime import best_precision, derived_seed, pick_device, seed_everything
 from moenas.training.distillation import DistillationStep
 from moenas.training.head_only import HeadStep
 from moenas.training.input_size import suited
@@ -76,7 +76,6 @@ class TrainingJob:
         score: The splits to score; validation sets the threshold and is always predicted.
         floor: A training whose validation accuracy is hopelessly below it ends early; None: never.
         device: ``auto``, ``cpu``, ``cuda`` ...
-        precision: See `train`.
         deadline: `time.monotonic` value; see `train`.
     """
 
@@ -93,7 +92,6 @@ class TrainingJob:
     score: tuple[str, ...] = ("search",)
     floor: float | None = None
     device: str = "auto"
-    precision: str = "no"
     deadline: float | None = None
 
 
@@ -133,7 +131,7 @@ def run_job(job: TrainingJob, on_epoch: Callable[[EpochRecord], None] | None = N
         folder=folder,
         seed=job.seed,
         device=device,
-        precision=job.precision,
+        precision=best_precision(device),
         deadline=job.deadline,
         step=_step(job, model, device),
         on_epoch=on_epoch,

@@ -99,7 +99,7 @@ def audit(config: AuditConfig, run: Path | str, resources: Resources | None = No
     names = models_for(config.models, config.image_size)  # refuses what cannot take the images
     folder = RunFolder.create(run, "audit", to_dict(config))
     keep_freed_memory()
-    with folder.locked(), resources.executor() as executor:
+    with folder.locked(), resources.start() as executor:
         data = prepare(config.data, config.image_size, folder)
         work = _Audit(config, names, folder, data, resources, executor)
         tried = work.try_schemes()
@@ -237,7 +237,6 @@ class _Audit:
             scheme=SCHEMES[scheme].fitted(self.images, config.epochs, config.batch_size),
             seed=seed,
             device=resources.device,
-            precision=resources.precision(),
             deadline=self.deadline,
         )
 

@@ -94,7 +94,7 @@ def search(
     else:
         logger.info("No wider dense model is compared with; name one of about the finalists' size.")
     folder = RunFolder.create(run, "search", to_dict(config))
-    with folder.locked(), resources.executor() as executor:
+    with folder.locked(), resources.start() as executor:
         return _Search(config, folder, resources, clock, executor).run()
 
 
@@ -133,7 +133,6 @@ class _Search:
             self.folder,
             data,
             device=self.resources.device,
-            precision=self.resources.precision(),
             deadline=self.clock.deadline,
         )
         base = self._timed("parents", lambda: self._parents(maker))

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import time
+from typing import Literal
 
 import torch
 
 from moenas.errors import ConfigError
 from moenas.execution.local import LocalExecutor
+from moenas.execution.ray import RayExecutor
 from moenas.runtime import available_cores, pick_device
 
 
@@ -42,14 +44,45 @@ class Resources:
             return max(1, torch.cuda.device_count())
         return 1 if device.type == "mps" else min(4, available_cores())
 
-    def precision(self) -> str:
-        """bf16 where the device gains from it without losing range, else float32."""
-        return "bf16" if pick_device(self.device).type == "cuda" else "no"
-
     def deadline(self) -> float | None:
         """The `time.monotonic` value at which the time limit comes, counted from now."""
         return None if self.time_limit is None else time.monotonic() + 60 * self.time_limit
 
-    def executor(self) -> LocalExecutor:
+    def start(self) -> LocalExecutor | RayExecutor:
         """Start the workers."""
         return LocalExecutor(self.count_workers())
+
+
+@dataclasses.dataclass(frozen=True)
+class Cluster(Resources):
+    """Resources of this machine or of many.
+
+    Attributes:
+        executor: ``local`` or ``ray``, a cluster.
+        address: Of the cluster; ``auto`` finds one that this machine is part of.
+        gpus: Of a cluster's, for each training; a part of one shares it. None: one, if it has any.
+        memory_gb: Memory that a cluster sets aside for each training, GiB; None: not counted.
+    """
+
+    executor: Literal["local", "ray"] = "local"
+    address: str = "auto"
+    gpus: float | None = None
+    memory_gb: float | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        asked = (self.address, self.gpus, self.memory_gb)
+        if self.executor == "local" and asked != ("auto", None, None):
+            raise ConfigError("address, gpus and memory_gb are a cluster's: add executor ray.")
+
+    def start(self) -> LocalExecutor | RayExecutor:
+        """Start the workers, or join the cluster.
+
+        Raises:
+            MoENASError: There is no such cluster, or Ray is not installed.
+        """
+        if self.executor == "local":
+            return super().start()
+        return RayExecutor(
+            self.workers, address=self.address, gpus=self.gpus, memory_gb=self.memory_gb
+        )

@@ -116,7 +116,6 @@ def train(config: TrainConfig, run: Path | str, resources: Resources | None = No
             head_only=config.head_only,
             score=("search", "report"),
             device=resources.device,
-            precision=resources.precision(),
             deadline=resources.deadline(),
         )
         _choose_threads(architecture, config.image_size, resources.device)

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from moenas.cli.arguments import ANY, Json, Run
+from moenas.cli.arguments import ANYWHERE, Json, Run
 from moenas.cli.output import group_table, light_table, score_table, show
 from moenas.config import to_dict
 from moenas.console import table
 from moenas.workflows import audit
 from moenas.workflows.audit import AuditConfig
 from moenas.workflows.audit_predictions import audit_predictions
-from moenas.workflows.settings import Resources
+from moenas.workflows.settings import Cluster
 
 
 def audit_command(
     config: AuditConfig,
     run: Run = Path("runs/audit"),
-    resources: Resources = ANY,
+    resources: Cluster = ANYWHERE,
     predictions: tuple[Path, ...] = (),
     json: Json = False,
 ) -> None:

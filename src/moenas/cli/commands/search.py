@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from moenas.cli.arguments import ANY, Json, Run
+from moenas.cli.arguments import ANYWHERE, Json, Run
 from moenas.cli.output import duration, show
 from moenas.console import table
 from moenas.nas.settings import SearchConfig
 from moenas.workflows import search
-from moenas.workflows.settings import Resources
+from moenas.workflows.settings import Cluster
 
 
 def search_command(
     config: SearchConfig,
     run: Run = Path("runs/search"),
-    resources: Resources = ANY,
+    resources: Cluster = ANYWHERE,
     dry_run: bool = False,
     json: Json = False,
 ) -> None:
