@@ -85,6 +85,37 @@ FORMATS: dict[str, Format] = {
             "weights in a .bin file beside it",
         ),
         Format("pt2", ".pt2", "PyTorch (torch.export)", None, (), "routed", True, False),
+        Format(
+            "executorch",
+            ".pte",
+            "ExecuTorch (XNNPACK)",
+            "executorch",
+            (("executorch", "executorch"),),
+            "masked",
+            False,
+            False,
+        ),
+        Format(
+            "ncnn",
+            ".ncnn.param",
+            "NCNN",
+            "ncnn",
+            (("ncnn", "ncnn"), ("pnnx", "pnnx")),
+            "masked",
+            False,
+            False,
+            "weights in a .bin file beside it; run it with half precision off",
+        ),
+        Format(
+            "litert",
+            ".tflite",
+            "LiteRT (TensorFlow Lite)",
+            "litert",
+            (("litert_torch", "litert-torch"), ("ai_edge_litert", "ai-edge-litert")),
+            "masked",
+            False,
+            False,
+        ),
     )
 }
 """By name, in the order in which they are shown."""

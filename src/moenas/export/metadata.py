@@ -110,8 +110,22 @@ def read_stamp(model: onnx.ModelProto, path: object) -> tuple[Details, list[str]
         CheckpointError: It is not one of ours, or was changed.
     """
     texts = [entry.value for entry in model.metadata_props if entry.key == KEY]
+    return read_content(texts[0] if texts else "null", path, _digest(model))
+
+
+def read_content(text: str | bytes, path: object, sha256: str) -> tuple[Details, list[str]]:
+    """Return the card and the Switch FFNs' names that a file holds as JSON.
+
+    Args:
+        text: What was found in the file.
+        path: Of the file, for errors.
+        sha256: The hash that it should name.
+
+    Raises:
+        CheckpointError: It is not one of ours, or was changed.
+    """
     try:
-        content: Any = json.loads(texts[0]) if texts else None
+        content: Any = json.loads(text)
     except (ValueError, RecursionError):
         content = None
     if not isinstance(content, dict):
@@ -121,7 +135,7 @@ def read_stamp(model: onnx.ModelProto, path: object) -> tuple[Details, list[str]
             f"'{path}' has export format {content.get('format')}, this version of moenas reads "
             f"{FORMAT}."
         )
-    if content.get("sha256") != _digest(model):
+    if content.get("sha256") != sha256:
         raise CheckpointError(f"'{path}' is damaged: its content does not match its stored hash.")
     try:
         values = content["card"]

@@ -13,8 +13,8 @@ import numpy as np
 import numpy.typing as npt
 import openvino
 
+from moenas.export.exported import Experts
 from moenas.export.metadata import KEY, Details, content_of
-from moenas.export.onnx_session import Experts
 
 
 def write_openvino(onnx_content: bytes, details: Details, layers: list[str], path: Path) -> None:

@@ -13,8 +13,8 @@ from torch import nn
 
 from moenas.export.deployed import Deployed
 from moenas.export.experts import ExportedExperts
+from moenas.export.exported import Experts
 from moenas.export.metadata import Details, content_of
-from moenas.export.onnx_session import Experts
 
 CARD = "moenas.json"
 """Name of the card within the file."""

@@ -18,9 +18,9 @@ from moenas.evaluation.predict import tabulate
 from moenas.export.backends import BACKENDS, Source
 from moenas.export.calibration import calibration_images
 from moenas.export.card import ExportCard, ReportHalf, score_both
+from moenas.export.exported import person
 from moenas.export.formats import Format, get_format
 from moenas.export.metadata import Details
-from moenas.export.onnx_session import person
 from moenas.export.parity import (
     Agreement,
     Runner,
