@@ -120,7 +120,7 @@ def test_a_damaged_file_never_reaches_the_runtime(file: Path, tmp_path: Path) ->
 
 def test_a_seal_finds_every_change(tmp_path: Path) -> None:
     path = tmp_path / "file"
-    data = seal(b"content of a runtime", DETAILS, ["a"], beside=b"text")
+    data = seal(b"content of a runtime", DETAILS, ["a"], "litert", b"text")
     path.write_bytes(data)
     assert unseal(path, b"text") == (b"content of a runtime", DETAILS, ["a"])
     with pytest.raises(CheckpointError, match="does not match"):

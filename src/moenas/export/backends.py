@@ -75,6 +75,12 @@ def _write_int8(source: Source, path: Path) -> None:
     path.write_bytes(model.SerializeToString())
 
 
+def _write_int8_weights(source: Source, path: Path) -> None:
+    from moenas.export.int8_weights import int8_weights_model
+
+    path.write_bytes(int8_weights_model(source.onnx, source.details).SerializeToString())
+
+
 def _open_onnx(path: Path) -> Runner:
     return OnnxModel(path, watch=True)
 
@@ -145,6 +151,7 @@ def _open_litert(path: Path) -> ExportedModel:
 BACKENDS: dict[str, Backend] = {
     "onnx": Backend(_write_onnx, _open_onnx, read=OnnxModel),
     "onnx-int8": Backend(_write_int8, _open_onnx, INT8, OnnxModel),
+    "onnx-int8-weights": Backend(_write_int8_weights, _open_onnx, INT8, OnnxModel),
     "openvino": Backend(_write_openvino, _open_openvino),
     "pt2": Backend(_write_program, _open_program),
     "executorch": Backend(_write_executorch, _open_executorch, read=_open_executorch),

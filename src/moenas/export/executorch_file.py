@@ -54,7 +54,7 @@ def write_executorch(model: nn.Module, details: Details, path: Path) -> None:
             f"{' and '.join(versions)} cannot convert this model: {first_line(error)} ExecuTorch "
             f"fits few versions of torch; {TRIED} works."
         ) from error
-    path.write_bytes(seal(content, details, module.layers))
+    path.write_bytes(seal(content, details, module.layers, "executorch"))
 
 
 class ExecuTorchModel(OneByOne):

@@ -49,7 +49,7 @@ def write_litert(model: nn.Module, details: Details, path: Path) -> None:
             f"{' and '.join(versions)} cannot convert this model: {first_line(error)} "
             f"{TRIED} works."
         ) from error
-    path.write_bytes(seal(path.read_bytes(), details, module.layers))
+    path.write_bytes(seal(path.read_bytes(), details, module.layers, "litert"))
 
 
 class LiteRtModel(OneByOne):

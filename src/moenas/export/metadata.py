@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from moenas.config import from_dict, to_dict
 from moenas.errors import CheckpointError, ConfigError, ModelError
+from moenas.export.formats import get_format
 from moenas.models.storage import ModelCard
 
 if TYPE_CHECKING:
@@ -21,12 +22,15 @@ if TYPE_CHECKING:
 KEY = "moenas"
 FORMAT = 1
 
-PREPROCESSING = {
-    "input": "uint8 [batch, height, width, 3], RGB, upright, transparent parts on white",
-    "resize": "before the graph: to image_size x image_size without keeping the aspect ratio, "
-    "bilinear with antialiasing (Pillow's Image.Resampling.BILINEAR)",
-    "normalisation": "inside the graph: ImageNet's mean and standard deviation",
-}
+
+def preprocessing(kind: str) -> dict[str, str]:
+    """Return how images are made for the files of a format."""
+    return {
+        "input": f"{get_format(kind).input}, RGB, upright, transparent parts on white",
+        "resize": "before the graph: to image_size x image_size without keeping the aspect ratio, "
+        "bilinear with antialiasing (Pillow's Image.Resampling.BILINEAR)",
+        "normalisation": "inside the graph: ImageNet's mean and standard deviation",
+    }
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,17 +69,18 @@ class Details:
         )
 
 
-def content_of(details: Details, layers: list[str]) -> dict[str, Any]:
+def content_of(details: Details, layers: list[str], kind: str = "onnx") -> dict[str, Any]:
     """Return what is stored in a file, as JSON.
 
     Args:
         details: The card.
         layers: Names of the Switch FFNs.
+        kind: Name of the format.
     """
     return {
         "format": FORMAT,
         "card": to_dict(details),
-        "preprocessing": PREPROCESSING,
+        "preprocessing": preprocessing(kind),
         "layers": layers,
     }
 

@@ -55,7 +55,7 @@ def write_ncnn(model: nn.Module, details: Details, path: Path) -> None:
     deployed = Deployed(model, size, "masked", watch=True)
     with tempfile.TemporaryDirectory() as scratch:
         with torch.no_grad(), quiet():
-            traced = torch.jit.trace(
+            traced = torch.jit.trace(  # type: ignore[no-untyped-call]
                 _OnMaps(deployed).eval(), torch.zeros(1, 3, size, size), check_trace=False
             )
             traced.save(f"{scratch}/model.pt")
@@ -79,7 +79,7 @@ def write_ncnn(model: nn.Module, details: Details, path: Path) -> None:
             "converts; of others, try 'litert' or 'executorch'."
         )
     path.write_bytes(param)
-    _beside(path).write_bytes(seal(weights, details, deployed.layers, beside=param))
+    _beside(path).write_bytes(seal(weights, details, deployed.layers, "ncnn", param))
 
 
 class NcnnModel(OneByOne):

@@ -28,7 +28,7 @@ def write_openvino(onnx_content: bytes, details: Details, layers: list[str], pat
     """
     # Not convert_model, which does the same and reports its use over the network.
     model = openvino.Core().read_model(onnx_content, b"")
-    model.set_rt_info(json.dumps(content_of(details, layers)), [KEY])
+    model.set_rt_info(json.dumps(content_of(details, layers, "openvino")), [KEY])
     openvino.save_model(model, path, compress_to_fp16=False)
 
 

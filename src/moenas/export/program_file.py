@@ -39,7 +39,7 @@ def write_program(model: nn.Module, details: Details, path: Path) -> None:
             dynamic_shapes=({0: torch.export.Dim("batch", min=1)},),
             strict=False,
         )
-    card = json.dumps(content_of(details, layers))
+    card = json.dumps(content_of(details, layers, "pt2"))
     torch.export.save(program, path, extra_files={CARD: card})
 
 

@@ -23,16 +23,19 @@ MAX_CARD = 1 << 20
 """Bytes of the largest card that is read."""
 
 
-def seal(content: bytes, details: Details, layers: list[str], beside: bytes = b"") -> bytes:
+def seal(
+    content: bytes, details: Details, layers: list[str], kind: str, beside: bytes = b""
+) -> bytes:
     """Return a file's bytes with its card behind them.
 
     Args:
         content: What the runtime reads.
         details: The card.
         layers: Names of the Switch FFNs.
+        kind: Name of the format.
         beside: What its other file holds, hashed as well.
     """
-    card = {**content_of(details, layers), "sha256": _digest(content, beside)}
+    card = {**content_of(details, layers, kind), "sha256": _digest(content, beside)}
     end = io.BytesIO()
     end.write(content)
     with zipfile.ZipFile(end, "a", zipfile.ZIP_STORED) as archive:
