@@ -5,13 +5,16 @@ from __future__ import annotations
 from typing import Any, cast
 
 import torch
+from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
 from moenas.data.dataset import IMAGENET_MEAN, IMAGENET_STD
 from moenas.export.block import ExportedBlock
+from moenas.export.circuit import FixedCircuit
 from moenas.export.experts import STYLES, ExportedExperts, OnTokens, Style, Watch
 from moenas.models.folding import fold_batch_norms
 from moenas.models.mobilevitv2_block import TokenMajorBlock
+from moenas.models.quantum_circuit import QuantumCircuit
 from moenas.models.switch_ffn import SwitchFFN
 
 
@@ -65,6 +68,8 @@ def exportable(model: nn.Module, image_size: int, style: Style) -> nn.Module:
         style: How tokens reach their experts.
     """
     result = fold_batch_norms(model).cpu()
+    if isinstance(result, VisionTransformer):  # else it resamples its places at each run
+        result.set_input_size(img_size=image_size)
     sizes = _map_sizes(result, image_size)
     for name, size in sizes.items():
         block = cast(TokenMajorBlock, result.get_submodule(name))
@@ -73,6 +78,8 @@ def exportable(model: nn.Module, image_size: int, style: Style) -> nn.Module:
         if isinstance(module, SwitchFFN):  # of another base model
             rows = STYLES[style](module, name)
             result.set_submodule(name, OnTokens(rows, module.channels_first))
+        elif isinstance(module, QuantumCircuit):
+            result.set_submodule(name, FixedCircuit(module))
     return result.to(memory_format=torch.contiguous_format).eval()
 
 

@@ -75,8 +75,8 @@ def write_ncnn(model: nn.Module, details: Details, path: Path) -> None:
         param, weights = (part.read_bytes() for part in made)
     if lacking := _not_converted(param.decode()):
         raise ConfigError(
-            f"NCNN has no operator {', '.join(lacking)}, which this base model needs. MobileViTV2 "
-            "converts; of others, try 'litert' or 'executorch'."
+            f"NCNN has no operator {', '.join(lacking)}, which this model needs. MobileViTV2 with "
+            "a linear head converts; for others there are 'litert' and 'executorch'."
         )
     path.write_bytes(param)
     _beside(path).write_bytes(seal(weights, details, deployed.layers, "ncnn", param))

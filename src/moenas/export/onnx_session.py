@@ -22,12 +22,12 @@ if TYPE_CHECKING:
     import onnx
 
 OPERATORS = {
-    "Add", "AveragePool", "ArgMax", "BatchNormalization", "Cast", "Clip", "Concat", "Conv",
+    "Add", "AveragePool", "ArgMax", "BatchNormalization", "Cast", "Clip", "Concat", "Conv", "Cos",
     "DequantizeLinear", "Div", "Equal", "Erf", "Expand", "Flatten", "Gather", "GatherND", "Gelu",
     "Gemm", "GlobalAveragePool", "HardSigmoid", "HardSwish", "Identity", "InstanceNormalization",
     "LayerNormalization", "MatMul", "MaxPool", "Mul", "Neg", "NonZero", "Pad", "Pow",
     "QuantizeLinear", "Reciprocal", "ReduceL2", "ReduceMax", "ReduceMean", "ReduceSum", "Relu",
-    "Reshape", "Resize", "ScatterND", "Shape", "Sigmoid", "Slice", "Softmax", "Split", "Sqrt",
+    "Reshape", "Resize", "ScatterND", "Shape", "Sigmoid", "Sin", "Slice", "Softmax", "Split", "Sqrt",
     "Squeeze", "Sub", "Tanh", "Transpose", "Unsqueeze", "Where",
 }  # fmt: skip
 """Standard operators that our files may have."""
