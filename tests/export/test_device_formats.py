@@ -13,8 +13,10 @@ from PIL import Image
 from torch import nn
 
 import small_bases  # noqa: F401 - registers the small base models
+from moenas.data.dataset import normalise
 from moenas.errors import CheckpointError, ConfigError, DataError, MissingDependencyError
 from moenas.export.backends import BACKENDS, Source, read_exported
+from moenas.export.deployed import Deployed
 from moenas.export.experts import MaskedExperts, SelectedExperts
 from moenas.export.exported import person
 from moenas.export.formats import FORMATS, get_format
@@ -129,6 +131,21 @@ def test_a_seal_finds_every_change(tmp_path: Path) -> None:
         path.write_bytes(changed)
         with pytest.raises(CheckpointError, match="damaged"):
             unseal(path, b"text")
+
+
+@pytest.mark.parametrize("base", ["small_vit", "small_deit"])
+@pytest.mark.parametrize("size", [32, 40])
+def test_places_are_resampled_once(base: str, size: int) -> None:
+    """Neither runtime can, and 40 pixels are padded to three patches of 16."""
+    vit = build_model(base, (1, 1, 2), seed=0).eval()
+    image = torch.from_numpy(some_images(2)).repeat(1, 2, 2, 1)[:, :size, :size]
+    with torch.no_grad():
+        deployed = Deployed(vit, size, "selected").eval()
+        torch.testing.assert_close(deployed(image)[0], vit(normalise(image)), atol=1e-5, rtol=0)
+        program = torch.export.export(deployed, (image,), strict=False)
+    operators = {str(node.target) for node in program.graph.nodes}
+    assert "aten.index_copy.default" in operators
+    assert not any("upsample" in operator for operator in operators)
 
 
 @pytest.mark.parametrize("gate", ["exact", "probability"])

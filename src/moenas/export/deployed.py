@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, cast
 
 import torch
+from timm.layers import Format
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
@@ -68,8 +70,8 @@ def exportable(model: nn.Module, image_size: int, style: Style) -> nn.Module:
         style: How tokens reach their experts.
     """
     result = fold_batch_norms(model).cpu()
-    if isinstance(result, VisionTransformer):  # else it resamples its places at each run
-        result.set_input_size(img_size=image_size)
+    if isinstance(result, VisionTransformer):
+        _fix_places(result, image_size)
     sizes = _map_sizes(result, image_size)
     for name, size in sizes.items():
         block = cast(TokenMajorBlock, result.get_submodule(name))
@@ -81,6 +83,14 @@ def exportable(model: nn.Module, image_size: int, style: Style) -> nn.Module:
         elif isinstance(module, QuantumCircuit):
             result.set_submodule(name, FixedCircuit(module))
     return result.to(memory_format=torch.contiguous_format).eval()
+
+
+def _fix_places(model: VisionTransformer, image_size: int) -> None:
+    """Resample a vision transformer's places now: it would do so in the file, at each run."""
+    patch = model.patch_embed.patch_size[0]
+    model.set_input_size(img_size=math.ceil(image_size / patch) * patch)  # images are padded
+    model.dynamic_img_size = False
+    model.patch_embed.output_fmt, model.patch_embed.flatten = Format.NCHW, True
 
 
 def _map_sizes(model: nn.Module, image_size: int) -> dict[str, tuple[int, int]]:
