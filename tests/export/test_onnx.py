@@ -24,6 +24,7 @@ from moenas.cli import main  # noqa: E402
 from moenas.data.dataset import normalise  # noqa: E402
 from moenas.errors import CheckpointError, DataError, ModelError  # noqa: E402
 from moenas.export.deployed import exportable  # noqa: E402
+from moenas.export.formats import FORMATS  # noqa: E402
 from moenas.export.metadata import Details, stamp  # noqa: E402
 from moenas.export.onnx_file import onnx_model  # noqa: E402
 from moenas.export.onnx_session import OnnxModel, read_onnx  # noqa: E402
@@ -221,6 +222,18 @@ def test_the_list(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["export", "--list", "--json"]) == 0
     out, _ = capsys.readouterr()
     assert json.loads(out)[0]["name"] == "onnx"
+
+
+def test_the_list_fits_a_small_terminal(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    assert main(["export", "--list"]) == 0
+    _, err = capsys.readouterr()
+    assert max(len(line) for line in err.splitlines()) <= 80
+    assert "…" not in err
+    for name, kind in FORMATS.items():
+        assert sum(f"│ {name} " in line and kind.suffix in line for line in err.splitlines()) == 1
 
 
 def test_a_missing_extra_is_named(
