@@ -8,9 +8,15 @@ import pytest
 import torch
 
 import small_bases  # noqa: F401 - registers the small base models
+from moenas.data.cache import cached_images
+from moenas.export.backends import Source
+from moenas.export.calibration import calibration_images
 from moenas.export.card import ExportCard
+from moenas.export.metadata import Details
 from moenas.models.builder import build_model
-from moenas.models.storage import save_model
+from moenas.models.storage import load_model, save_model
+from moenas.runs import cache_home
+from moenas.workflows.data import open_manifest
 from moenas.workflows.export import export
 
 SIZE = 32
@@ -38,3 +44,16 @@ def cards(
     out = tmp_path_factory.mktemp("exports")
     (card,) = export(checkpoint, out=out, data=str(scenes))
     return out, card
+
+
+@pytest.fixture(scope="session")
+def source(checkpoint: Path, scenes: Path, cards: tuple[Path, ExportCard]) -> Source:
+    """Of the model whose ONNX file is there: torch's exporter takes seconds."""
+    model, card = load_model(checkpoint)
+    manifest = open_manifest(str(scenes), SIZE)
+    images = cached_images(manifest, SIZE, cache_home() / "images")
+    parameters = sum(p.numel() for p in model.parameters())
+    details = Details.of(card, parameters)
+    result = Source(model, details, lambda: calibration_images(manifest, images))
+    result.onnx = (cards[0] / cards[1].file).read_bytes()
+    return result

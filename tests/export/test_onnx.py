@@ -18,43 +18,22 @@ onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
 pytest.importorskip("onnxscript")
 
+from one_block import OneBlock  # noqa: E402
+
 from moenas.cli import main  # noqa: E402
 from moenas.data.dataset import normalise  # noqa: E402
 from moenas.errors import CheckpointError, DataError, ModelError  # noqa: E402
 from moenas.export.deployed import exportable  # noqa: E402
+from moenas.export.formats import FORMATS  # noqa: E402
 from moenas.export.metadata import Details, stamp  # noqa: E402
 from moenas.export.onnx_file import onnx_model  # noqa: E402
 from moenas.export.onnx_session import OnnxModel, read_onnx  # noqa: E402
 from moenas.export.parity import FLOAT, Agreement, eager_answers, exported_answers  # noqa: E402
-from moenas.models.builder import build_model  # noqa: E402
 from moenas.workflows.export import export  # noqa: E402
 from moenas.workflows.predict import predict_files  # noqa: E402
 
 SIZE = 32
 DETAILS = Details("mobilevitv2_050-e111111111", "exact", ("no person", "person"), SIZE, 0.5, 1)
-
-
-class OneBlock(nn.Module):
-    """A stem, one MobileViTV2 block with one Switch FFN, and a head: exports in seconds."""
-
-    def __init__(self, gate: Any) -> None:
-        super().__init__()
-        experts = (4, 1, 1, 1, 1, 1, 1, 1, 1)
-        whole = build_model("mobilevitv2_025", experts, gate=gate, seed=0)
-        block = whole.stages[2][1]
-        block.transformer = block.transformer[:1]
-        channels = block.conv_kxk.conv.weight.shape[0]
-        self.stem = nn.Conv2d(3, channels, 3, stride=4, padding=1)
-        self.block = block
-        self.head = nn.Linear(block.conv_proj.conv.weight.shape[0], 2)
-        draw = torch.Generator().manual_seed(3)
-        with torch.no_grad():
-            for name, value in self.named_parameters():
-                if value.ndim == 1 or ".mlp." in name:
-                    value.add_(torch.randn(value.shape, generator=draw) * 0.2)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.head(self.block(self.stem(x)).mean((2, 3)))
 
 
 def some_images(count: int) -> np.ndarray:
@@ -243,6 +222,18 @@ def test_the_list(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["export", "--list", "--json"]) == 0
     out, _ = capsys.readouterr()
     assert json.loads(out)[0]["name"] == "onnx"
+
+
+def test_the_list_fits_a_small_terminal(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    assert main(["export", "--list"]) == 0
+    _, err = capsys.readouterr()
+    assert max(len(line) for line in err.splitlines()) <= 80
+    assert "…" not in err
+    for name, kind in FORMATS.items():
+        assert sum(f"│ {name} " in line and kind.suffix in line for line in err.splitlines()) == 1
 
 
 def test_a_missing_extra_is_named(

@@ -10,7 +10,7 @@ import numpy as np
 from moenas.evaluation.scores import Scores, score
 from moenas.evaluation.statistics.paired import holm, mcnemar_test
 from moenas.export.formats import Format
-from moenas.export.metadata import PREPROCESSING, Details
+from moenas.export.metadata import Details
 from moenas.export.parity import Agreement, Tolerances
 from moenas.predictions import Predictions
 
@@ -98,7 +98,7 @@ class ExportCard:
     forced: bool
     report: ReportHalf | None
     versions: dict[str, str]
-    preprocessing: dict[str, str] = dataclasses.field(default_factory=lambda: dict(PREPROCESSING))
+    preprocessing: dict[str, str]
 
     def markdown(self, kind: Format) -> str:
         """Return the card as a page."""

@@ -1,7 +1,8 @@
 """The Switch FFN in the forms that exported files can hold.
 
 A file format has no kernel of ours. ONNX gets one placeholder node a layer, which `routed_graph`
-expands; for torch.export, each expert selects its tokens.
+expands; for torch.export, each expert selects its tokens. Runtimes whose shapes are all fixed get
+the masked form: all experts compute every token, and all but one count nothing.
 
 Axes: T tokens, E experts, D width of a token, H width of the hidden layer.
 """
@@ -17,10 +18,17 @@ from torch import Tensor, nn
 from moenas.models.activation import activate
 from moenas.models.switch_ffn import SwitchFFN
 
-Style = Literal["onnx", "selected"]
+Style = Literal["onnx", "selected", "masked"]
 
 PLACEHOLDER = "moenas::SwitchFFN"
 """The ONNX node that stands for a whole Switch FFN until `routed_graph` expands it."""
+
+
+class Watch:
+    """Keeps what routers choose while a model is traced: layer -> each token's expert ``[T]``."""
+
+    def __init__(self) -> None:
+        self.chosen: dict[str, Tensor] = {}
 
 
 class ExportedExperts(nn.Module):
@@ -38,6 +46,7 @@ class ExportedExperts(nn.Module):
     ) -> None:
         super().__init__()
         self.name = name
+        self.watch: Watch | None = None
         self.activation = switch.activation
         self.gate = switch.gate
         router, router_bias = folded(switch.router.weight, None, scale, shift)
@@ -53,9 +62,16 @@ class ExportedExperts(nn.Module):
     def route(self, x_TD: Tensor) -> tuple[Tensor, Tensor | None]:
         """Return each token's expert and its factor ``[T, 1]``, None where there is none."""
         logits = F.linear(x_TD, self.router, self.router_bias)
+        chosen = logits.argmax(dim=-1)
+        self.saw(chosen)
         if self.gate == "exact":
-            return logits.argmax(dim=-1), None
-        return logits.argmax(dim=-1), logits.softmax(dim=-1).amax(dim=-1, keepdim=True)
+            return chosen, None
+        return chosen, logits.softmax(dim=-1).amax(dim=-1, keepdim=True)
+
+    def saw(self, chosen_T: Tensor) -> None:
+        """Tell each token's expert to who watches."""
+        if self.watch is not None:
+            self.watch.chosen[self.name] = chosen_T
 
     def expert(self, index: int, x_TD: Tensor) -> Tensor:
         """Apply one expert to tokens."""
@@ -95,9 +111,49 @@ class SelectedExperts(ExportedExperts):
         return y if factor is None else y * factor
 
 
+class MaskedExperts(ExportedExperts):
+    """All experts as two products; the hidden units of those not chosen are zeroed.
+
+    Only operators that every runtime has: no comparison, no index. Of equal logits the first wins,
+    as in ``argmax``.
+    """
+
+    def __init__(
+        self, switch: SwitchFFN, name: str, scale: Tensor | None = None, shift: Tensor | None = None
+    ) -> None:
+        super().__init__(switch, name, scale, shift)
+        experts, hidden, width = self.w1.shape
+        self.w1 = nn.Parameter(self.w1.reshape(-1, width))
+        self.b1 = nn.Parameter(self.b1.reshape(-1))
+        self.w2 = nn.Parameter(self.w2.transpose(1, 2).reshape(-1, width).contiguous())
+        self.hidden = hidden
+        self.numbers: Tensor
+        self.before: Tensor
+        self.register_buffer("numbers", torch.arange(experts, dtype=torch.float32)[:, None])
+        self.register_buffer("before", torch.ones(experts, experts).triu(1))
+
+    def forward(self, x_TD: Tensor) -> Tensor:
+        """Map ``[T, D]`` to ``[T, D]``."""
+        logits = F.linear(x_TD, self.router, self.router_bias)
+        best = logits.amax(dim=-1, keepdim=True)
+        largest = F.relu(1 + (logits - best) * STEEP)  # 1 for the largest, else 0
+        mine_TE = F.relu(largest - torch.matmul(largest, self.before))  # the first of them
+        self.saw(torch.matmul(mine_TE, self.numbers))
+        hidden = activate(F.linear(x_TD, self.w1, self.b1), self.activation)
+        hidden = hidden.view(-1, len(self.before), self.hidden) * mine_TE[:, :, None]
+        y = torch.matmul(hidden.view(-1, len(self.w2)), self.w2) + torch.matmul(mine_TE, self.b2)
+        if self.gate == "exact":
+            return y
+        return y * logits.softmax(dim=-1).amax(dim=-1, keepdim=True)
+
+
+STEEP = 1e30
+"""Makes any difference of two float32 logits larger than 1."""
+
 STYLES: dict[Style, type[ExportedExperts]] = {
     "onnx": OnnxExperts,
     "selected": SelectedExperts,
+    "masked": MaskedExperts,
 }
 
 

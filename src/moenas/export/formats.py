@@ -26,6 +26,7 @@ class Format:
         dynamic_batch: Whether the number of images is free; else it is one.
         int8: Whether weights and activations are 8-bit integers.
         note: What else to know.
+        input: What the file takes.
     """
 
     name: str
@@ -37,6 +38,7 @@ class Format:
     dynamic_batch: bool
     int8: bool
     note: str = ""
+    input: str = "uint8 [batch, height, width, 3]"
 
     @property
     def missing(self) -> str | None:
@@ -57,6 +59,7 @@ class Format:
 
 
 _ONNX = (("onnx", "onnx"), ("onnxscript", "onnxscript"), ("onnxruntime", "onnxruntime"))
+_ONE_IMAGE = "uint8 [1, height, width, 3]"
 
 FORMATS: dict[str, Format] = {
     each.name: each
@@ -74,6 +77,17 @@ FORMATS: dict[str, Format] = {
             "smaller, not faster everywhere; routers in float32",
         ),
         Format(
+            "onnx-int8-weights",
+            "-int8w.onnx",
+            "ONNX Runtime",
+            "export",
+            _ONNX,
+            "routed",
+            True,
+            True,
+            "experts' weights alone; computes in float32",
+        ),
+        Format(
             "openvino",
             ".xml",
             "OpenVINO",
@@ -84,7 +98,43 @@ FORMATS: dict[str, Format] = {
             False,
             "weights in a .bin file beside it",
         ),
-        Format("pt2", ".pt2", "PyTorch (torch.export)", None, (), "routed", True, False),
+        Format("pt2", ".pt2", "PyTorch", None, (), "routed", True, False, "for torch.export.load"),
+        Format(
+            "executorch",
+            ".pte",
+            "ExecuTorch",
+            "executorch",
+            (("executorch", "executorch"),),
+            "masked",
+            False,
+            False,
+            "computed by XNNPACK",
+            _ONE_IMAGE,
+        ),
+        Format(
+            "ncnn",
+            ".ncnn.param",
+            "NCNN",
+            "ncnn",
+            (("ncnn", "ncnn"), ("pnnx", "pnnx")),
+            "masked",
+            False,
+            False,
+            "weights in a .bin file beside it; switch half precision off",
+            "float32 [3, height, width] from 0 to 255, as Mat::from_pixels makes it",
+        ),
+        Format(
+            "litert",
+            ".tflite",
+            "LiteRT",
+            "litert",
+            (("litert_torch", "litert-torch"), ("ai_edge_litert", "ai-edge-litert")),
+            "masked",
+            False,
+            False,
+            "TensorFlow Lite's successor, reads and writes its files",
+            _ONE_IMAGE,
+        ),
     )
 }
 """By name, in the order in which they are shown."""

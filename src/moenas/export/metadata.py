@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from moenas.config import from_dict, to_dict
 from moenas.errors import CheckpointError, ConfigError, ModelError
+from moenas.export.formats import get_format
 from moenas.models.storage import ModelCard
 
 if TYPE_CHECKING:
@@ -21,12 +22,15 @@ if TYPE_CHECKING:
 KEY = "moenas"
 FORMAT = 1
 
-PREPROCESSING = {
-    "input": "uint8 [batch, height, width, 3], RGB, upright, transparent parts on white",
-    "resize": "before the graph: to image_size x image_size without keeping the aspect ratio, "
-    "bilinear with antialiasing (Pillow's Image.Resampling.BILINEAR)",
-    "normalisation": "inside the graph: ImageNet's mean and standard deviation",
-}
+
+def preprocessing(kind: str) -> dict[str, str]:
+    """Return how images are made for the files of a format."""
+    return {
+        "input": f"{get_format(kind).input}, RGB, upright, transparent parts on white",
+        "resize": "before the graph: to image_size x image_size without keeping the aspect ratio, "
+        "bilinear with antialiasing (Pillow's Image.Resampling.BILINEAR)",
+        "normalisation": "inside the graph: ImageNet's mean and standard deviation",
+    }
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,17 +69,18 @@ class Details:
         )
 
 
-def content_of(details: Details, layers: list[str]) -> dict[str, Any]:
+def content_of(details: Details, layers: list[str], kind: str = "onnx") -> dict[str, Any]:
     """Return what is stored in a file, as JSON.
 
     Args:
         details: The card.
         layers: Names of the Switch FFNs.
+        kind: Name of the format.
     """
     return {
         "format": FORMAT,
         "card": to_dict(details),
-        "preprocessing": PREPROCESSING,
+        "preprocessing": preprocessing(kind),
         "layers": layers,
     }
 
@@ -110,8 +115,22 @@ def read_stamp(model: onnx.ModelProto, path: object) -> tuple[Details, list[str]
         CheckpointError: It is not one of ours, or was changed.
     """
     texts = [entry.value for entry in model.metadata_props if entry.key == KEY]
+    return read_content(texts[0] if texts else "null", path, _digest(model))
+
+
+def read_content(text: str | bytes, path: object, sha256: str) -> tuple[Details, list[str]]:
+    """Return the card and the Switch FFNs' names that a file holds as JSON.
+
+    Args:
+        text: What was found in the file.
+        path: Of the file, for errors.
+        sha256: The hash that it should name.
+
+    Raises:
+        CheckpointError: It is not one of ours, or was changed.
+    """
     try:
-        content: Any = json.loads(texts[0]) if texts else None
+        content: Any = json.loads(text)
     except (ValueError, RecursionError):
         content = None
     if not isinstance(content, dict):
@@ -121,7 +140,7 @@ def read_stamp(model: onnx.ModelProto, path: object) -> tuple[Details, list[str]
             f"'{path}' has export format {content.get('format')}, this version of moenas reads "
             f"{FORMAT}."
         )
-    if content.get("sha256") != _digest(model):
+    if content.get("sha256") != sha256:
         raise CheckpointError(f"'{path}' is damaged: its content does not match its stored hash.")
     try:
         values = content["card"]

@@ -6,12 +6,6 @@ Opset 18, all of it standard operators. The oldest and the newest ONNX Runtime t
 
 from __future__ import annotations
 
-import contextlib
-import io
-import logging
-import warnings
-from collections.abc import Iterator
-
 import onnx
 import torch
 from onnx import numpy_helper
@@ -20,6 +14,7 @@ from torch import nn
 from moenas.errors import ConfigError
 from moenas.export.deployed import Deployed
 from moenas.export.metadata import Details, stamp
+from moenas.export.quiet import quiet
 from moenas.export.routed_graph import DOMAIN, expand
 
 OPSET = 18
@@ -42,7 +37,7 @@ def onnx_model(model: nn.Module, details: Details) -> onnx.ModelProto:
     size = details.image_size
     module = Deployed(model, size, "onnx")
     image = torch.zeros(2, size, size, 3, dtype=torch.uint8)  # one image would fix the batch
-    with torch.no_grad(), _quiet():
+    with torch.no_grad(), quiet():
         program = torch.onnx.export(
             module,
             (image,),
@@ -115,19 +110,3 @@ def _drop_dead(graph: onnx.GraphProto) -> None:
             return
         del graph.node[:]
         graph.node.extend(alive)
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep torch's exporter, which prints and warns of its own parts, from the user's screen."""
-    names = ("torch.onnx", "onnxscript", "onnx_ir")
-    before = {name: logging.getLogger(name).level for name in names}
-    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
-        warnings.simplefilter("ignore")
-        for name in names:
-            logging.getLogger(name).setLevel(logging.ERROR)
-        try:
-            yield
-        finally:
-            for name, level in before.items():
-                logging.getLogger(name).setLevel(level)

@@ -13,33 +13,27 @@ from typing import TYPE_CHECKING, cast
 import numpy as np
 import numpy.typing as npt
 
-from moenas.errors import CheckpointError, DataError
+from moenas.errors import CheckpointError
+from moenas.export.exported import MAX_BYTES, Experts, ExportedModel, first_line, read_file
 from moenas.export.formats import get_format
 from moenas.export.metadata import read_stamp
 
 if TYPE_CHECKING:
     import onnx
 
-MAX_BYTES = 1 << 30
-"""Of the largest file that is read."""
-
 OPERATORS = {
-    "Add", "AveragePool", "ArgMax", "BatchNormalization", "Cast", "Clip", "Concat", "Conv",
+    "Add", "AveragePool", "ArgMax", "BatchNormalization", "Cast", "Clip", "Concat", "Conv", "Cos",
     "DequantizeLinear", "Div", "Equal", "Erf", "Expand", "Flatten", "Gather", "GatherND", "Gelu",
     "Gemm", "GlobalAveragePool", "HardSigmoid", "HardSwish", "Identity", "InstanceNormalization",
     "LayerNormalization", "MatMul", "MaxPool", "Mul", "Neg", "NonZero", "Pad", "Pow",
     "QuantizeLinear", "Reciprocal", "ReduceL2", "ReduceMax", "ReduceMean", "ReduceSum", "Relu",
-    "Reshape", "Resize", "ScatterND", "Shape", "Sigmoid", "Slice", "Softmax", "Split", "Sqrt",
-    "Squeeze", "Sub", "Tanh", "Transpose", "Unsqueeze", "Where",
+    "Reshape", "Resize", "ScatterND", "Shape", "Sigmoid", "Sin", "Slice", "Softmax", "Split",
+    "Sqrt", "Squeeze", "Sub", "Tanh", "Transpose", "Unsqueeze", "Where",
 }  # fmt: skip
 """Standard operators that our files may have."""
 
 
-Experts = dict[str, npt.NDArray[np.int64]]
-"""Layer -> each token's expert ``[B, tokens]``."""
-
-
-class OnnxModel:
+class OnnxModel(ExportedModel):
     """An exported model, ready to run on the CPU.
 
     Args:
@@ -78,7 +72,7 @@ class OnnxModel:
                 model.SerializeToString(), options, providers=["CPUExecutionProvider"]
             )
         except Exception as error:  # its errors have no common base
-            raise CheckpointError(f"'{path}' cannot be loaded: {_first_line(error)}") from error
+            raise CheckpointError(f"'{path}' cannot be loaded: {first_line(error)}") from error
 
     def run(self, images: npt.NDArray[np.uint8]) -> tuple[npt.NDArray[np.float32], Experts]:
         """Return logits ``[B, K]`` and, where it watches, each layer's experts ``[B, tokens]``.
@@ -89,40 +83,17 @@ class OnnxModel:
         Raises:
             DataError: They have another shape or type.
         """
-        size = self.details.image_size
-        if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1:] != (size, size, 3):
-            raise DataError(
-                f"'{self.path}' takes uint8 images [batch, {size}, {size}, 3], not "
-                f"{images.dtype} {list(images.shape)}."
-            )
+        self.check(images)
         names = ["logits", *(f"{layer}/expert" for layer in self.layers)]
         try:
             logits, *chosen = self.session.run(names, {"image": images})
         except Exception as error:
-            raise CheckpointError(f"'{self.path}' cannot run: {_first_line(error)}") from error
+            raise CheckpointError(f"'{self.path}' cannot run: {first_line(error)}") from error
         experts = {
             layer: np.asarray(values).reshape(len(images), -1)
             for layer, values in zip(self.layers, chosen, strict=True)
         }
         return cast(npt.NDArray[np.float32], logits), experts
-
-    def probabilities(
-        self, images: npt.NDArray[np.uint8], batch_size: int = 32
-    ) -> npt.NDArray[np.float64]:
-        """Return the probability of a person for each of ``[n, height, width, 3]`` images."""
-        parts = [
-            person(self.run(np.ascontiguousarray(images[start : start + batch_size]))[0])
-            for start in range(0, len(images), batch_size)
-        ]
-        return np.concatenate(parts) if parts else np.empty(0)
-
-
-def person(logits: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
-    """Return the probability of the second class, ``[B]``."""
-    values = logits.astype(np.float64)
-    values = np.exp(values - values.max(axis=1, keepdims=True))
-    result: npt.NDArray[np.float64] = values[:, 1] / values.sum(axis=1)
-    return result
 
 
 def read_onnx(path: Path) -> onnx.ModelProto:
@@ -133,15 +104,7 @@ def read_onnx(path: Path) -> onnx.ModelProto:
     """
     import onnx
 
-    try:
-        size = path.stat().st_size
-        if size > MAX_BYTES:
-            raise CheckpointError(f"'{path}' is too large for a model of moenas: {size} bytes.")
-        data = path.read_bytes()
-    except FileNotFoundError:
-        raise CheckpointError(f"'{path}' does not exist.") from None
-    except OSError as error:
-        raise CheckpointError(f"'{path}' cannot be read: {error.strerror or error}.") from error
+    data = read_file(path)
     try:
         model = onnx.load_model_from_string(data)
     except Exception as error:  # protobuf's errors have no common base
@@ -188,7 +151,3 @@ def _count(dims: Iterable[int]) -> int:
     for size in dims:
         result *= size
     return result
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().partition("\n")[0]

@@ -13,8 +13,8 @@ import numpy as np
 import numpy.typing as npt
 import openvino
 
+from moenas.export.exported import Experts
 from moenas.export.metadata import KEY, Details, content_of
-from moenas.export.onnx_session import Experts
 
 
 def write_openvino(onnx_content: bytes, details: Details, layers: list[str], path: Path) -> None:
@@ -28,7 +28,7 @@ def write_openvino(onnx_content: bytes, details: Details, layers: list[str], pat
     """
     # Not convert_model, which does the same and reports its use over the network.
     model = openvino.Core().read_model(onnx_content, b"")
-    model.set_rt_info(json.dumps(content_of(details, layers)), [KEY])
+    model.set_rt_info(json.dumps(content_of(details, layers, "openvino")), [KEY])
     openvino.save_model(model, path, compress_to_fp16=False)
 
 

@@ -22,7 +22,7 @@ from moenas.data.dataset import normalise
 from moenas.data.manifest import Manifest
 from moenas.errors import ModelError
 from moenas.evaluation.predict import tabulate
-from moenas.export.onnx_session import Experts, person
+from moenas.export.exported import Experts, person
 from moenas.models.folding import fold_batch_norms
 from moenas.models.routing import record_routing
 from moenas.predictions import Predictions

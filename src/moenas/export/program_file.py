@@ -13,8 +13,8 @@ from torch import nn
 
 from moenas.export.deployed import Deployed
 from moenas.export.experts import ExportedExperts
+from moenas.export.exported import Experts
 from moenas.export.metadata import Details, content_of
-from moenas.export.onnx_session import Experts
 
 CARD = "moenas.json"
 """Name of the card within the file."""
@@ -39,7 +39,7 @@ def write_program(model: nn.Module, details: Details, path: Path) -> None:
             dynamic_shapes=({0: torch.export.Dim("batch", min=1)},),
             strict=False,
         )
-    card = json.dumps(content_of(details, layers))
+    card = json.dumps(content_of(details, layers, "pt2"))
     torch.export.save(program, path, extra_files={CARD: card})
 
 

@@ -14,6 +14,7 @@ Source of the layers: Schuld et al., Circuit-centric quantum classifiers, 2020, 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -48,7 +49,7 @@ class QuantumCircuit(nn.Module):
         # The last ring only renames what is measured: the signs are renamed instead.
         renamed = torch.empty_like(index).scatter_(0, rings_LN[-1], index)
         self._constant("signs", (1.0 - 2.0 * bits_Nq)[renamed])  # [N, q]
-        self._constant("entangled", rings_LN[:-1])  # [L - 1, N]
+        self._constant("entangled", rings_LN[:-1].clone())  # [L - 1, N]; files hold no views
 
     def _constant(self, name: str, value: Tensor) -> None:
         self.register_buffer(name, value, persistent=False)  # it follows from the sizes
@@ -56,14 +57,29 @@ class QuantumCircuit(nn.Module):
     def forward(self, angles_Bq: Tensor) -> Tensor:
         """Embed the angles, apply the layers, measure. Always in the weights' precision."""
         with torch.autocast(angles_Bq.device.type, enabled=False):
-            state_B2N = self._embed(angles_Bq.to(self.weight.dtype))
-            blocks = [_as_real(matrix) for matrix in _block_matrices(self.weight)]
-            for layer in range(self.layers):
-                for block in blocks:
-                    state_B2N = _turn(state_B2N, block[layer])
-                if layer + 1 < self.layers:
-                    state_B2N = state_B2N.index_select(2, self.entangled[layer])
-            return state_B2N.square().sum(dim=1) @ self.signs
+            return self.measured(angles_Bq.to(self.weight.dtype), self.matrices())
+
+    def matrices(self) -> list[Tensor]:
+        """Return the rotations of each block of qubits, last block first: all that is trained.
+
+        One ``[L, 2 * 2^k, 2 * 2^k]`` a block, see `_as_real`.
+        """
+        return [_as_real(matrix) for matrix in _block_matrices(self.weight)]
+
+    def measured(self, angles_Bq: Tensor, blocks: Sequence[Tensor]) -> Tensor:
+        """Compute what `forward` does, with given rotations.
+
+        Args:
+            angles_Bq: Angles.
+            blocks: As `matrices` gives them.
+        """
+        state_B2N = self._embed(angles_Bq)
+        for layer in range(self.layers):
+            for block in blocks:
+                state_B2N = _turn(state_B2N, block[layer])
+            if layer + 1 < self.layers:
+                state_B2N = state_B2N.index_select(2, self.entangled[layer])
+        return state_B2N.square().sum(dim=1) @ self.signs
 
     def _embed(self, angles_Bq: Tensor) -> Tensor:
         """Turn each qubit of |0...0> by RX: a product state ``[B, 2, N]``."""

@@ -18,9 +18,9 @@ from moenas.evaluation.predict import tabulate
 from moenas.export.backends import BACKENDS, Source
 from moenas.export.calibration import calibration_images
 from moenas.export.card import ExportCard, ReportHalf, score_both
+from moenas.export.exported import person
 from moenas.export.formats import Format, get_format
-from moenas.export.metadata import Details
-from moenas.export.onnx_session import person
+from moenas.export.metadata import Details, preprocessing
 from moenas.export.parity import (
     Agreement,
     Runner,
@@ -113,6 +113,7 @@ def _export_one(
         problems=problems,
         forced=bool(problems),
         report=_report(source.model, exported, manifest, images, details),
+        preprocessing=preprocessing(kind.name),
         versions={
             package: importlib.metadata.version(package)
             for package in ("moenas", "torch", *(pip for _, pip in kind.packages))

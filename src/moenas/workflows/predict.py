@@ -15,8 +15,7 @@ from moenas.analysis.routes import switch_layers
 from moenas.data.images import crop_and_resize, read_image
 from moenas.errors import DataError, ModelError
 from moenas.evaluation.predict import probabilities
-from moenas.export.formats import get_format
-from moenas.export.onnx_session import OnnxModel
+from moenas.export.backends import read_exported
 from moenas.models.storage import load_model
 from moenas.runtime import pick_device
 from moenas.workflows.explain import draw_paths
@@ -53,14 +52,15 @@ def predict_files(
     """Return what a model says about image files.
 
     Args:
-        checkpoint: A model of ours, or an ONNX file that was exported from one.
+        checkpoint: A model of ours, or a file that was exported from one.
         paths: Image files, or folders whose images are taken.
-        device: Where to compute; an ONNX file runs on the CPU.
+        device: Where to compute; an exported file runs on the CPU.
         explain: Folder for a picture of each image's path through the experts.
 
     Raises:
         CheckpointError: The checkpoint cannot be used.
-        MissingDependencyError: It is an ONNX file, and the extra ``export`` is not installed.
+        ConfigError: It is an exported file that only other programs run.
+        MissingDependencyError: It is an exported file, and its format's extra is not installed.
         DataError: There is no such file, or a folder has no images.
         ModelError: Paths are asked for, but the model has no experts.
     """
@@ -112,8 +112,8 @@ class _Opened:
 
 
 def _open(path: Path, device: str) -> _Opened:
-    if path.suffix == get_format("onnx").suffix:
-        exported = OnnxModel(path)
+    exported = read_exported(path)
+    if exported is not None:
         details = exported.details
         return _Opened(details.image_size, details.threshold, exported.probabilities)
     model, card = load_model(path)

@@ -75,17 +75,20 @@ def _show_formats(as_json: bool) -> None:
             kind.name,
             kind.suffix,
             kind.runtime,
-            kind.extra or "–",
             kind.routing,
-            "any" if kind.dynamic_batch else "one image",
-            "int8" if kind.int8 else "float32",
-            "yes" if kind.missing is None else f"lacks {kind.missing}",
-            kind.note,
+            "any" if kind.dynamic_batch else "1",
+            "yes" if kind.missing is None else "no",
         )
         for kind in FORMATS.values()
     ]
-    columns = ("name", "file", "runs in", "extra", "experts", "batch", "numbers", "here", "")
+    columns = ("name", "file", "runs in", "experts", "batch", "here")
+    lines = [f"{kind.name}: {kind.note}" for kind in FORMATS.values() if kind.note]
+    lines += [
+        f"{kind.name} is not here: pip install 'moenas[{kind.extra}]'"
+        for kind in FORMATS.values()
+        if kind.missing is not None
+    ]
     plain = [
         {**dataclasses.asdict(kind), "installed": kind.missing is None} for kind in FORMATS.values()
     ]
-    show(plain, as_json, table("Formats", columns, rows))
+    show(plain, as_json, table("Formats", columns, rows), *lines)

@@ -1,0 +1,94 @@
+"""ExecuTorch's file ``.pte``: PyTorch's runtime for phones and boards, computed by XNNPACK.
+
+Masked: XNNPACK takes the whole graph then. A routed one leaves each expert's choice of tokens to
+ExecuTorch's plain kernels between many small delegates, and takes 2.7 times as long (see
+docs/export.md).
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import nn
+
+from moenas.errors import CheckpointError, ConfigError
+from moenas.export.deployed import Deployed
+from moenas.export.exported import OneByOne, first_line
+from moenas.export.formats import get_format
+from moenas.export.metadata import Details
+from moenas.export.quiet import quiet
+from moenas.export.seal import seal, unseal
+
+TRIED = "executorch 1.5.1 with torch 2.14.1"
+
+
+def write_executorch(model: nn.Module, details: Details, path: Path) -> None:
+    """Write a model for ExecuTorch, one image at a time, weights in float32.
+
+    Args:
+        model: A model of ours; it is not changed.
+        details: Its card, stored in the file.
+        path: Of the file.
+
+    Raises:
+        ConfigError: The installed ExecuTorch and torch cannot convert it.
+    """
+    size = details.image_size
+    module = Deployed(model, size, "masked", watch=True).eval()
+    image = torch.zeros(1, size, size, 3, dtype=torch.uint8)
+    try:
+        with torch.no_grad(), quiet():
+            from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
+            from executorch.exir import to_edge_transform_and_lower
+
+            program = torch.export.export(module, (image,), strict=False)
+            lowered = to_edge_transform_and_lower(program, partitioner=[XnnpackPartitioner()])
+            content = bytes(lowered.to_executorch().buffer)
+    except Exception as error:  # an ExecuTorch of another time than torch fails anywhere
+        versions = [f"{n} {importlib.metadata.version(n)}" for n in ("executorch", "torch")]
+        raise ConfigError(
+            f"{' and '.join(versions)} cannot convert this model: {first_line(error)} ExecuTorch "
+            f"fits few versions of torch; {TRIED} works."
+        ) from error
+    path.write_bytes(seal(content, details, module.layers, "executorch"))
+
+
+class ExecuTorchModel(OneByOne):
+    """A file of `write_executorch`, ready to run on the CPU.
+
+    A file holds no code, but ExecuTorch's own loader parses it, after the card's hash was checked:
+    it is not made for files of strangers.
+
+    Args:
+        path: A .pte file that moenas exported.
+
+    Raises:
+        CheckpointError: The file is missing, damaged or not one of ours.
+        MissingDependencyError: The extra ``executorch`` is not installed.
+    """
+
+    def __init__(self, path: Path | str) -> None:
+        get_format("executorch").require()
+        self.path = Path(path)
+        content, self.details, self.layers = unseal(self.path)
+        try:
+            with quiet():
+                from executorch.runtime import Runtime, Verification
+
+                self._program = Runtime.get().load_program(
+                    content, verification=Verification.InternalConsistency
+                )
+                self._method = self._program.load_method("forward")
+        except Exception as error:
+            raise CheckpointError(f"'{path}' cannot be loaded: {first_line(error)}") from error
+
+    def answer(self, image: npt.NDArray[np.uint8]) -> list[npt.NDArray[np.float32]]:
+        """See `OneByOne`."""
+        try:
+            return [out.numpy() for out in self._method.execute([torch.from_numpy(image[None])])]
+        except Exception as error:
+            raise CheckpointError(f"'{self.path}' cannot run: {first_line(error)}") from error

@@ -1,0 +1,97 @@
+"""LiteRT's file ``.tflite`` (TensorFlow Lite): the runtime of Android and of microcontrollers.
+
+Masked: LiteRT's converter takes no shape that depends on values.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import nn
+
+from moenas.errors import CheckpointError, ConfigError
+from moenas.export.deployed import Deployed
+from moenas.export.exported import OneByOne, first_line
+from moenas.export.formats import get_format
+from moenas.export.metadata import Details
+from moenas.export.quiet import quiet
+from moenas.export.seal import seal, unseal
+
+TRIED = "litert-torch 0.10.0 with torch 2.14.1"
+
+
+def write_litert(model: nn.Module, details: Details, path: Path) -> None:
+    """Write a model for LiteRT, one image at a time, weights in float32.
+
+    Args:
+        model: A model of ours; it is not changed.
+        details: Its card, stored in the file.
+        path: Of the file.
+
+    Raises:
+        ConfigError: The installed converter and torch cannot convert it.
+    """
+    size = details.image_size
+    module = Deployed(model, size, "masked", watch=True).eval()
+    image = torch.zeros(1, size, size, 3, dtype=torch.uint8)
+    try:
+        with torch.no_grad(), quiet():
+            import litert_torch
+
+            litert_torch.convert(module, (image,)).export(str(path))
+    except Exception as error:
+        versions = [f"{n} {importlib.metadata.version(n)}" for n in ("litert-torch", "torch")]
+        raise ConfigError(
+            f"{' and '.join(versions)} cannot convert this model: {first_line(error)} "
+            f"{TRIED} works."
+        ) from error
+    path.write_bytes(seal(path.read_bytes(), details, module.layers, "litert"))
+
+
+class LiteRtModel(OneByOne):
+    """A file of `write_litert`, ready to run on one thread of the CPU.
+
+    A file holds no code, but LiteRT's own loader parses it, after the card's hash was checked: it
+    is not made for files of strangers.
+
+    Args:
+        path: A .tflite file that moenas exported.
+
+    Raises:
+        CheckpointError: The file is missing, damaged or not one of ours.
+        MissingDependencyError: The extra ``litert`` is not installed.
+    """
+
+    def __init__(self, path: Path | str) -> None:
+        get_format("litert").require()
+        self.path = Path(path)
+        content, self.details, self.layers = unseal(self.path)
+        try:
+            with quiet():
+                from ai_edge_litert.interpreter import Interpreter
+
+                self._interpreter = Interpreter(model_content=content, num_threads=1)
+                self._interpreter.allocate_tensors()
+                (self._input,) = (d["index"] for d in self._interpreter.get_input_details())
+                outputs = self._interpreter.get_output_details()
+                self._outputs = [d["index"] for d in sorted(outputs, key=_place)]
+        except Exception as error:
+            raise CheckpointError(f"'{path}' cannot be loaded: {first_line(error)}") from error
+
+    def answer(self, image: npt.NDArray[np.uint8]) -> list[npt.NDArray[np.float32]]:
+        """See `OneByOne`."""
+        try:
+            self._interpreter.set_tensor(self._input, image[None])
+            self._interpreter.invoke()
+            return [self._interpreter.get_tensor(index) for index in self._outputs]
+        except Exception as error:
+            raise CheckpointError(f"'{self.path}' cannot run: {first_line(error)}") from error
+
+
+def _place(output: dict[str, str]) -> int:
+    """Which output of the model it is: its name is ``serving_default_output_3_output``."""
+    return int("".join(c for c in output["name"] if c.isdigit()))
