@@ -46,6 +46,9 @@ _OWN = {"proxyless_gpu": proxyless_gpu}
 """Models that timm does not have. They are measured when they are asked for, not when imported."""
 
 
+OWN_IN_TIMM = "moenas_"
+"""Begins our names in timm's list (see `timm_entry`); they are no names here."""
+
 _SIZED = re.compile(r"(?P<model>\w+)@(?P<size>[1-9]\d{1,3})")
 """A model's name and the side of its images, pixels."""
 
@@ -74,7 +77,8 @@ def is_model(name: str) -> bool:
     """Whether `get_model` knows the name."""
     sized = _SIZED.fullmatch(name)
     plain = sized["model"] if sized else name
-    known = name in ZOO or name in _OWN or ("." not in plain and timm.is_model(plain))
+    theirs = "." not in plain and not plain.startswith(OWN_IN_TIMM) and timm.is_model(plain)
+    known = name in ZOO or name in _OWN or theirs
     return known or find_base(name) is not None
 
 
