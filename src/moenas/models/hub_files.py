@@ -81,7 +81,11 @@ def explained(repo_id: str) -> Iterator[None]:
         raise ModelError(_sentence(repo_id, error)) from error
 
 
-def _sentence(repo_id: str, error: Exception) -> str:
+def _sentence(repo_id: str, error: BaseException) -> str:
+    if isinstance(error, hub_errors.LocalEntryNotFoundError) and isinstance(
+        error.__cause__, hub_errors.HfHubHTTPError
+    ):
+        error = error.__cause__  # the Hub was reached, and this is what it said
     if isinstance(error, hub_errors.HFValidationError):
         return (
             f"'{repo_id}' is neither a folder nor the id of a repository: write it like "
@@ -113,7 +117,7 @@ def _sentence(repo_id: str, error: Exception) -> str:
             f"The Hugging Face Hub refused access to '{repo_id}' ({status}): log in with "
             "'hf auth login', with a token that may do this."
         )
-    reason = f"status {status}" if status else type(error).__name__
+    reason = f"status {status}" if status else type(error.__cause__ or error).__name__
     return (
         f"The Hugging Face Hub could not be used for '{repo_id}' ({reason}): try again later, or "
         "use a folder."

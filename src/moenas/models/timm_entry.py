@@ -87,6 +87,8 @@ def _create(
     size = cfg.input_size
     if not isinstance(size, Sequence) or len(size) != 3 or not all(map(is_count, size)):
         raise ModelError(f"The input_size of '{name}' must be three whole numbers, not {size!r}.")
+    if not isinstance(cfg.num_classes, int):
+        raise ModelError(f"'{name}' cannot have {cfg.num_classes!r} classes.")
     cfg = dataclasses.replace(cfg, input_size=tuple(size), fixed_input_size=False)
 
     def make(**asked: Any) -> nn.Module:
