@@ -12,11 +12,11 @@ import pytest
 import safetensors.torch
 import timm
 import torch
-from timm.models import save_for_hf
+from timm.models import resolve_model_input_args, save_for_hf
 from torch import nn
 
 import moenas.timm
-from moenas import build_model, count_parameters
+from moenas import build_model, count_parameters, save_pretrained
 from moenas.errors import CheckpointError, ModelError
 from moenas.models.hub_config import PREPROCESSING
 from moenas.models.timm_names import named_bases
@@ -146,6 +146,15 @@ def test_what_timm_saves_timm_loads(name: str, images: torch.Tensor, tmp_path: P
         features = [m.forward_features(images) for m in (other, model)]
     assert other(images).shape == (4, 7)
     assert torch.equal(*features)
+
+
+def test_the_way_of_timms_validate_script(made: nn.Module, tmp_path: Path) -> None:
+    save_pretrained(made, tmp_path, image_size=64)
+    asked = {"img_size": 96, "input_size": None, "in_chans": None}  # what its flags may say
+    name = f"local-dir:{tmp_path}"
+    model = timm.create_model(**resolve_model_input_args(name, asked, pretrained=True))
+    assert model.architecture == made.architecture
+    assert torch.equal(model.head.fc.weight, made.head.fc.weight)
 
 
 SCRIPT = """
