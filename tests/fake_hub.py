@@ -24,6 +24,7 @@ class FakeHub(ThreadingHTTPServer):
         self.repositories: dict[str, dict[str, bytes]] = {}
         self.large_files: dict[str, bytes] = {}
         self.requests: list[str] = []
+        self.broken = 0  # the status of every answer, if it is not 0
 
     @property
     def url(self) -> str:
@@ -78,7 +79,9 @@ class Handler(BaseHTTPRequestHandler):
         repository, _, rest = path[1:].partition("/resolve/")
         revision, _, name = rest.partition("/")
         files = self.server.repositories.get(repository)
-        if files is None:
+        if self.server.broken:
+            self.respond(self.server.broken)
+        elif files is None:
             self.respond(404, X_Error_Code="RepoNotFound")
         elif revision not in ("main", COMMIT):
             self.respond(404, X_Error_Code="RevisionNotFound")

@@ -180,6 +180,15 @@ def test_without_a_network_it_is_said(hub: FakeHub, folder: Path) -> None:
         push_to_hub(folder, NAME, token=TOKEN)
 
 
+@pytest.mark.parametrize(("status", "message"), [(503, "status 503"), (403, r"\(403\)")])
+def test_what_the_hub_answers_is_not_taken_for_no_network(
+    hub: FakeHub, status: int, message: str
+) -> None:
+    hub.broken = status
+    with pytest.raises(ModelError, match=message):
+        from_pretrained(NAME)
+
+
 def test_nobody_publishes_without_a_token(hub: FakeHub, folder: Path) -> None:
     with pytest.raises(ModelError, match=r"\(401\).*hf auth login") as caught:
         push_to_hub(folder, NAME, token="hf_wrong")

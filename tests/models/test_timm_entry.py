@@ -53,7 +53,7 @@ def test_timm_lists_our_names() -> None:
 
 
 def test_our_names_in_timm_are_no_base_models_here() -> None:
-    with pytest.raises(ModelError, match=f"no model named '{NAME}'"):
+    with pytest.raises(ModelError, match=rf"no model named '{NAME}'.* Did you mean '{BASE}'"):
         get_model(NAME)
 
 

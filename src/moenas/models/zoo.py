@@ -66,7 +66,8 @@ def get_model(name: str) -> BaseModel:
     if name in ZOO:
         return ZOO[name]
     if not is_model(name):
-        hint = did_you_mean(name, [*PAPER_MODELS, *timm.list_models()])
+        theirs = timm.list_models(exclude_filters=f"{OWN_IN_TIMM}*")
+        hint = did_you_mean(name, [*PAPER_MODELS, *theirs])
         raise ModelError(f"There is no model named '{name}', neither here nor in timm. {hint}")
     build = _OWN.get(name) or functools.partial(_timms, name)
     published = "@" not in name and name not in _OWN and timm.is_model_pretrained(name)
