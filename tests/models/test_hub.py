@@ -156,6 +156,7 @@ def test_a_published_dense_model_is_timms_own(
         ("no/such/folder", None, "neither a folder nor the id"),
         ("../../etc", None, "neither a folder nor the id"),
         ("a b", None, "neither a folder nor the id"),
+        ("x" * 5000, None, "neither a folder nor the id"),
         ("someone/else", None, "There is no repository 'someone/else'"),
         (NAME, "v9", "no such revision"),
         (NAME, "../../../someone/else", "no such revision"),

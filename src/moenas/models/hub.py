@@ -100,7 +100,7 @@ def from_pretrained(
         ModelError: The repository or the Hub cannot be reached, or has no such file.
         CheckpointError: The file is missing, truncated, changed, unsafe, or not one of ours.
     """
-    if Path(name_or_folder).is_dir():
+    if hub_files.is_folder(name_or_folder):
         path = hub_files.in_folder(Path(name_or_folder))
     else:
         path = hub_files.on_hub(

@@ -23,6 +23,14 @@ README = "README.md"
 _PICKLES = ("pytorch_model.bin", "pytorch_model.pth", "model.pth")
 
 
+def is_folder(name: Path | str) -> bool:
+    """Whether a name is a folder's; one that no file system takes is none."""
+    try:
+        return Path(name).is_dir()
+    except OSError:
+        return False
+
+
 def in_folder(folder: Path) -> Path:
     """Return the path of a folder's weights.
 
