@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from moenas.models.builder import build_model
     from moenas.models.convert import upcycle
     from moenas.models.cost import count_macs, count_parameters
+    from moenas.models.hub import from_pretrained, push_to_hub, save_pretrained
     from moenas.models.storage import load_model, save_model
     from moenas.nas.sampler import MoENASSampler
     from moenas.nas.settings import SearchConfig
@@ -36,9 +37,12 @@ _HOME = {
     "count_macs": "models.cost",
     "count_parameters": "models.cost",
     "evaluate": "workflows.facade",
+    "from_pretrained": "models.hub",
     "load_model": "models.storage",
     "prune_experts": "workflows.facade",
+    "push_to_hub": "models.hub",
     "save_model": "models.storage",
+    "save_pretrained": "models.hub",
     "search": "workflows.search",
     "skin_fairness": "metrics.fairness",
     "upcycle": "models.convert",
@@ -60,9 +64,12 @@ __all__ = [
     "count_macs",
     "count_parameters",
     "evaluate",
+    "from_pretrained",
     "load_model",
     "prune_experts",
+    "push_to_hub",
     "save_model",
+    "save_pretrained",
     "search",
     "skin_fairness",
     "upcycle",

@@ -169,6 +169,15 @@ def read_card(path: Path | str) -> ModelCard:
     return _read_card(path, content.get("card"))
 
 
+def is_model_file(path: Path | str) -> bool:
+    """Whether a file is of `save_model`, or so damaged that `load_model` is to say what it is."""
+    try:
+        with safetensors.safe_open(path, "pt") as file:
+            return _KEY in (file.metadata() or {})
+    except (safetensors.SafetensorError, OSError):
+        return True
+
+
 def _read_metadata(path: Path, start: bytes, size: int) -> dict[str, Any]:
     """Parse our part of a safetensors file's JSON header from the file's first bytes."""
     length = int.from_bytes(start[:8], "little")

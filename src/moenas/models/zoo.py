@@ -46,6 +46,9 @@ _OWN = {"proxyless_gpu": proxyless_gpu}
 """Models that timm does not have. They are measured when they are asked for, not when imported."""
 
 
+OWN_IN_TIMM = "moenas_"
+"""Begins our names in timm's list (see `timm_entry`); they are no names here."""
+
 _SIZED = re.compile(r"(?P<model>\w+)@(?P<size>[1-9]\d{1,3})")
 """A model's name and the side of its images, pixels."""
 
@@ -63,7 +66,8 @@ def get_model(name: str) -> BaseModel:
     if name in ZOO:
         return ZOO[name]
     if not is_model(name):
-        hint = did_you_mean(name, [*PAPER_MODELS, *timm.list_models()])
+        theirs = timm.list_models(exclude_filters=f"{OWN_IN_TIMM}*")
+        hint = did_you_mean(name, [*PAPER_MODELS, *theirs])
         raise ModelError(f"There is no model named '{name}', neither here nor in timm. {hint}")
     build = _OWN.get(name) or functools.partial(_timms, name)
     published = "@" not in name and name not in _OWN and timm.is_model_pretrained(name)
@@ -74,7 +78,8 @@ def is_model(name: str) -> bool:
     """Whether `get_model` knows the name."""
     sized = _SIZED.fullmatch(name)
     plain = sized["model"] if sized else name
-    known = name in ZOO or name in _OWN or ("." not in plain and timm.is_model(plain))
+    theirs = "." not in plain and not plain.startswith(OWN_IN_TIMM) and timm.is_model(plain)
+    known = name in ZOO or name in _OWN or theirs
     return known or find_base(name) is not None
 
 
