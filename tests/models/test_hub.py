@@ -164,8 +164,14 @@ def test_a_published_dense_model_is_timms_own(
     ],
 )
 def test_what_is_not_there_is_said(
-    hub: FakeHub, name: str, revision: str | None, message: str
+    hub: FakeHub,
+    name: str,
+    revision: str | None,
+    message: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.chdir(tmp_path)
     hub.repositories[NAME] = {"pytorch_model.bin": b"", "config.json": b"{}"}
     with pytest.raises(ModelError, match=message):
         from_pretrained(name, revision=revision)
