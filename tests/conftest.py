@@ -19,16 +19,30 @@ for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):  # read when numpy and
 import psutil  # noqa: E402
 import pytest  # noqa: E402
 import torch  # noqa: E402
+from filelock import FileLock  # noqa: E402
 
 from moenas.nas.settings import SearchConfig  # noqa: E402
 
 IMAGE_SIZE = 32
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the tests that share a long fixture: left to the end, they would run alone."""
+    items.sort(key=lambda item: item.get_closest_marker("xdist_group") is None)
+
+
+@pytest.fixture(scope="session")
+def session_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that all processes of a session share."""
+    base = tmp_path_factory.getbasetemp()
+    return base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+
+
 @pytest.fixture(scope="session", autouse=True)
-def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def own_cache(session_folder: Path) -> Iterator[Path]:
     """A cache that lives as long as the session; subprocesses inherit it."""
-    cache = tmp_path_factory.mktemp("cache")
+    cache = session_folder / "cache"
+    cache.mkdir(exist_ok=True)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MOENAS_CACHE", str(cache))
         yield cache
@@ -82,7 +96,8 @@ def scenes(own_cache: Path) -> Path:
     config = EmojiConfig(
         size=IMAGE_SIZE, train_scenes=16, val_scenes=8, search_scenes=6, report_scenes=6
     )
-    return make_manifest("emoji", own_cache / "data", config=config)
+    with FileLock(own_cache / "scenes.lock"):
+        return make_manifest("emoji", own_cache / "data", config=config)
 
 
 @pytest.fixture(scope="session")
@@ -104,13 +119,16 @@ def tiny_config(scenes: Path) -> SearchConfig:
 
 
 @pytest.fixture(scope="session")
-def tiny_run(tiny_config: SearchConfig, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def tiny_run(tiny_config: SearchConfig, session_folder: Path) -> Path:
     """The run folder of a finished tiny search; read it, or copy it."""
     from moenas.workflows.search import search
     from moenas.workflows.settings import Resources
 
-    run = tmp_path_factory.mktemp("runs") / "tiny"
-    search(tiny_config, run, Resources(workers=2))
+    run, done = session_folder / "tiny", session_folder / "tiny.done"
+    with FileLock(session_folder / "tiny.lock"):
+        if not done.exists():
+            search(tiny_config, run, Resources(workers=2))
+            done.touch()
     return run
 
 

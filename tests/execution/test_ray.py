@@ -23,7 +23,7 @@ from moenas.runs import RunFolder
 ray = pytest.importorskip("ray", reason="needs the extra 'ray'")
 cluster_utils = pytest.importorskip("ray.cluster_utils")
 
-pytestmark = pytest.mark.filterwarnings("ignore")
+pytestmark = [pytest.mark.filterwarnings("ignore"), pytest.mark.xdist_group("ray")]
 
 
 @pytest.fixture(scope="module")
