@@ -109,7 +109,6 @@ def test_the_browser_answers_as_predict(page: sync_api.Page, model: Path, tmp_pa
         ours = crop_and_resize(read_image(picture), None, SIZE).astype(int)
         theirs = np.array(seen).reshape(SIZE, SIZE, 4)[..., :3]
         difference = abs(found - expected.probability)
-        print(picture.name, difference, np.abs(ours - theirs).max())
         # Browsers decode JPEG, and mix colours with holes, by other roundings than Pillow.
         exact = picture.name not in ("turned.jpg", "holes.png")
         assert np.abs(ours - theirs).max() <= (1 if exact else 3), picture.name
