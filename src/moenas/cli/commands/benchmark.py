@@ -12,6 +12,7 @@ from moenas.cli.arguments import Json
 from moenas.cli.output import show
 from moenas.console import table
 from moenas.errors import ConfigError
+from moenas.export.formats import FORMATS
 from moenas.nas.settings import NEXT_WIDTH
 from moenas.workflows import benchmark
 from moenas.workflows.benchmark_formats import OK, FormatRow, benchmark_formats
@@ -88,6 +89,10 @@ def benchmark_command(
 COLUMNS = ("format", "MB", "acc.", "fair.", "p50", "p95", "ratio", "RAM", "status")
 """As short as 80 columns want it; the legend below the tables says what they are."""
 
+NAME = max(map(len, FORMATS))
+WIDTHS = (5, 4, 5, 6, 6, 5, 3, 7)
+"""Letters of the columns, so that the tables of all models stand in line."""
+
 LEGEND = (
     "acc., fair.: balanced accuracy and skin fairness on the report half, per cent, as stored when "
     "it was looked at; it is not looked at again",
@@ -108,13 +113,12 @@ def _show_formats(
         title = model if size is None else f"{model}: {size / 1e6:.2f}M parameters"
         tables.append(table(title, COLUMNS, map(_cells, rows)))
         for row in rows:
-            for text in (row.status if row.status != OK else "", row.note):
-                if text:
-                    remarks.setdefault((model, text), []).append(row.format)
+            if text := row.note if row.status == OK else row.status:
+                remarks.setdefault((model, text), []).append(row.format)
     notes = [f"{model}, {', '.join(kinds)}: {text}" for (model, text), kinds in remarks.items()]
     machine = (
         f"Device: {found.device}, {found.threads} thread(s), batch {found.batch}, {found.rounds} "
-        f"rounds in turns, {found.images}"
+        f"rounds in turns, images: {found.images}"
     )
     show(found, as_json, *tables, *notes, machine, *LEGEND)
 
@@ -123,8 +127,7 @@ def _cells(row: FormatRow) -> tuple[str, ...]:
     def number(value: float | None, places: int, scale: float = 1) -> str:
         return "–" if value is None else f"{value * scale:.{places}f}"
 
-    return (
-        row.format,
+    cells = (
         number(row.bytes, 2, 1e-6),
         number(row.accuracy, 1, 100),
         number(row.fairness, 1, 100),
@@ -134,3 +137,4 @@ def _cells(row: FormatRow) -> tuple[str, ...]:
         number(row.memory_bytes, 0, 1e-6),
         row.status.split()[0].rstrip(":"),
     )
+    return (row.format.ljust(NAME), *(f"{c:>{w}}" for c, w in zip(cells, WIDTHS, strict=True)))
