@@ -83,8 +83,8 @@ class ExportCard:
         forced: Whether it was written all the same.
         report: Scores on the report half, None where the data have none.
         versions: Of what wrote and ran it.
-        sha256: Of the file and of what belongs beside it, by name; empty in cards of old.
         preprocessing: How its images are made.
+        sha256: Of the file and of what belongs beside it, by name; empty in older cards.
     """
 
     format: str
@@ -99,8 +99,8 @@ class ExportCard:
     forced: bool
     report: ReportHalf | None
     versions: dict[str, str]
-    sha256: dict[str, str] = dataclasses.field(default_factory=dict)
     preprocessing: dict[str, str] = dataclasses.field(default_factory=lambda: dict(PREPROCESSING))
+    sha256: dict[str, str] = dataclasses.field(default_factory=dict)
 
     def markdown(self, kind: Format) -> str:
         """Return the card as a page."""

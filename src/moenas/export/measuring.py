@@ -26,9 +26,9 @@ Answer = Callable[[npt.NDArray[np.uint8]], object]
 CHECKPOINT = "torch"
 """What a checkpoint is called among formats: it runs in torch, as ``moenas predict`` runs it."""
 
-READ_WITH_DISTRUST = ("onnx", "onnx-int8")
-"""Formats whose files are looked through before they run. The runtimes of the others trust theirs:
-of them only files that were just written are opened."""
+ONNX = ".onnx"
+"""How files end that are looked through before they run. The runtimes of other formats trust what a
+file says: of them only files that were written just now are opened."""
 
 RUNS = 3
 """Of a model whose memory is measured."""
@@ -46,7 +46,7 @@ def open_timed(kind: str, path: Path, threads: int) -> Answer:
         threads: Threads of one run; torch's are those of the process. Formats of runtimes that have
             no such setting run as they are checked.
     """
-    if kind in READ_WITH_DISTRUST:
+    if path.suffix == ONNX:
         return _onnx(path, threads)
     if kind in _OPENERS:
         return _OPENERS[kind](path, threads)
@@ -145,7 +145,7 @@ def memory_of(kind: str, path: Path, images: Path, threads: int) -> int:
 
 def main(kind: str, path: str, images: str, threads: str) -> None:
     """Print by how many bytes this process's memory rises with a model."""
-    if kind in READ_WITH_DISTRUST:
+    if Path(path).suffix == ONNX:
         import onnxruntime  # noqa: F401 - no torch: as on a device
     elif kind == "openvino":
         import openvino  # noqa: F401

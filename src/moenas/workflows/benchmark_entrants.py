@@ -16,7 +16,7 @@ from moenas.errors import CheckpointError, ConfigError, MoENASError, RunFolderEr
 from moenas.evaluation.scores import Scores
 from moenas.export.card import ExportCard
 from moenas.export.formats import FORMATS, get_format
-from moenas.export.measuring import CHECKPOINT, READ_WITH_DISTRUST
+from moenas.export.measuring import CHECKPOINT, ONNX
 from moenas.export.metadata import Details, read_stamp
 from moenas.models.architecture import Architecture
 from moenas.models.cost import parameters_of
@@ -159,7 +159,7 @@ def _exported(path: Path) -> Entrant:
     folder = ModelFolder(path.resolve().parent.parent)
     source, problem = None, ""
     try:
-        if kind in READ_WITH_DISTRUST:
+        if path.suffix == ONNX:
             details = _read_onnx(path)
         elif folder.exports == path.resolve().parent and is_there(folder.checkpoint):
             source, own = folder.checkpoint, _details_of(folder.checkpoint)
@@ -174,7 +174,7 @@ def _exported(path: Path) -> Entrant:
         model=_name(folder, details.architecture) if details else path.name,
         kind=kind,
         details=details,
-        file=path if kind in READ_WITH_DISTRUST and not problem else None,
+        file=path if path.suffix == ONNX and not problem else None,
         source=source,
         size=card.bytes if card else path.stat().st_size,
         scores=card.report.exported if card and card.report else None,

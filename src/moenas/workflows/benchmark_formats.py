@@ -25,7 +25,7 @@ from moenas.data.images import crop_and_resize, read_image
 from moenas.data.manifest import Manifest
 from moenas.errors import ConfigError, MoENASError
 from moenas.export.backends import BACKENDS, Source
-from moenas.export.formats import FORMATS, get_format
+from moenas.export.formats import FORMATS
 from moenas.export.measuring import CHECKPOINT, Answer, memory_of, open_timed
 from moenas.export.metadata import Details
 from moenas.models.architecture import Architecture
@@ -273,8 +273,6 @@ def _prepare(entrant: Entrant, workshop: _Workshop, images: _Images, threads: in
     if lane.problem or details is None:
         return lane
     try:
-        if kind is not None:
-            get_format(kind.name).require()
         path = entrant.file or workshop.file_of(entrant, details)
         if lane.size is None:
             lane.size = sum(each.stat().st_size for each in path.parent.iterdir())
