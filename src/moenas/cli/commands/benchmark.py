@@ -86,15 +86,15 @@ def benchmark_command(
     show(found, json, *tables, *notes)
 
 
-COLUMNS = ("format", "MB", "acc.", "fair.", "p50", "p95", "ratio", "RAM", "status")
+COLUMNS = ("format", "MB", "acc", "fair", "p50", "p95", "ratio", "RAM", "status")
 """As short as 80 columns want it; the legend below the tables says what they are."""
 
 NAME = max(map(len, FORMATS))
-WIDTHS = (5, 4, 5, 6, 6, 5, 3, 7)
+WIDTHS = (4, 4, 4, 4, 4, 5, 3, 7)
 """Letters of the columns, so that the tables of all models stand in line."""
 
 LEGEND = (
-    "acc., fair.: balanced accuracy and skin fairness on the report half, per cent, as stored when "
+    "acc, fair: balanced accuracy and skin fairness on the report half, per cent, as stored when "
     "it was looked at; it is not looked at again",
     "p50, p95: latency of a batch, ms; ratio: times that of the dense base in the same format; "
     "RAM: what a fresh process needs beyond its runtime, MB at the peak",
@@ -124,17 +124,22 @@ def _show_formats(
 
 
 def _cells(row: FormatRow) -> tuple[str, ...]:
-    def number(value: float | None, places: int, scale: float = 1) -> str:
-        return "–" if value is None else f"{value * scale:.{places}f}"
-
     cells = (
-        number(row.bytes, 2, 1e-6),
-        number(row.accuracy, 1, 100),
-        number(row.fairness, 1, 100),
-        number(row.p50_ms, 2),
-        number(row.p95_ms, 2),
-        number(row.times_dense, 2),
-        number(row.memory_bytes, 0, 1e-6),
+        _three(row.bytes, 1e-6),
+        _three(row.accuracy, 100),
+        _three(row.fairness, 100),
+        _three(row.p50_ms),
+        _three(row.p95_ms),
+        _three(row.times_dense),
+        _three(row.memory_bytes, 1e-6),
         row.status.split()[0].rstrip(":"),
     )
     return (row.format.ljust(NAME), *(f"{c:>{w}}" for c, w in zip(cells, WIDTHS, strict=True)))
+
+
+def _three(value: float | None, scale: float = 1) -> str:
+    """Three digits, two of them behind the point at most."""
+    if value is None:
+        return "–"
+    size = abs(value * scale)
+    return f"{value * scale:.{2 if size < 9.995 else 1 if size < 99.95 else 0}f}"
