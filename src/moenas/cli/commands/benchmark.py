@@ -131,7 +131,7 @@ def _cells(row: FormatRow) -> tuple[str, ...]:
         _three(row.p50_ms),
         _three(row.p95_ms),
         _three(row.times_dense),
-        _three(row.memory_bytes, 1e-6),
+        "–" if row.memory_bytes is None else f"{row.memory_bytes / 1e6:.0f}",
         row.status.split()[0].rstrip(":"),
     )
     return (row.format.ljust(NAME), *(f"{c:>{w}}" for c, w in zip(cells, WIDTHS, strict=True)))
