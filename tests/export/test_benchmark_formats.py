@@ -128,6 +128,21 @@ def test_what_fails_has_a_row_and_the_others_go_on(
     assert rows["onnx"].times_dense is not None
 
 
+@pytest.mark.usefixtures("quick")
+def test_what_a_format_cannot_do_is_not_measured(
+    folder: ModelFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One image at a time, one thread: such a row beside others would be of something else."""
+    monkeypatch.delitem(measuring._OPENERS, "pt2")
+    fixed = dataclasses.replace(workflow.FORMATS["onnx-int8"], dynamic_batch=False)
+    monkeypatch.setitem(workflow.FORMATS, "onnx-int8", fixed)
+    found = benchmark_formats([folder.path], ["pt2", "onnx-int8"], threads=2, batch=2)
+    rows = by_format(found.rows, "small_vit-e312-s1")
+    assert rows["pt2"].status == "failed: it runs on one thread"
+    assert rows["onnx-int8"].status == "failed: it takes one image at a time"
+    assert rows["onnx"].status == rows["torch"].status == "ok"
+
+
 def test_a_card_of_another_file_says_nothing(folder: ModelFolder, cards: Any) -> None:
     path = folder.exports / cards[1].file
     assert find_entrants([path], [])[0].scores is not None

@@ -43,8 +43,7 @@ def open_timed(kind: str, path: Path, threads: int) -> Answer:
     Args:
         kind: A format's name, or `CHECKPOINT`.
         path: Of the file.
-        threads: Threads of one run; torch's are those of the process. Formats of runtimes that have
-            no such setting run as they are checked.
+        threads: Threads of one run, if `takes_threads`; torch's are those of the process.
     """
     if path.suffix == ONNX:
         return _onnx(path, threads)
@@ -109,6 +108,16 @@ _OPENERS: dict[str, Callable[[Path, int], Answer]] = {
     "pt2": _program,
     CHECKPOINT: _checkpoint,
 }
+
+
+def takes_threads(kind: str, file: str) -> bool:
+    """Whether a format's threads can be set; else it runs as it is checked, on one.
+
+    Args:
+        kind: A format's name, or `CHECKPOINT`.
+        file: How its files end.
+    """
+    return file.endswith(ONNX) or kind in _OPENERS
 
 
 def memory_of(kind: str, path: Path, images: Path, threads: int) -> int:

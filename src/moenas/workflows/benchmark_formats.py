@@ -26,7 +26,7 @@ from moenas.data.manifest import Manifest
 from moenas.errors import ConfigError, MoENASError
 from moenas.export.backends import BACKENDS, Source
 from moenas.export.formats import FORMATS
-from moenas.export.measuring import CHECKPOINT, Answer, memory_of, open_timed
+from moenas.export.measuring import CHECKPOINT, Answer, memory_of, open_timed, takes_threads
 from moenas.export.metadata import Details
 from moenas.models.architecture import Architecture
 from moenas.models.builder import build_model
@@ -270,6 +270,8 @@ def _prepare(entrant: Entrant, workshop: _Workshop, images: _Images, threads: in
         lane.problem = entrant.problem if refused else f"failed: {entrant.problem}"
     elif kind is not None and not kind.dynamic_batch and images.batch > 1:
         lane.problem = "failed: it takes one image at a time"
+    elif kind is not None and threads > 1 and not takes_threads(kind.name, kind.suffix):
+        lane.problem = "failed: it runs on one thread"
     if lane.problem or details is None:
         return lane
     try:
