@@ -40,14 +40,15 @@ MOST_FLAGS = {
     "report": 3,
     "dashboard": 3,
     "verify": 1,
-    "benchmark": 7,
+    "benchmark": 9,
     "doctor": 1,
 }
 """A flag is a promise: raise a number only with a reason. The last ones were --max-latency-ms
 and --latency-table: the size limit's sibling, and the device that the model is for; and data's
 --rule and --unit: what a person is in COCO, and in FACET; train's --head, --qubits and
 --head-only: the paper's quantum head; prune's --curve, --importance, --fine-tune and --rescue: the
-pruning study; and report's --out: where a comparison of runs, which belongs to none, is written."""
+pruning study; report's --out: where a comparison of runs, which belongs to none, is written; and
+benchmark's --formats and --batch: what models are timed as."""
 
 
 @pytest.fixture
@@ -183,6 +184,14 @@ def error_cases(tmp: Path) -> list[tuple[list[object], str]]:
         (["search", *run, "--latency-table", tmp / "no.json"], "does not exist"),
         (["benchmark", "--threads", 0], "threads must be at least 1"),
         (["benchmark", "--base", "mobilevitv2_50"], "no base model named"),
+        (["benchmark", "--formats", "onnx"], "name a run or a checkpoint"),
+        (["benchmark", tmp / "no.onnx"], "does not exist"),
+        (["benchmark", tmp / "pickle.safetensors"], "is a Python pickle"),
+        (["benchmark", tmp / "foreign"], "does not exist"),
+        (["benchmark", tmp / "old"], "run folder format 0"),
+        (["benchmark", tmp, "--latency-table", tmp / "t.json"], "A latency table is of no model"),
+        (["benchmark", tmp / "old", "--formats", "onxx"], "Did you mean 'onnx'?"),
+        (["benchmark", tmp / "old", "--batch", 0], "batch must be at least 1"),
         (["search", *run, "--data", "no.csv"], "There is no file or folder 'no.csv'"),
         (["search", *run, "--workers", 0], "workers must be at least 1"),
         (["search", *run, "--device", "gpu"], "The device 'gpu' cannot be used here"),

@@ -25,6 +25,7 @@ SAYS = {
     "09": r"epoch 3: loss \d",
     "10": r"severity 5: (3[6-9]|4[0-4]) %",
     "11": r"-quantum4x2: loss \d.*\n.*-classical4x2: loss \d.*\nas many parameters: True",
+    "12": r"python 12_without_torch\.py MODEL\.onnx PHOTO\.jpg",  # tests/export runs it on a file
     "13": r"step 2: loss \d.*\nthe folder: .* model.safetensors\n.*moenas and timm: True",
 }
 """What an example must have said, by its number: proof that it did its work."""

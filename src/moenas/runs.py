@@ -392,3 +392,12 @@ class RunFolder:
             yield
         finally:
             lock.release()
+
+
+def run_of(path: Path) -> RunFolder | None:
+    """Return the run with a manifest that a model's file lies in; None where it lies in none."""
+    for folder in path.resolve().parents[:4]:
+        run = RunFolder(folder)
+        if is_there(run.config) and is_there(run.manifest):
+            return run
+    return None

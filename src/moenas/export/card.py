@@ -84,6 +84,7 @@ class ExportCard:
         report: Scores on the report half, None where the data have none.
         versions: Of what wrote and ran it.
         preprocessing: How its images are made.
+        sha256: Of the file and of what belongs beside it, by name; empty in older cards.
     """
 
     format: str
@@ -99,6 +100,7 @@ class ExportCard:
     report: ReportHalf | None
     versions: dict[str, str]
     preprocessing: dict[str, str]
+    sha256: dict[str, str] = dataclasses.field(default_factory=dict)
 
     def markdown(self, kind: Format) -> str:
         """Return the card as a page."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.metadata
 import tempfile
 from collections.abc import Sequence
@@ -32,7 +33,7 @@ from moenas.export.parity import (
 from moenas.models.architecture import Architecture
 from moenas.models.cost import macs_of, parameters_of
 from moenas.models.storage import load_model
-from moenas.runs import ModelFolder, RunFolder, cache_home, write_bytes, write_json, write_text
+from moenas.runs import ModelFolder, cache_home, run_of, write_bytes, write_json, write_text
 from moenas.workflows.data import open_manifest
 
 CHECKED = ("val", "search")
@@ -70,7 +71,8 @@ def export(
     architecture = Architecture.parse(card.architecture)
     parameters = parameters_of(architecture, card.num_classes)
     details = Details.of(card, parameters)
-    manifest = open_manifest(data or _data_of(Path(checkpoint)), card.image_size)
+    run = run_of(Path(checkpoint))
+    manifest = open_manifest(data or (str(run.manifest) if run else "emoji"), card.image_size)
     manifest.validate(check_images=False)
     images = cached_images(manifest, card.image_size, cache_home() / "images")
     source = ModelFolder(Path(checkpoint).parent)
@@ -118,6 +120,7 @@ def _export_one(
             package: importlib.metadata.version(package)
             for package in ("moenas", "torch", *(pip for _, pip in kind.packages))
         },
+        sha256={part: hashlib.sha256(data).hexdigest() for part, data in contents.items()},
     )
     for part in sorted(contents, key=lambda part: part == name):  # what it reads is there first
         write_bytes(folder / part, contents[part])
@@ -167,12 +170,3 @@ def _report(
     architecture = Architecture.parse(details.architecture)
     macs = macs_of(architecture, details.image_size)
     return score_both(tables[0], tables[1], "report", details, macs)
-
-
-def _data_of(checkpoint: Path) -> str:
-    """The manifest of the run that a checkpoint lies in, or the drawn scenes."""
-    for folder in checkpoint.resolve().parents[:4]:
-        run = RunFolder(folder)
-        if run.config.exists() and run.manifest.exists():
-            return str(run.manifest)
-    return "emoji"

@@ -2,16 +2,29 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
+from typing import Annotated
+
+import tyro
 
 from moenas.cli.arguments import Json
 from moenas.cli.output import show
 from moenas.console import table
+from moenas.errors import ConfigError
+from moenas.export.formats import FORMATS
 from moenas.nas.settings import NEXT_WIDTH
 from moenas.workflows import benchmark
+from moenas.workflows.benchmark_formats import OK, FormatRow, benchmark_formats
 
 
 def benchmark_command(
+    paths: Annotated[
+        tyro.conf.Positional[tuple[Path, ...]],
+        tyro.conf.arg(help="Runs, checkpoints or exported files; none: a table for a search."),
+    ] = (),
+    formats: tuple[str, ...] = (),
+    batch: int = 1,
     base: str = "mobilevitv2_050",
     wider: str | None = NEXT_WIDTH,
     image_size: int = 128,
@@ -20,17 +33,30 @@ def benchmark_command(
     latency_table: Path | None = None,
     json: Json = False,
 ) -> None:
-    """Measure on this device what experts cost in each layer: a latency table for a search.
+    """Measure models in their formats on this device.
+
+    Each row is a model in a format: size, quality, latency and memory, beside the dense base
+    model. Without paths: what experts cost in each layer, a latency table for a search.
 
     Args:
-        base: Base model.
+        paths: Runs, checkpoints or exported files; none: a table for a search.
+        formats: Formats to export checkpoints to, for this measurement alone.
+        batch: Images at once, with paths.
+        base: Base model of a search's table.
         wider: A second, wider one; next: the base's own next width.
-        image_size: Side of the images, pixels.
+        image_size: Side of the images of a search's table, pixels.
         threads: Threads on a CPU.
-        device: auto, cpu, cuda, mps.
-        latency_table: Write the table to this file.
+        device: auto, cpu, cuda, mps; with paths always the CPU.
+        latency_table: Write the search's table to this file.
         json: JSON.
     """
+    if paths:
+        if latency_table is not None:
+            raise ConfigError("A latency table is of no model: name none, or no --latency-table.")
+        _show_formats(paths, formats, batch, threads, json)
+        return
+    if formats or batch != 1:
+        raise ConfigError("--formats and --batch are for models: name a run or a checkpoint.")
     result = benchmark.benchmark(
         base,
         wider,
@@ -58,3 +84,62 @@ def benchmark_command(
     if latency_table is not None:
         notes.append(f"Table: {latency_table}")
     show(found, json, *tables, *notes)
+
+
+COLUMNS = ("format", "MB", "acc", "fair", "p50", "p95", "ratio", "RAM", "status")
+"""As short as 80 columns want it; the legend below the tables says what they are."""
+
+NAME = max(map(len, FORMATS))
+WIDTHS = (4, 4, 4, 4, 4, 5, 3, 7)
+"""Letters of the columns, so that the tables of all models stand in line."""
+
+LEGEND = (
+    "acc, fair: balanced accuracy and skin fairness on the report half, per cent, as stored when "
+    "it was looked at; it is not looked at again",
+    "p50, p95: latency of a batch, ms; ratio: times that of the dense base in the same format; "
+    "RAM: what a fresh process needs beyond its runtime, MB at the peak",
+)
+
+
+def _show_formats(
+    paths: tuple[Path, ...], formats: tuple[str, ...], batch: int, threads: int, as_json: bool
+) -> None:
+    found = benchmark_formats(paths, formats, threads=threads, batch=batch)
+    tables = []
+    remarks: dict[tuple[str, str], list[str]] = {}
+    for model, group in itertools.groupby(found.rows, key=lambda row: row.model):
+        rows = list(group)
+        size = next((r.parameters for r in rows if r.parameters is not None), None)
+        title = model if size is None else f"{model}: {size / 1e6:.2f}M parameters"
+        tables.append(table(title, COLUMNS, map(_cells, rows)))
+        for row in rows:
+            if text := row.note if row.status == OK else row.status:
+                remarks.setdefault((model, text), []).append(row.format)
+    notes = [f"{model}, {', '.join(kinds)}: {text}" for (model, text), kinds in remarks.items()]
+    machine = (
+        f"Device: {found.device}, {found.threads} thread(s), batch {found.batch}, {found.rounds} "
+        f"rounds in turns, images: {found.images}"
+    )
+    show(found, as_json, *tables, *notes, machine, *LEGEND)
+
+
+def _cells(row: FormatRow) -> tuple[str, ...]:
+    cells = (
+        _three(row.bytes, 1e-6),
+        _three(row.accuracy, 100),
+        _three(row.fairness, 100),
+        _three(row.p50_ms),
+        _three(row.p95_ms),
+        _three(row.times_dense),
+        "–" if row.memory_bytes is None else f"{row.memory_bytes / 1e6:.0f}",
+        row.status.split()[0].rstrip(":"),
+    )
+    return (row.format.ljust(NAME), *(f"{c:>{w}}" for c, w in zip(cells, WIDTHS, strict=True)))
+
+
+def _three(value: float | None, scale: float = 1) -> str:
+    """Three digits, two of them behind the point at most."""
+    if value is None:
+        return "–"
+    size = abs(value * scale)
+    return f"{value * scale:.{2 if size < 9.995 else 1 if size < 99.95 else 0}f}"
