@@ -13,7 +13,8 @@ from moenas.config import to_dict
 from moenas.predictions import LIGHTS, Predictions
 from moenas.runs import RunFolder
 from moenas.workflows.audit import AuditConfig
-from moenas.workflows.audit_results import AuditResult, Candidate, conclude
+from moenas.workflows.audit_results import Candidate, judge
+from moenas.workflows.audit_writing import AuditResult, conclude
 
 NOTE = "These are drawings, not photographs."
 
@@ -93,7 +94,7 @@ def make_audit(path: Path, seeds: int = 1, names: Sequence[str] = (), **what: bo
     shown = [each.model for each in candidates if each.predictions]
     return conclude(
         folder,
-        candidates,
+        judge(candidates),
         data={"source": "emoji", "counts": {"report": {"n": 800, "positives": 400}}, "note": NOTE},
         image_size=64,
         seconds={"trainings_of_all_workers": 60.0, "evaluation": 5.0},

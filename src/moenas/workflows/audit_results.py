@@ -1,32 +1,22 @@
-"""What every audit leaves, whoever made the predictions: tables, a summary and a page."""
+"""What every audit finds of its models, whoever made the predictions; nothing is written here."""
 
 from __future__ import annotations
 
 import dataclasses
-import datetime
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import torch
 
 from moenas.config import to_dict
 from moenas.evaluation.comparison import Comparison
 from moenas.evaluation.judgement import judgement
 from moenas.evaluation.scores import Scores, score
-from moenas.evaluation.statistics import compare_answers, intersections
+from moenas.evaluation.statistics import compare_answers
+from moenas.evaluation.words import listed
 from moenas.metrics.metric import METRICS
-from moenas.metrics.votes import sensitivity_table
 from moenas.predictions import Predictions
-from moenas.report.audit.results import read_audit
-from moenas.report.audit.table_one import latex, table_one
 from moenas.report.audit.verdict import verdict
-from moenas.report.html import render
-from moenas.report.tables import csv_text
-from moenas.runs import RunFolder, write_json, write_parquet, write_text
-from moenas.runtime import Machine, peak_memory
-from moenas.workflows.doctor import library_versions
 
 FAILED = "No training succeeded."
 
@@ -39,6 +29,7 @@ class Candidate:
         model: Its name.
         predictions: What it said, a table a seed; none where every training failed.
         seeds: As many.
+        failed: Why other seeds have none, by seed.
         parameters: Its size; None where nothing is known of it, like multiply-adds.
         macs: For one image.
         paper: Its name in the paper's Table I, None for others.
@@ -50,6 +41,7 @@ class Candidate:
     model: str
     predictions: tuple[Predictions, ...]
     seeds: tuple[int, ...] = (0,)
+    failed: Mapping[int, str] = dataclasses.field(default_factory=dict)
     parameters: int | None = None
     macs: int | None = None
     paper: str | None = None
@@ -70,6 +62,7 @@ class Audited:
         judgement: What they mean; over all seeds.
         tried: Balanced accuracy on the search half by scheme, None where the training failed.
         seeds: Of its trainings.
+        failed: What ended its other trainings, by seed; no number counts them.
     """
 
     model: str
@@ -79,38 +72,46 @@ class Audited:
     judgement: tuple[str, ...]
     tried: dict[str, float | None]
     seeds: tuple[int, ...]
+    failed: dict[int, str]
+
+    def record(self) -> dict[str, Any]:
+        """As JSON; the size of a model of which only the answers are known is null."""
+        found = to_dict(self)
+        for name in ("parameters", "macs"):
+            if found["scores"] is not None:
+                found["scores"][name] = found["scores"][name] or None
+        return found
 
 
 @dataclasses.dataclass(frozen=True)
-class AuditResult:
-    """A finished audit: its folder, its models in the order in which they were named, the page."""
+class Judged:
+    """What is known of an audit's models, ready to be written.
 
-    run: Path
+    Attributes:
+        candidates: The models as they were given.
+        models: What was found of each.
+        leader: What the others are compared with.
+        compared: What ``comparison.json`` says of the models that have predictions.
+        halves: Their first seeds' predictions of the report half.
+        answers: `compare_answers`, None where the leader is alone.
+        verdict: Sentences, the most important first.
+    """
+
+    candidates: tuple[Candidate, ...]
     models: tuple[Audited, ...]
+    leader: str
+    compared: dict[str, dict[str, Any]]
+    halves: dict[str, Predictions]
+    answers: pd.DataFrame | None
     verdict: tuple[str, ...]
-    report: Path
 
 
-def conclude(
-    folder: RunFolder,
-    candidates: Sequence[Candidate],
-    *,
-    data: dict[str, Any],
-    image_size: int | None,
-    seconds: Mapping[str, float],
-    device: torch.device,
-    curves: pd.DataFrame | None = None,
-) -> AuditResult:
-    """Judge models on the report half and write all that an audit leaves.
+def judge(candidates: Sequence[Candidate], notes: Sequence[str] = ()) -> Judged:
+    """Judge models on the report half.
 
     Args:
-        folder: Gets it.
         candidates: The models; at least one has predictions.
-        data: See `data_record`.
-        image_size: Side in pixels, where it is known.
-        seconds: What each stage took.
-        device: Where it was computed.
-        curves: `degradation`'s tables with columns ``model`` and ``corruption`` before them.
+        notes: What else must be known of these images; told after the verdict.
 
     Raises:
         DataError: The predictions are not of the same images.
@@ -134,60 +135,68 @@ def conclude(
             paper=each.paper,
             scheme=each.scheme,
             scores=scores.get(each.model),
-            judgement=judgement(over_seeds(scores[each.model], compared[each.model]))
+            judgement=(
+                *judgement(over_seeds(scores[each.model], compared[each.model])),
+                *_of_failed_seeds(each),
+            )
             if each.model in scores
             else (FAILED,),
             tried=dict(each.tried),
             seeds=each.seeds if each.predictions else (),
+            failed=dict(each.failed),
         )
         for each in candidates
     )
     halves = {name: table.split("report") for name, table in first.items()}
     answers = compare_answers(halves, leader) if len(halves) > 1 else None
+    alike = len({each.seeds for each in there.values()}) == 1
     trained = any(each.scheme for each in candidates)
-    sentences = verdict(compared, answers, leader, trained=trained, searched=searched)
-    write_json(
-        folder.comparison,
-        {
-            "models": [
-                {
-                    "name": name,
-                    "role": "audited",
-                    "architecture": name,
-                    "seeds": list(there[name].seeds),
-                    "parameters": there[name].parameters,
-                    "macs": there[name].macs,
-                    **record,
-                }
-                for name, record in compared.items()
-            ],
-            "verdict": sentences,
-        },
+    sentences = verdict(compared, answers, leader, trained=trained and alike, searched=searched)
+    if not alike:
+        sentences.append(_of_seeds(there))
+    sentences += [*_of_weightless(halves[leader]), *notes]
+    return Judged(tuple(candidates), models, leader, compared, halves, answers, tuple(sentences))
+
+
+def _of_failed_seeds(candidate: Candidate) -> tuple[str, ...]:
+    if not candidate.failed:
+        return ()
+    why = "; ".join(f"seed {seed}: {reason}" for seed, reason in candidate.failed.items())
+    done, all_ = len(candidate.seeds), len(candidate.seeds) + len(candidate.failed)
+    return (
+        f"{done} of {all_} trainings with {candidate.scheme} succeeded, and the numbers are of "
+        f"{'it' if done == 1 else 'these'} alone ({why.rstrip('.')}).",
     )
-    write_json(
-        folder.summary,
-        {
-            "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-            "machine": to_dict(Machine.here(device)),
-            "versions": library_versions(),
-            "image_size": image_size,
-            "seconds": {**seconds, "total": round(sum(seconds.values()), 1)},
-            "data": data,
-            "verdict": sentences,
-            "leader": leader,
-            "models": [
-                {**to_dict(m), "folder": each.folder}
-                for m, each in zip(models, candidates, strict=True)
-            ],
-            "peak_memory_bytes": peak_memory(),
-        },
+
+
+def _of_seeds(there: Mapping[str, Candidate]) -> str:
+    """How often each model was trained, where that is not the same for all."""
+    names: dict[int, list[str]] = {}
+    for name, each in there.items():
+        names.setdefault(len(each.seeds), []).append(name)
+    told = [
+        f"{listed(own)} {'once' if times == 1 else f'{times} times'}"
+        for times, own in sorted(names.items(), reverse=True)
+    ]
+    failed = [
+        f"{name} with {each.scheme}, seed {seed}"
+        for name, each in there.items()
+        for seed in each.failed
+    ]
+    return (
+        f"Not all models were trained equally often, because trainings failed ({'; '.join(failed)})"
+        f": {'; '.join(told)}. Intervals cover trainings, too, where there are several."
     )
-    _write_tables(folder, halves, answers, curves)
-    frame = table_one(read_audit(folder))
-    write_text(folder.audit, csv_text(frame))
-    write_parquet(folder.audit_parquet, frame)
-    write_text(folder.audit_latex, latex(frame))
-    return AuditResult(folder.path, models, tuple(sentences), render(folder))
+
+
+def _of_weightless(half: Predictions) -> list[str]:
+    """What groups are not spoken of, because none of their images weighs anything."""
+    given = {int(group) for group in half.frame["group"].dropna()}
+    lost = sorted(given - set(half.group.tolist()))
+    if not lost:
+        return []
+    which = f"Group{'s' * (len(lost) > 1)} {listed([str(group) for group in lost])}"
+    return [f"{which} {'is' if len(lost) == 1 else 'are'} left out: all their images weigh 0."]
 
 
 def compare_candidates(there: Mapping[str, Candidate], leader: str) -> dict[str, dict[str, Any]]:
@@ -248,33 +257,3 @@ def over_seeds(scores: Scores, record: Mapping[str, Any]) -> Scores:
         ),
         intervals=scores.intervals | {"balanced_accuracy": (interval["low"], interval["high"])},
     )
-
-
-def _write_tables(
-    folder: RunFolder,
-    halves: Mapping[str, Predictions],
-    answers: pd.DataFrame | None,
-    curves: pd.DataFrame | None,
-) -> None:
-    for old in (folder.answers, folder.degradation, folder.intersections, folder.sensitivity):
-        old.unlink(missing_ok=True)  # an earlier audit's, of other images perhaps
-    if answers is not None:
-        write_text(folder.answers, csv_text(answers))
-    if curves is not None and len(curves):
-        write_text(folder.degradation, csv_text(curves))
-    some = next(iter(halves.values())).frame
-    grouped = some["group"].notna().any()
-    if grouped and some["lighting"].notna().any():
-        crossed = {name: intersections(table) for name, table in halves.items()}
-        write_text(folder.intersections, csv_text(_stacked(crossed)))
-    if grouped:
-        labelled = {name: sensitivity_table(table) for name, table in halves.items()}
-        write_text(folder.sensitivity, csv_text(_stacked(labelled)))
-
-
-def _stacked(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
-    parts = []
-    for name, table in tables.items():
-        table.insert(0, "model", name)
-        parts.append(table)
-    return pd.concat(parts, ignore_index=True)
