@@ -75,7 +75,7 @@ class Predictions:
         frame["weight"] = frame["weight"].fillna(1.0)
         if wrong := wrong_cell(frame):
             raise DataError(f"Row {wrong[0]} of the predictions: {wrong[1]}.")
-        for name in _NUMBERS:
+        for name in ("label", "prediction", *_NUMBERS):
             frame[name] = pd.to_numeric(frame[name])
         self.frame = frame.astype(COLUMNS).reset_index(drop=True)
         self.threshold = threshold
@@ -162,8 +162,11 @@ def wrong_cell(frame: pd.DataFrame) -> tuple[int, str] | None:
         if nameless.any():
             return int(nameless.argmax()), "image_id is missing"
     for name in ("label", "prediction"):
-        if name in frame and not frame[name].isin([0, 1]).all():
-            wrong = np.flatnonzero(~frame[name].isin([0, 1]).to_numpy())
+        if name not in frame:
+            continue
+        # One word in a column makes all of a CSV's cells text, and '1' is not what is wrong then.
+        wrong = np.flatnonzero(~pd.to_numeric(frame[name], errors="coerce").isin([0, 1]))
+        if len(wrong):
             return int(wrong[0]), f"{name} {frame[name].iloc[wrong[0]]!r}, not 0 or 1"
     for name, (low, high, whole, what) in _NUMBERS.items():
         if name not in frame:

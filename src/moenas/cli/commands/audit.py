@@ -43,7 +43,9 @@ def audit_command(
     only = result.models[0].scores if len(result.models) == 1 else None
     details = []
     if only is not None:
-        details = [score_table("Report half", only), group_table(only), light_table(only)]
+        details = [score_table("Report half", only)]
+        details += [group_table(only)] * bool(only.groups)
+        details += [light_table(only)] * bool(only.lights)
     show(
         {
             "run": str(result.run),
