@@ -13,7 +13,9 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from moenas.console import logger
 from moenas.report.audit.content import audit_content
+from moenas.report.audit.listed import lost_tables
 from moenas.report.audit.results import read_audit
 from moenas.report.compare.comparing import ComparedRuns
 from moenas.report.compare.content import compare_content
@@ -35,7 +37,11 @@ def render(run: RunFolder) -> Path:
         RunFolderError: A file is damaged, or there is nothing to report yet.
     """
     if run.read_config()["kind"] == "audit":
-        text = fill("audit.html.j2", **audit_content(read_audit(run)))
+        found = audit_content(read_audit(run))
+        lost = lost_tables(run)
+        for line in lost:
+            logger.warning("%s", line)
+        text = fill("audit.html.j2", **found | {"missing": [*lost, *found["missing"]]})
     else:
         text = page(read_results(run))
     write_text(run.report, text)
