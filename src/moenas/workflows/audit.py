@@ -30,6 +30,7 @@ from moenas.runs import ModelFolder, RunFolder
 from moenas.runtime import keep_freed_memory, pick_device
 from moenas.training.degrading import DegradationJob, run_degradation_job
 from moenas.training.job import DataReference, TrainingJob
+from moenas.training.loop import OutOfTime
 from moenas.training.outcome import JobResult, read_result
 from moenas.training.schemes import PAPER_SCHEMES, SCHEMES
 from moenas.training.scoring import ScoringJob, run_scoring_job
@@ -277,12 +278,16 @@ R = TypeVar("R")
 
 
 def _results(futures: Sequence[Future[R]]) -> list[R]:
-    """What jobs returned; a job that ends at the time limit does not end those beside it.
+    """What jobs returned; one that fails, or ends at the time limit, does not end the others.
 
     Raises:
         OutOfTime: The limit came; what was finished is kept.
+        Exception: A job's own.
     """
     outcomes = [future.exception() or future.result() for future in futures]
+    for outcome in outcomes:
+        if isinstance(outcome, BaseException) and not isinstance(outcome, OutOfTime):
+            raise outcome
     check_time(outcomes)
     return [future.result() for future in futures]
 
