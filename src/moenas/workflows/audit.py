@@ -45,8 +45,8 @@ class AuditConfig:
     """What is audited.
 
     Attributes:
-        data: What is trained and tested on: ``emoji``, a manifest, a CSV, a folder, a published
-            data set, or FACET's folder and another; nothing means ``emoji``, the drawn scenes. One
+        data: What is trained and tested on: ``emoji`` (the drawn scenes, if nothing is named), a
+            manifest, a CSV, a folder, a published data set, or FACET's folder and another. One
             name may stand without a tuple.
         models: Names of timm's, or of the paper's fourteen, which are the default.
         schemes: Training schemes; the best of each model is reported.
@@ -59,7 +59,7 @@ class AuditConfig:
         seed: Of everything; further trainings count up from it.
     """
 
-    data: tuple[str, ...] = ()
+    data: tuple[str, ...] = (DRAWN,)
     models: tuple[str, ...] = tuple(PAPER_MODELS)
     schemes: tuple[str, ...] = PAPER_SCHEMES
     epochs: float = 100
@@ -101,7 +101,6 @@ def audit(config: AuditConfig, run: Path | str, resources: Resources | None = No
         MoENASError: Bad data or settings, or every training failed.
     """
     resources = resources or Resources()
-    config = dataclasses.replace(config, data=config.data or (DRAWN,))
     names = models_for(config.models, config.image_size)  # refuses what cannot take the images
     folder = RunFolder.create(run, "audit", to_dict(config))
     keep_freed_memory()

@@ -16,9 +16,12 @@ from moenas.workflows.audit_predictions import audit_predictions
 from moenas.workflows.audit_results import Audited
 from moenas.workflows.settings import Resources
 
+NO_DATA = AuditConfig(data=())
+"""The defaults, but with no data named: predictions are not held against drawn scenes unasked."""
+
 
 def audit_command(
-    config: AuditConfig,
+    config: AuditConfig = NO_DATA,
     run: Run = Path("runs/audit"),
     resources: Resources = ANY,
     predictions: tuple[Path, ...] = (),
@@ -38,6 +41,7 @@ def audit_command(
         data = config.data or None
         result = audit_predictions(predictions, run, data, image_size=config.image_size)
     else:
+        config = dataclasses.replace(config, data=config.data or AuditConfig().data)
         result = audit.audit(config, run, resources)
     columns = ("model", "size", "scheme", *AUDITED.values())
     only = result.models[0].scores if len(result.models) == 1 else None
