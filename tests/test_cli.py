@@ -143,6 +143,25 @@ def test_a_flag_given_twice_is_no_flag_forgotten(run: Any) -> None:
     assert run("search", "--seed=1", "--seed", "2")[0] == 2
 
 
+def test_predictions_refuse_what_only_trainings_need(run: Any, tmp_path: Path) -> None:
+    rows = "".join(f"i{i},{i % 2},{(i + (i % 9 == 0)) % 2}\n" for i in range(100))
+    (tmp_path / "[red]x.csv").write_text("image_id,label,prediction\n" + rows)
+    call = ["audit", "--predictions", tmp_path / "[red]x.csv", "--run", tmp_path / "run"]
+    code, _, err = run(*call, "--models", "resnet18", "--epochs", "3", "--workers", "2")
+    assert code == 1
+    assert "--models, --epochs, --workers say how models are trained" in " ".join(err.split())
+    code, _, err = run(*call, "--seeds", "3")
+    assert "--seeds says how models are trained" in " ".join(err.split())
+    assert not (tmp_path / "run").exists()
+    code, out, err = run(*call, "--json")
+    assert code == 0
+    (model,) = json.loads(out)["models"]
+    assert model["model"] == "[red]x"
+    assert model["scores"]["parameters"] is model["scores"]["macs"] is None
+    assert "│ [red]x │ – │ – │" in err
+    assert "nan" not in err
+
+
 def test_a_misspelt_flag_suggests_the_right_one(run: Any) -> None:
     assert "--trials" in run("search", "--trails", "3")[2]
 

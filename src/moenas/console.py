@@ -16,6 +16,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 from rich.table import Table
+from rich.text import Text
 
 console = Console(stderr=True)
 """People read stderr; stdout is for ``--json`` alone."""
@@ -66,10 +67,28 @@ def is_watched() -> bool:
 
 
 def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Table:
-    """Return a rich table; the first column is text, the others are numbers."""
-    result = Table(title=title, title_justify="left", title_style="bold", header_style="bold")
+    """Return a rich table; the first column is text, the others are numbers.
+
+    Cells are shown as they are, brackets and all. Where a terminal is too narrow, text goes on in
+    the next line: a number is never cut.
+    """
+    texts = [[str(cell) for cell in row] for row in rows]
+    result = Table(title=Text(title), title_justify="left", title_style="bold", header_style="bold")
     for index, column in enumerate(columns):
-        result.add_column(column, justify="left" if index == 0 else "right", no_wrap=index == 0)
-    for row in rows:
-        result.add_row(*(str(cell) for cell in row))
+        cells = [row[index] for row in texts]
+        number = index > 0 and all(_is_number(cell) for cell in cells)
+        result.add_column(
+            Text(column),
+            justify="left" if index == 0 else "right",
+            no_wrap=number,
+            overflow="ellipsis" if number else "fold",
+            min_width=max(map(len, cells), default=0) if number else None,
+        )
+    for text in texts:
+        result.add_row(*map(Text, text))
     return result
+
+
+def _is_number(cell: str) -> bool:
+    """Whether a cell has no letters but those of a unit: ``83.1``, ``2.23M``, ``–``."""
+    return sum(letter.isalpha() for letter in cell) <= 1

@@ -25,7 +25,8 @@ COLUMNS = {
 }
 """Columns and types. ``label`` and ``prediction``: 1 = person. ``probability``: of a person, 0–1.
 ``group``: protected attribute or null. ``lighting``: class of light or null. ``cluster``: what is
-resampled together. ``matched_set``: images that differ in nothing but their group, or null."""
+resampled together. ``matched_set``: images that differ in nothing but their group, or null.
+``weight``: how much an image counts; one of weight 0 counts nowhere, in no group."""
 
 POOR_LIGHT = ("underexposed", "dimly_lit")
 """The lights that robustness counts (PAPER row 6)."""
@@ -72,12 +73,10 @@ class Predictions:
                 frame[name] = default
         frame["cluster"] = frame["cluster"].fillna(frame["image_id"])
         frame["weight"] = frame["weight"].fillna(1.0)
-        for name in ("label", "prediction"):
-            wrong = np.flatnonzero(~frame[name].isin([0, 1]).to_numpy())
-            if len(wrong):
-                value = frame[name].iloc[wrong[0]]
-                raise DataError(f"Row {wrong[0]} of the predictions: {name} {value!r}, not 0 or 1.")
-        _check(frame)
+        if wrong := wrong_cell(frame):
+            raise DataError(f"Row {wrong[0]} of the predictions: {wrong[1]}.")
+        for name in ("label", "prediction", *_NUMBERS):
+            frame[name] = pd.to_numeric(frame[name])
         self.frame = frame.astype(COLUMNS).reset_index(drop=True)
         self.threshold = threshold
 
@@ -110,8 +109,9 @@ class Predictions:
 
     @property
     def group(self) -> npt.NDArray[np.int64]:
-        """[n] group of each image, -1 for none."""
-        return np.asarray(self.frame["group"].fillna(-1), dtype=np.int64)
+        """[n] group of each image, -1 for none and for images of weight 0."""
+        group = np.asarray(self.frame["group"].fillna(-1), dtype=np.int64)
+        return np.where(self.frame["weight"].to_numpy() > 0, group, -1)
 
     @property
     def cluster(self) -> npt.NDArray[np.int64]:
@@ -148,30 +148,48 @@ class Predictions:
         return cls(frame, threshold)
 
 
-def _check(frame: pd.DataFrame) -> None:
-    """Refuse cells that their column cannot hold, before pandas does in words of its own."""
-    for name, (low, high, whole) in _NUMBERS.items():
+def wrong_cell(frame: pd.DataFrame) -> tuple[int, str] | None:
+    """Find a cell that its column cannot hold, before pandas does in words of its own.
+
+    Args:
+        frame: Has any of `COLUMNS`.
+
+    Returns:
+        (its row, counted from 0; what is wrong with it), or None.
+    """
+    if "image_id" in frame:
+        nameless = frame["image_id"].isna().to_numpy(dtype=np.bool_)
+        if nameless.any():
+            return int(nameless.argmax()), "image_id is missing"
+    for name in ("label", "prediction"):
+        if name not in frame:
+            continue
+        # One word in a column makes all of a CSV's cells text, and '1' is not what is wrong then.
+        wrong = np.flatnonzero(~pd.to_numeric(frame[name], errors="coerce").isin([0, 1]))
+        if len(wrong):
+            return int(wrong[0]), f"{name} {frame[name].iloc[wrong[0]]!r}, not 0 or 1"
+    for name, (low, high, whole, what) in _NUMBERS.items():
+        if name not in frame:
+            continue
         numbers = pd.to_numeric(frame[name], errors="coerce")
-        wrong = numbers.isna() & (frame[name].notna() | (name != "group"))
-        wrong |= (numbers < low) | (numbers > high)
+        bad = numbers.isna() & (frame[name].notna() | (name != "group"))
+        bad |= (numbers < low) | (numbers > high)
         if whole:
-            wrong |= numbers.notna() & (numbers % 1 != 0)
-        if wrong.any():
-            row = int(np.flatnonzero(wrong.to_numpy(dtype=np.bool_))[0])
-            between = f" from {low:g} to {high:g}" if np.isfinite(low) else ""
-            raise DataError(
-                f"Row {row} of the predictions: {name} {frame[name].iloc[row]} is no "
-                f"{'whole ' if whole else ''}number{between}."
-            )
-        frame[name] = numbers
-    nameless = frame["image_id"].isna().to_numpy(dtype=np.bool_)
-    if nameless.any():
-        raise DataError(f"Row {int(nameless.argmax())} of the predictions: image_id is missing.")
+            bad |= numbers.notna() & (numbers % 1 != 0)
+        if bad.any():
+            row = int(np.flatnonzero(bad.to_numpy(dtype=np.bool_))[0])
+            return row, f"{name} {frame[name].iloc[row]} is {what}"
+    return None
 
 
 _NUMBERS = {
-    "probability": (0.0, 1.0, False),
-    "group": (-(2**15), 2**15 - 1, True),
-    "weight": (-np.inf, np.inf, False),
+    "probability": (0.0, 1.0, False, "no number from 0 to 1"),
+    "group": (-(2**15), 2**15 - 1, True, "no whole number from -32768 to 32767"),
+    "weight": (
+        0.0,
+        float(np.finfo(np.float64).max),
+        False,
+        "no number that is finite and at least 0",
+    ),
 }
-"""Columns of numbers, from which to which, and whether they are whole; a group may be null."""
+"""Columns of numbers: from which to which, whether they are whole, and what a wrong one is."""

@@ -180,6 +180,10 @@ class ModelFolder:
         """How its scores fall under a corruption."""
         return self.path / f"degradation-{corruption}.csv"
 
+    def severity(self, corruption: str, severity: int) -> Path:
+        """What it says at one severity, until the table of all is made."""
+        return self.path / f"degradation-{corruption}-{severity}.parquet"
+
     @property
     def finished(self) -> bool:
         """Whether the model was trained and scored (the scores are written last)."""

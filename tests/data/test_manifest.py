@@ -219,3 +219,12 @@ def test_a_huge_crop_takes_no_memory(image_folder, valid_frame, value):
     frame = valid_frame.assign(x=0.0, y=0.0, width=value, height=value)
     with pytest.raises(DataError, match="crop reaches beyond the image"):
         Manifest(frame, image_folder).validate()
+
+
+def test_names_in_a_csv_are_no_missing_values(tmp_path: Path) -> None:
+    rows = ["NA,null,1,train", "null,NA,0,train", "007,nan,1,val", ",none.png,0,val"]
+    (tmp_path / "m.csv").write_text("image_id,path,label,split\n" + "\n".join(rows) + "\n")
+    frame = Manifest.load(tmp_path / "m.csv").frame
+    assert list(frame["path"]) == ["null", "NA", "nan", "none.png"]
+    assert list(frame["image_id"][:3]) == ["NA", "null", "007"]
+    assert frame["image_id"][3] != ""

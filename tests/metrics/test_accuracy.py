@@ -45,7 +45,14 @@ def test_an_empty_table_is_an_error():
         accuracy(table([1], [1]).split("search"))
 
 
-@pytest.mark.parametrize(("weight", "message"), [([1.0, -1.0], "Row 1.*below 0"), ([0, 0], "All")])
+@pytest.mark.parametrize(
+    ("weight", "message"),
+    [
+        ([1.0, -1.0], "Row 1.*weight -1.0 is no number that is finite and at least 0"),
+        ([1.0, np.inf], "Row 1.*weight inf is no number that is finite"),
+        ([0, 0], "All"),
+    ],
+)
 def test_impossible_weights_are_errors(weight, message):
     with pytest.raises(DataError, match=message):
         accuracy(table([1, 0], [1, 0], weight=weight))

@@ -13,8 +13,9 @@ from moenas.config import to_dict
 from moenas.predictions import LIGHTS, Predictions
 from moenas.runs import RunFolder
 from moenas.workflows.audit import AuditConfig
-from moenas.workflows.audit_findings import Candidate
-from moenas.workflows.audit_results import AuditResult, conclude
+from moenas.workflows.audit_findings import find
+from moenas.workflows.audit_models import Candidate
+from moenas.workflows.audit_writing import AuditResult, conclude
 
 NOTE = "These are drawings, not photographs."
 
@@ -65,7 +66,7 @@ def curves(names: Sequence[str]) -> pd.DataFrame:
 
 
 def make_audit(path: Path, seeds: int = 1, names: Sequence[str] = (), **what: bool) -> AuditResult:
-    """Audit four models, of which one failed, or those that are named."""
+    """Audit four models, of which one failed, or those that are named; each seed is worse."""
     folder = RunFolder.create(path, "audit", to_dict(AuditConfig(seeds=seeds)))
     known = [
         ("mobilevit_xxs", 0.93, 0.0, 950_000, "MobileViT (xxs)"),
@@ -76,7 +77,9 @@ def make_audit(path: Path, seeds: int = 1, names: Sequence[str] = (), **what: bo
     candidates = [
         Candidate(
             model=name,
-            predictions=tuple(predictions(skill, slope, 10 * n + s, **what) for s in range(seeds)),
+            predictions=tuple(
+                predictions(skill - 0.04 * s, slope, 10 * n + s, **what) for s in range(seeds)
+            ),
             seeds=tuple(range(seeds)),
             parameters=size,
             macs=20 * size,
@@ -94,7 +97,7 @@ def make_audit(path: Path, seeds: int = 1, names: Sequence[str] = (), **what: bo
     shown = [each.model for each in candidates if each.predictions]
     return conclude(
         folder,
-        candidates,
+        find(candidates),
         data={"source": "emoji", "counts": {"report": {"n": 800, "positives": 400}}, "note": NOTE},
         image_size=64,
         seconds={"trainings_of_all_workers": 60.0, "evaluation": 5.0},

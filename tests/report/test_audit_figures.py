@@ -14,6 +14,7 @@ from moenas.report.audit.labels import apart, place
 from moenas.report.audit.results import AuditResults, read_audit
 from moenas.report.figures import save_figures
 from moenas.report.results import Comparison
+from moenas.report.svg import size_ticks
 from moenas.runs import RunFolder
 
 NAMES = ["robustness-and-generalisation", "size-and-fairness", "pareto-panels",
@@ -67,11 +68,15 @@ def test_the_front_is_what_no_other_model_beats() -> None:
 @pytest.mark.parametrize(
     ("name", "family"),
     [
-        ("mobilevit_xxs", "mobilevit"),
-        ("mobilevitv2_050", "mobilevitv2"),
-        ("resnet18", "resnet"),
-        ("efficientvit_m0", "efficientvit"),
-        ("resnet50.a1_in1k", "resnet"),
+        ("mobilevit_xxs", "mobilevit mobilevit"),
+        ("mobilevitv2_050", "mobilevit mobilevitv2"),
+        ("resnet18", "resnet resnet"),
+        ("efficientvit_m0", "efficientvit_msra efficientvit"),
+        ("efficientvit_b0", "efficientvit_mit efficientvit"),  # another one of the same name
+        ("resnet50.a1_in1k", "resnet resnet"),
+        ("mixer_s32_224@96", "mlp_mixer mixer"),
+        ("phone_a", "phone_a"),  # no model's name: nothing is known of its kin
+        ("proxyless_gpu", "proxyless_gpu"),
     ],
 )
 def test_families(name: str, family: str) -> None:
@@ -97,3 +102,11 @@ def test_labels_of_a_column_keep_their_distance() -> None:
     ordered = sorted(heights)
     assert np.diff(ordered).min() >= 14 - 1e-9
     assert ordered[-1] <= 100
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "ticks"),
+    [(0.7, 14, [1, 2, 5, 10]), (90, 700, [100, 200, 500]), (0.05, 0.3, [0.05, 0.1, 0.2])],
+)
+def test_ticks_of_models_of_any_size(low: float, high: float, ticks: list[float]) -> None:
+    assert size_ticks(low, high) == ticks

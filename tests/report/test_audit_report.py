@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from audit_run import NOTE, make_audit
+from audit_run import NOTE, make_audit, predictions
 from page_reader import Page
 
 from moenas.errors import RunFolderError
+from moenas.evaluation.comparison import Comparison
 from moenas.report.audit.results import read_audit
 from moenas.report.html import render
 from moenas.runs import RunFolder, read_json, write_text
@@ -134,6 +135,13 @@ def test_several_seeds_widen_the_intervals(tmp_path: Path) -> None:
     values = model["report"]["balanced_accuracy"]["values"]
     assert len(values) == 3
     assert model["report"]["balanced_accuracy"]["mean"] == pytest.approx(sum(values) / 3)
+    # Trainings that differ make a mean less sure than the same training three times over does.
+    found = model["report"]["balanced_accuracy"]
+    once = Comparison({"once": [predictions(0.93, 0.0, 0)] * 3}).estimate(
+        "once", "balanced_accuracy"
+    )
+    assert once is not None
+    assert found["high"] - found["low"] > 1.5 * (once.high - once.low)
     outcomes = [
         m["versus"]["mobilevit_xxs"]["balanced_accuracy"]["better"]
         for m in read_json(result.run / "comparison.json")["models"][1:]
@@ -159,7 +167,9 @@ def test_the_same_run_gives_the_same_page(run: RunFolder) -> None:
     assert render(run).read_bytes() == before
 
 
-def test_damaged_tables_are_named(tmp_path: Path) -> None:
+def test_damaged_and_lost_tables_are_named(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     run = RunFolder.open(make_audit(tmp_path / "run").run)
     write_text(run.answers, "model,group\na,all\n")
     with pytest.raises(RunFolderError, match=r"answers\.csv' is damaged.*no column 'difference'"):
@@ -168,6 +178,12 @@ def test_damaged_tables_are_named(tmp_path: Path) -> None:
     with pytest.raises(RunFolderError, match=r"answers\.csv' cannot be read"):
         render(run)
     run.answers.unlink()
+    run.degradation.unlink()
+    page = Page(render(run).read_text(encoding="utf-8"))
+    for name in ("answers.csv", "degradation.csv"):
+        assert f"{name}: the audit wrote this table, and it is no longer in 'run'." in page.text
+        assert f"{name}: the audit wrote" in caplog.text
+    assert "sensitivity.csv: the audit wrote" not in page.text
     run.summary.unlink()
     with pytest.raises(RunFolderError, match=r"nothing to report yet"):
         render(run)

@@ -11,7 +11,7 @@ import pytest
 from synthetic_run import make_run
 
 from moenas.report.html import render
-from moenas.runs import read_json, write_json
+from moenas.runs import RunFolder, read_json, write_json
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="needs the package playwright")
 CHROMIUM = next(
@@ -279,3 +279,52 @@ def test_a_run_with_one_trial_has_a_table_and_no_trouble(
     page.keyboard.press("Escape")
     page.close()
     assert troubles == []
+
+
+def test_hints_rows_and_headings_by_keyboard(
+    browser: sync_api.Browser, audit_run: RunFolder
+) -> None:
+    page = browser.new_page()
+    page.goto(audit_run.report.as_uri())
+    tip, lit = page.locator("#tip"), page.locator("#models tr.lit")
+
+    heads = page.locator("#models thead th")
+    fair = heads.filter(has_text="Fairness, %").first
+    hint = fair.get_attribute("data-tip")
+    page.locator("#models .table-wrap").first.focus()
+    for _ in range(heads.count()):
+        page.keyboard.press("Tab")
+        if page.evaluate("document.activeElement.dataset.tip") == hint:
+            break
+    assert tip.inner_text() == hint
+    assert fair.get_attribute("aria-describedby") == "tip"
+    page.keyboard.press("Escape")
+    assert not tip.is_visible()
+
+    assert fair.get_attribute("aria-sort") == "none"
+    place = heads.all_inner_texts().index(fair.inner_text())
+    cells = page.locator(f"#models tbody tr > :nth-child({place + 1}) data")
+    page.wait_for_timeout(600)  # until the page has moved to what has the focus
+    top = page.evaluate("scrollY")
+    for key, order in (("Enter", "descending"), (" ", "ascending")):
+        page.keyboard.press(key)
+        assert fair.get_attribute("aria-sort") == order
+        values = [float(cell.get_attribute("value") or "nan") for cell in cells.all()]
+        assert values == sorted(values, reverse=order == "descending")
+    assert page.evaluate("scrollY") == top  # Space sorts; it does not scroll
+    assert heads.first.get_attribute("aria-sort") == "none"
+
+    for key in ("Enter", " "):
+        row = page.locator("#models tbody tr").nth(1)
+        row.focus()
+        page.keyboard.press(key)  # keeps it
+        page.locator("#models summary").first.focus()
+        assert lit.count() > 0
+        page.keyboard.press("Escape")
+        assert lit.count() == 0
+        assert "focusing" not in (page.locator("body").get_attribute("class") or "")
+
+    page.locator("#models summary", has_text="What the numbers mean").press("Enter")
+    page.locator(".judged > div").first.focus()
+    assert page.locator(".judged > div.lit").count() == 1
+    page.close()

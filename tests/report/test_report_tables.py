@@ -90,3 +90,20 @@ def test_counts_and_stages(full_run):
     stages = tables.stages(summary)
     assert stages["share"].sum() == pytest.approx(1)
     assert stages["stage"].iloc[2] == "search"
+
+
+def test_names_come_back_letter_by_letter(tmp_path):
+    names = [
+        "NA", "null", "nan", "None", "007", "1e5", "'apos", "'=x", "''=x", "=x", " +x", "' -x",
+        "@x", "\tx", "a,b", 'say "x"', "[red]x",
+    ]  # fmt: skip
+    frame = pd.DataFrame({"model": names, "group": "all", "value": range(len(names))})
+    path = tmp_path / "table.csv"
+    path.write_text(tables.csv_text(frame), newline="")
+    back = tables.read_csv(path, ["model", "reference"])
+    assert list(back["model"]) == names
+    assert list(back["value"]) == list(range(len(names)))
+    cells = pd.read_csv(path, dtype="str", keep_default_na=False)["model"]
+    assert not cells.str.match(r" *[=+\-@\t\r\n]").any()
+    path.write_text("a,b\n1,\n")
+    assert tables.read_csv(path, ["model"])["b"].isna().all()

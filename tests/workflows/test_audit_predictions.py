@@ -12,7 +12,8 @@ from moenas.evaluation.scores import score
 from moenas.evaluation.threshold import best_threshold
 from moenas.predictions import Predictions
 from moenas.runs import read_json, write_json
-from moenas.workflows.audit_predictions import audit_predictions, read_predictions
+from moenas.workflows.audit_predictions import audit_predictions
+from moenas.workflows.predictions_file import read_predictions
 from moenas.workflows.verify import verify
 
 
@@ -30,13 +31,15 @@ def test_a_devices_outputs(said: pd.DataFrame, scenes: Path, tmp_path: Path) -> 
     said.sample(frac=1, random_state=1).to_csv(tmp_path / "out.csv", index=False)
     said.to_parquet(tmp_path / "out.parquet")
     table, again = (
-        read_predictions(tmp_path / f"out.{kind}", str(scenes)) for kind in ("csv", "parquet")
+        read_predictions(tmp_path / f"out.{kind}", str(scenes)).table for kind in ("csv", "parquet")
     )
     pd.testing.assert_frame_equal(table.frame, again.frame)  # the order of rows tells nothing
     known = Predictions(Manifest.load(scenes).frame.merge(said, on="image_id"))
     known = known.with_threshold(best_threshold(known.split("val")))
     result = audit_predictions([tmp_path / "out.csv"], tmp_path / "run", str(scenes))
     (model,) = result.models
+    stored = read_json(tmp_path / "run" / "summary.json")["models"][0]["scores"]
+    assert (stored["parameters"], stored["macs"]) == (None, None)  # nothing is known of it
     assert model.scores == score(known, split="report", parameters=0, macs=0)
     assert model.judgement
     assert "drawings" in read_json(tmp_path / "run" / "summary.json")["data"]["note"]
@@ -110,7 +113,7 @@ def test_a_file_that_knows_its_labels_needs_no_data(tmp_path: Path) -> None:
         }
     )
     frame.to_csv(tmp_path / "out.csv", index=False)
-    (model,) = audit_predictions([tmp_path / "out.csv"], tmp_path / "run", "no such data").models
+    (model,) = audit_predictions([tmp_path / "out.csv"], tmp_path / "run").models
     right = (frame["label"] == frame["prediction"]).mean()
     assert model.scores is not None
     assert model.scores.accuracy == pytest.approx(right)
@@ -123,7 +126,7 @@ def test_a_leader_that_was_only_named_first_is_not_praised(tmp_path: Path) -> No
     good = np.where(right, frame["label"], 1 - frame["label"])
     frame.assign(prediction=good).to_csv(tmp_path / "good.csv", index=False)
     files = [tmp_path / "always.csv", tmp_path / "good.csv"]
-    first, second, *rest = audit_predictions(files, tmp_path / "run", "no such data").verdict
+    first, second, *rest = audit_predictions(files, tmp_path / "run").verdict
     assert first.startswith("always is not shown to be better than guessing")
     assert second.startswith("2 models are compared with always, which was named first")
     assert "Of the others, 1 is more accurate." in second
@@ -147,12 +150,15 @@ def break_it(said: pd.DataFrame, how: str) -> pd.DataFrame:
 @pytest.mark.parametrize(
     ("how", "message"),
     [
-        ("columns", "has no column 'image_id'"),
-        ("nothing said", "need a column 'probability' or 'prediction'"),
-        ("twice", r"row \d+: a second prediction of"),
-        ("strange", r"images that the data do not have: 'other-.*, \.\.\.; their image_id"),
-        ("few", r"lacks \d+ of \d+ images of split 'report'.*may be what is hard"),
-        ("range", "Row 7 of the predictions: probability 1.5 is no number from 0 to 1"),
+        ("columns", r"has no column 'image_id'\. It has: image, probability"),
+        ("nothing said", "needs a column 'probability'.* or 'prediction'"),
+        ("twice", r"out.parquet', row \d+: a second prediction of '.*'; the first is in row 4"),
+        (
+            "strange",
+            r"row 0: the data do not have \d+ of its images: 'other-.*, \.\.\.; an image_id",
+        ),
+        ("few", r"lacks \d+ of \d+ images of split 'report' with.*may be what is hard"),
+        ("range", "out.parquet', row 7: probability 1.5 is no number from 0 to 1"),
     ],
 )
 def test_wrong_files(
@@ -169,3 +175,111 @@ def test_no_file_and_no_table(tmp_path: Path) -> None:
     (tmp_path / "out.parquet").write_text("image_id,probability")
     with pytest.raises(DataError, match="cannot be read"):
         read_predictions(tmp_path / "out.parquet")
+    (tmp_path / "out.txt").write_text("image_id,probability")
+    with pytest.raises(DataError, match=r"give a \.csv or a \.parquet file"):
+        read_predictions(tmp_path / "out.txt")
+
+
+def labelled(n: int = 400, seed: int = 0, wrong: float = 0.1) -> pd.DataFrame:
+    """What a program says that knows what it is shown: images without a person, then tones."""
+    label = np.tile([0, 1], n // 2)
+    return pd.DataFrame(
+        {
+            "image_id": [f"frame-{i}" for i in range(n)],
+            "label": label,
+            "prediction": label ^ (np.random.default_rng(seed).random(n) < wrong),
+            "group": np.repeat([1, 2, 3, 4], n // 4),
+        }
+    )
+
+
+def test_files_without_labels_need_data(said: pd.DataFrame, tmp_path: Path) -> None:
+    said.to_csv(tmp_path / "out.csv", index=False)
+    with pytest.raises(DataError, match=r"(?s)out\.csv' has no column 'label'.*--data MANIFEST"):
+        audit_predictions([tmp_path / "out.csv"], tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_names_that_pandas_would_drop_and_endings_in_capitals(tmp_path: Path) -> None:
+    names = ["NA", "null", "nan", "None", "007", *(f"x{i}" for i in range(395))]
+    labelled().assign(image_id=names).to_csv(tmp_path / "out.CSV", index=False)
+    labelled().assign(image_id=names).to_parquet(tmp_path / "other.PARQUET")
+    for file in ("out.CSV", "other.PARQUET"):
+        assert list(read_predictions(tmp_path / file).table.frame["image_id"]) == names
+    labelled().assign(image_id=["", *names[1:]]).to_csv(tmp_path / "out.csv", index=False)
+    with pytest.raises(DataError, match=r"out\.csv', row 0: image_id is missing"):
+        read_predictions(tmp_path / "out.csv")
+
+
+@pytest.mark.parametrize(
+    ("weight", "message"),
+    [
+        (-1.0, "row 9: weight -1.0 is no number that is finite and at least 0"),
+        (np.inf, "row 9: weight inf is no number that is finite"),
+        (np.nan, "row 9: weight nan is no number that is finite"),
+    ],
+)
+def test_impossible_weights_name_file_and_row(tmp_path: Path, weight: float, message: str) -> None:
+    frame = labelled().assign(weight=1.0)
+    frame.loc[9, "weight"] = weight
+    frame.to_csv(tmp_path / "out.csv", index=False)
+    with pytest.raises(DataError, match=rf"out\.csv', {message}"):
+        read_predictions(tmp_path / "out.csv")
+
+
+def test_a_group_that_weighs_nothing_is_left_out_by_name(tmp_path: Path) -> None:
+    frame = labelled()
+    frame.assign(weight=np.where(frame["group"] == 4, 0.0, 1.0)).to_csv(
+        tmp_path / "out.csv", index=False
+    )
+    result = audit_predictions([tmp_path / "out.csv"], tmp_path / "run")
+    (model,) = result.models
+    assert model.scores is not None
+    assert [group.group for group in model.scores.groups] == [1, 2, 3]
+    assert "Group 4 is left out: all their images weigh 0." in result.verdict
+    frame.assign(weight=frame["label"]).to_csv(tmp_path / "out.csv", index=False)
+    with pytest.raises(DataError, match="no image without a person on the report half, or none of"):
+        audit_predictions([tmp_path / "out.csv"], tmp_path / "run")
+
+
+def test_a_refused_call_leaves_the_folder_to_the_corrected_one(tmp_path: Path) -> None:
+    good, bad, run = tmp_path / "good.csv", tmp_path / "bad.csv", tmp_path / "run"
+    labelled().to_csv(good, index=False)
+    labelled(200).to_csv(bad, index=False)
+    for files in ([good, bad], [good, tmp_path / "none.csv"]):
+        with pytest.raises(DataError):
+            audit_predictions(files, run)
+        assert not run.exists()
+    assert len(audit_predictions([good], run).models) == 1
+
+
+def test_devices_are_compared_on_the_images_of_all(tmp_path: Path) -> None:
+    files = [tmp_path / "one.csv", tmp_path / "two.csv"]
+    labelled().drop([2, 399]).to_csv(files[0], index=False)
+    labelled(seed=1).drop([0, 1]).to_csv(files[1], index=False)
+    result = audit_predictions(files, tmp_path / "run")
+    assert [model.scores.n for model in result.models if model.scores] == [396, 396]
+    assert any(
+        "4 of 400 images of split 'report' are not in all files" in sentence
+        and "(group 1: 3 of 100; group 4: 1 of 100)" in sentence
+        for sentence in result.verdict
+    )
+    # A tenth of one tone: few of all images, and perhaps the hard ones.
+    labelled(seed=1).drop(range(10)).to_csv(files[1], index=False)
+    with pytest.raises(
+        DataError, match=r"missing of group 1\. '.*two\.csv' lacks the most, 'frame-0"
+    ):
+        audit_predictions(files, tmp_path / "b")
+
+
+def test_files_that_disagree_about_an_image_name_it(tmp_path: Path) -> None:
+    files = [tmp_path / "one.csv", tmp_path / "two.csv"]
+    labelled().to_csv(files[0], index=False)
+    other = labelled(seed=1)
+    other.loc[5, "group"] = 2
+    other.to_csv(files[1], index=False)
+    with pytest.raises(DataError, match=r"two\.csv', row 5: image 'frame-5' has group 2, and 1 in"):
+        audit_predictions(files, tmp_path / "run")
+    other.assign(image_id=[f"no-{i}" for i in range(400)]).to_csv(files[1], index=False)
+    with pytest.raises(DataError, match="have no image in common"):
+        audit_predictions(files, tmp_path / "run")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import sys
 from typing import Any
 
@@ -86,7 +87,9 @@ def group_counts(counts: dict[str, dict[str, Any]]) -> list[Any]:
 
 def interval(low: float | None, high: float | None) -> str:
     """An interval in per cent; empty where there is none."""
-    return "" if low is None or high is None else f"{100 * low:.1f} to {100 * high:.1f}"
+    if low is None or high is None or math.isnan(low) or math.isnan(high):
+        return ""
+    return f"{100 * low:.1f} to {100 * high:.1f}"
 
 
 def duration(seconds: float) -> str:

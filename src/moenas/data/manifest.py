@@ -51,6 +51,33 @@ REQUIRED = ("path", "label", "split")
 
 _ROOT = "moenas_root"
 
+NAMES = ("image_id", "path")
+"""Columns of names: ``NA`` and ``null`` are names of images, too."""
+
+
+def read_named_csv(path: Path, **types: str) -> pd.DataFrame:
+    """Read a CSV with any of a manifest's columns.
+
+    Text stays text: an image_id may look like 007, or be ``NA`` or ``null``, which pandas takes for
+    nothing. An empty cell is nothing.
+
+    Args:
+        path: The file.
+        types: Of further columns, or other ones of these.
+
+    Raises:
+        OSError, ValueError: It cannot be read.
+    """
+    text = {name: "str" for name, kind in COLUMNS.items() if kind == "str"} | types
+    frame = pd.read_csv(path, dtype=text, compression=None)
+    if set(NAMES) & set(frame):
+        names = pd.read_csv(
+            path, dtype="str", keep_default_na=False, usecols=NAMES.__contains__, compression=None
+        )
+        for name in names:
+            frame[name] = names[name].mask(names[name] == "")
+    return frame
+
 
 class Manifest:
     """A data set's table and the folder that its paths are relative to.
@@ -121,9 +148,8 @@ class Manifest:
         """
         path = Path(path)
         try:
-            if path.suffix.lower() == ".csv":  # text stays text: an image_id may look like 007
-                text = {name: "str" for name, kind in COLUMNS.items() if kind == "str"}
-                frame = pd.read_csv(path, dtype=text)
+            if path.suffix.lower() == ".csv":
+                frame = read_named_csv(path)
             else:
                 frame = pd.read_parquet(path)
         except FileNotFoundError:

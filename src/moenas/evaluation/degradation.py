@@ -6,7 +6,7 @@ that is hard in any light adds nothing to their intervals.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -40,8 +40,10 @@ def predict_severities(
     threshold: float = 0.5,
     device: torch.device | None = None,
     seed: int = 0,
+    severities: Sequence[int] = (0, *SEVERITIES),
+    check: Callable[[], None] | None = None,
 ) -> dict[int, Predictions]:
-    """Return what a model says at severities 0 (the images as they are) to 5.
+    """Return what a model says at severities, of which 0 is the images as they are.
 
     Images of a matched set (a scene in ten skin tones) get the same noise.
 
@@ -54,6 +56,8 @@ def predict_severities(
         threshold: From which probability on a person is seen, at all severities.
         device: Where to compute.
         seed: Of the corruption.
+        severities: Which of 0 to 5; what is said at one does not depend on the others.
+        check: Called before each batch; what it raises, at a time limit, ends this.
 
     Raises:
         ConfigError: There is no such corruption.
@@ -74,9 +78,10 @@ def predict_severities(
             threshold=threshold,
             device=device,
             alter=alter if severity else None,
+            check=check,
         )
 
-    return {severity: at(severity) for severity in (0, *SEVERITIES)}
+    return {severity: at(severity) for severity in severities}
 
 
 def degradation(severities: Mapping[int, Predictions], split: str = "report") -> pd.DataFrame:

@@ -32,6 +32,7 @@ def probabilities(
     device: torch.device | None = None,
     batch_size: int = 64,
     alter: Alter | None = None,
+    check: Callable[[], None] | None = None,
 ) -> npt.NDArray[np.float64]:
     """Return the probability of a person for each image.
 
@@ -42,6 +43,7 @@ def probabilities(
         device: Where to compute.
         batch_size: Images at once; small batches stay in a CPU's cache.
         alter: Applied to each batch before the model sees it.
+        check: Called before each batch; what it raises, at a time limit, ends this.
 
     Returns:
         [n] values in 0–1.
@@ -51,6 +53,8 @@ def probabilities(
     result = []
     rows = np.arange(len(images)) if rows is None else rows
     for start in range(0, len(rows), batch_size):
+        if check is not None:
+            check()
         chosen = rows[start : start + batch_size]
         batch = torch.from_numpy(np.array(images[chosen])).to(device)
         if alter is not None:
@@ -69,6 +73,7 @@ def predict(
     threshold: float = 0.5,
     device: torch.device | None = None,
     alter: Alter | None = None,
+    check: Callable[[], None] | None = None,
 ) -> Predictions:
     """Return what a model says about the images of a manifest.
 
@@ -80,6 +85,7 @@ def predict(
         threshold: From which probability on a person is seen.
         device: Where to compute.
         alter: Applied to each batch before the model sees it.
+        check: Called before each batch; what it raises, at a time limit, ends this.
 
     Raises:
         DataError: There are not as many images as rows.
@@ -90,7 +96,7 @@ def predict(
     if splits is not None:
         wanted &= manifest.frame["split"].isin(splits).to_numpy()
     rows = np.flatnonzero(wanted)
-    probability = probabilities(model, images.images, rows, device=device, alter=alter)
+    probability = probabilities(model, images.images, rows, device=device, alter=alter, check=check)
     return tabulate(manifest, rows, probability, threshold)
 
 

@@ -142,7 +142,7 @@ def minority_group(predictions: Predictions) -> int | None:
 
 
 def intersection_table(predictions: Predictions, by: Sequence[str] = ("group",)) -> pd.DataFrame:
-    """Scores of each combination of attributes that has images, e.g. tone × light.
+    """Scores of each combination of attributes that has images of any weight, e.g. tone × light.
 
     Args:
         predictions: A table.
@@ -167,6 +167,7 @@ def intersection_table(predictions: Predictions, by: Sequence[str] = ("group",))
     frame["right"] = frame["weight"] * predictions.correct
     frame["persons"] = frame["weight"] * predictions.label
     frame["seen"] = frame["persons"] * predictions.correct
+    frame = frame[frame["weight"] > 0]
     sums = frame.groupby(list(by), observed=True, sort=True).sum().reset_index()
     column = {name: sums[name].to_numpy(dtype="float64") for name in sums.columns[len(by) :]}
     rest = column["weight"] - column["persons"]

@@ -27,8 +27,8 @@ class Cells:
     """The cells that images are counted in: label × light × group.
 
     Args:
-        groups: The groups that have images, ascending.
-        lights: The classes of light that have images.
+        groups: The groups that have images of any weight, ascending.
+        lights: The classes of light that have such images.
         reference: Index of the minority group in ``groups`` (fewest images; ties go to the
             darker, that is the higher, tone: PAPER row 2), None without groups.
     """
@@ -45,7 +45,7 @@ class Cells:
         group, weight = predictions.group, weights(predictions)
         groups = np.unique(group[group >= 0])
         sizes = np.array([weight[group == g].sum() for g in groups])
-        present = set(predictions.frame["lighting"].dropna().unique())
+        present = set(predictions.frame.loc[weight > 0, "lighting"].dropna().unique())
         known = [light for light in LIGHTS if light in present]
         others = sorted(str(light) for light in present - set(LIGHTS))
         reference = minority(sizes) if len(groups) else None
@@ -71,6 +71,7 @@ class Cells:
         for number, light in enumerate(self.lights):
             row[np.asarray(name == light, dtype=np.bool_)] = number
         known = np.isin(group, [*self.groups, -1]) & ((row < lights - 1) | np.asarray(name.isna()))
+        known |= predictions.frame["weight"].to_numpy() == 0  # counts for nothing, wherever it is
         if not known.all():
             bad = int(np.flatnonzero(~known)[0])
             raise DataError(
@@ -82,11 +83,8 @@ class Cells:
 
 
 def weights(predictions: Predictions) -> F64:
-    """[n] weight of each image; raises `DataError` where one is negative or none is positive."""
+    """[n] weight of each image, at least 0; raises `DataError` where none is above."""
     weight: F64 = predictions.frame["weight"].to_numpy(dtype="float64")
-    wrong = np.flatnonzero(~(weight >= 0))
-    if len(wrong):
-        raise DataError(f"Row {wrong[0]} of the predictions: weight {weight[wrong[0]]}, below 0.")
     if len(weight) and not weight.any():
         raise DataError("All weights of the predictions are 0.")
     return weight

@@ -83,6 +83,14 @@ def is_model(name: str) -> bool:
     return known or find_base(name) is not None
 
 
+def module_of(name: str) -> str | None:
+    """Return timm's module that has a model, without ``timm.models.``; None of what it lacks."""
+    plain = name.partition("@")[0]
+    if not timm.is_model(plain):
+        return None
+    return str(timm.models.model_entrypoint(plain).__module__).rpartition(".")[2]
+
+
 def model_for(name: str, image_size: int) -> str:
     """Return the name of the model for images of a size: ``name`` itself, if that takes them.
 

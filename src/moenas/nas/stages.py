@@ -34,7 +34,7 @@ def run_jobs(executor: Executor, jobs: Sequence[TrainingJob], title: str) -> lis
             results.append(outcome)
         elif not isinstance(outcome, OutOfTime):
             raise MoENASError(f"Training in '{job.folder}' failed: {outcome}") from outcome
-    _check_time(outcomes)
+    check_time(outcomes)
     return results
 
 
@@ -54,7 +54,7 @@ def attempt_jobs(
         if isinstance(outcome, FATAL) or not isinstance(outcome, JobResult | MoENASError):
             raise outcome
         told.append(outcome)
-    _check_time(outcomes)
+    check_time(outcomes)
     return told
 
 
@@ -77,7 +77,8 @@ def _outcomes(
     return [outcomes[i] for i in range(len(jobs))]
 
 
-def _check_time(outcomes: Sequence[JobResult | BaseException]) -> None:
+def check_time(outcomes: Sequence[object]) -> None:
+    """Raise `OutOfTime` where a job among them ended at its deadline."""
     if any(isinstance(outcome, OutOfTime) for outcome in outcomes):
         raise OutOfTime("The time limit came. What was finished is kept; run it again to go on.")
 

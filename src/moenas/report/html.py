@@ -13,6 +13,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from moenas.console import logger
 from moenas.report.audit.content import audit_content
 from moenas.report.audit.results import read_audit
 from moenas.report.compare.comparing import ComparedRuns
@@ -35,7 +36,10 @@ def render(run: RunFolder) -> Path:
         RunFolderError: A file is damaged, or there is nothing to report yet.
     """
     if run.read_config()["kind"] == "audit":
-        text = fill("audit.html.j2", **audit_content(read_audit(run)))
+        audit = read_audit(run)
+        for line in audit.lost:
+            logger.warning("%s", line)
+        text = fill("audit.html.j2", **audit_content(audit))
     else:
         text = page(read_results(run))
     write_text(run.report, text)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,14 +99,14 @@ def shortened(text: str, most: int) -> str:
 
 
 def number(value: float | None, digits: int = 1, *, signed: bool = False) -> str:
-    """Write a number with a true minus sign; a missing one is a dash.
+    """Write a number with a true minus sign; a missing one, or NaN, is a dash.
 
     Args:
         value: What to write, already in the unit of the page.
         digits: Decimals.
         signed: Whether a positive number gets a plus.
     """
-    if value is None:
+    if value is None or math.isnan(value):
         return "–"
     text = f"{value:+.{digits}f}" if signed else f"{value:.{digits}f}"
     if float(text) == 0:
@@ -119,8 +120,15 @@ def percent(fraction: float | None, digits: int = 1, *, signed: bool = False) ->
 
 
 def span(low: float | None, high: float | None) -> str:
-    """Write an interval of fractions in per cent, e.g. ``85.7 to 88.5``; empty when unknown."""
-    return "" if low is None or high is None else f"{percent(low)} to {percent(high)}"
+    """Write an interval of fractions in per cent, e.g. ``85.7 to 88.5``; empty when unknown.
+
+    Of a single cluster of images there is none (NaN), and that is said.
+    """
+    if low is None or high is None:
+        return ""
+    if math.isnan(low) or math.isnan(high):
+        return "no interval"
+    return f"{percent(low)} to {percent(high)}"
 
 
 def probability(value: float | None) -> str:

@@ -22,6 +22,13 @@ def nice_ticks(low: float, high: float, count: int = 5) -> list[float]:
     return [float(tick) for tick in locator.tick_values(low, high)]
 
 
+def size_ticks(low: float, high: float) -> list[float]:
+    """Return the numbers ..., 0.5, 1, 2, 5, 10, ... from ``low`` (above 0) to ``high``."""
+    tens = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    steps = [float(f"{digit}e{ten}") for ten in tens for digit in (1, 2, 5)]
+    return [step for step in steps if low <= step <= high]
+
+
 def finite(values: pd.Series) -> list[float]:
     """Return the numbers of a column, without the missing ones."""
     return [float(value) for value in values if value is not None and math.isfinite(value)]

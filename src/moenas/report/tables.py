@@ -6,6 +6,9 @@ The web page, its CSV downloads and the figures for print all start from these f
 from __future__ import annotations
 
 import base64
+import re
+from collections.abc import Iterable
+from pathlib import Path
 
 import pandas as pd
 
@@ -233,14 +236,36 @@ def stages(summary: Summary) -> pd.DataFrame:
 def csv_text(frame: pd.DataFrame) -> str:
     """Write a frame as CSV in which no text can start a formula in a spreadsheet.
 
-    Text that starts with ``= + - @``, a tab or a carriage return gets an apostrophe before it;
-    numbers stay numbers.
+    Text that starts with ``= + - @``, a tab or a line end, after any spaces, gets an apostrophe
+    before it, and so does text that looks as if it had got one; numbers stay numbers. `read_csv`
+    reads it back.
     """
     safe = frame.copy()
     for column in safe.columns:
         safe[column] = [_neutral(value) for value in safe[column]]
     safe.columns = pd.Index([_neutral(column) for column in safe.columns])
     return str(safe.to_csv(index=False, lineterminator="\r\n"))
+
+
+def read_csv(path: Path, names: Iterable[str]) -> pd.DataFrame:
+    """Read what `csv_text` wrote.
+
+    Args:
+        path: The file.
+        names: Columns of text that is given back letter by letter, where they are there: a model
+            may be called ``NA`` or ``null``, which pandas takes for nothing. Other columns are as
+            pandas reads them.
+
+    Raises:
+        OSError, ValueError: It cannot be read.
+    """
+    wanted = set(names)
+    frame = pd.read_csv(path)
+    if wanted & set(frame):
+        text = pd.read_csv(path, dtype="str", keep_default_na=False, usecols=wanted.__contains__)
+        for name in text:
+            frame[name] = [_NEUTRAL.sub("", value) for value in text[name]]
+    return frame
 
 
 def csv_uri(frame: pd.DataFrame) -> str:
@@ -250,11 +275,14 @@ def csv_uri(frame: pd.DataFrame) -> str:
 
 
 def _neutral(value: object) -> object:
-    if isinstance(value, str) and value.lstrip(" ").startswith(
-        ("=", "+", "-", "@", "\t", "\r", "\n")
-    ):
-        return "'" + value
-    return value
+    return f"'{value}" if isinstance(value, str) and _FORMULA.match(value) else value
+
+
+_FORMULA = re.compile(r"'* *[=+\-@\t\r\n]")
+"""What a spreadsheet may take for a formula, or `read_csv` for one that was neutralised."""
+
+_NEUTRAL = re.compile(r"^'(?='* *[=+\-@\t\r\n])")
+"""The apostrophe that neutralises it."""
 
 
 def _numeric(frame: pd.DataFrame, skip: tuple[str, ...] = ("model", "category")) -> pd.DataFrame:

@@ -44,7 +44,18 @@ from moenas.training.step import Batch, Step, plain_step
 
 
 class OutOfTime(MoENASError):  # noqa: N818 - not an error of the run: it goes on later
-    """The time limit came before the training was finished; its state is saved."""
+    """The time limit came before the work was finished; what it needs to go on is saved."""
+
+
+def check_deadline(deadline: float | None, where: str) -> None:
+    """Raise `OutOfTime` where a `time.monotonic` value is past.
+
+    Args:
+        deadline: None never comes.
+        where: What is left unfinished, for the message.
+    """
+    if deadline is not None and time.monotonic() > deadline:
+        raise OutOfTime(f"The time limit came in {where}.")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -210,8 +221,7 @@ def train(
                     ema.update(inner, step=number + 1)
                 losses.append(loss)
                 log.add(routed)
-                if deadline is not None and time.monotonic() > deadline:
-                    raise OutOfTime(f"The time limit came in epoch {epoch + 1} of '{folder.path}'.")
+                check_deadline(deadline, f"epoch {epoch + 1} of '{folder.path}'")
         mean_loss = float(torch.stack(losses).mean())
         if not math.isfinite(mean_loss):
             raise MoENASError(

@@ -8,7 +8,10 @@ from __future__ import annotations
 
 import dataclasses
 import time
+from collections.abc import Sequence
+from concurrent.futures import Future
 from pathlib import Path
+from typing import TypeVar
 
 import pandas as pd
 
@@ -16,22 +19,24 @@ from moenas.config import to_dict
 from moenas.console import logger
 from moenas.data.corruptions import CORRUPTIONS
 from moenas.data.manifest import Manifest
-from moenas.data.sources.opening import names_of
+from moenas.data.sources.opening import DRAWN, names_of
 from moenas.errors import ConfigError, MoENASError
 from moenas.execution.executor import Executor
 from moenas.models.architecture import Architecture
 from moenas.models.zoo import PAPER_MODELS, get_model, is_model, models_for
-from moenas.nas.stages import attempt_jobs, run_jobs
+from moenas.nas.stages import attempt_jobs, check_time
 from moenas.predictions import Predictions
 from moenas.runs import ModelFolder, RunFolder
 from moenas.runtime import keep_freed_memory, pick_device
 from moenas.training.degrading import DegradationJob, run_degradation_job
 from moenas.training.job import DataReference, TrainingJob
+from moenas.training.loop import OutOfTime
 from moenas.training.outcome import JobResult, read_result
 from moenas.training.schemes import PAPER_SCHEMES, SCHEMES
 from moenas.training.scoring import ScoringJob, run_scoring_job
-from moenas.workflows.audit_findings import Candidate
-from moenas.workflows.audit_results import AuditResult, conclude
+from moenas.workflows.audit_findings import find
+from moenas.workflows.audit_models import Candidate
+from moenas.workflows.audit_writing import AuditResult, conclude
 from moenas.workflows.data import data_record, prepare
 from moenas.workflows.settings import Resources
 
@@ -41,8 +46,9 @@ class AuditConfig:
     """What is audited.
 
     Attributes:
-        data: What is trained and tested on: ``emoji``, a manifest, a CSV, a folder, a published
-            data set, or FACET's folder and another. One name may stand without a tuple.
+        data: What is trained and tested on: ``emoji`` (the drawn scenes, if nothing is named), a
+            manifest, a CSV, a folder, a published data set, or FACET's folder and another. One
+            name may stand without a tuple.
         models: Names of timm's, or of the paper's fourteen, which are the default.
         schemes: Training schemes; the best of each model is reported.
         epochs: Passes over the training images; fractions are allowed.
@@ -54,7 +60,7 @@ class AuditConfig:
         seed: Of everything; further trainings count up from it.
     """
 
-    data: tuple[str, ...] = ("emoji",)
+    data: tuple[str, ...] = (DRAWN,)
     models: tuple[str, ...] = tuple(PAPER_MODELS)
     schemes: tuple[str, ...] = PAPER_SCHEMES
     epochs: float = 100
@@ -103,11 +109,13 @@ def audit(config: AuditConfig, run: Path | str, resources: Resources | None = No
         data = prepare(config.data, config.image_size, folder)
         work = _Audit(config, names, folder, data, resources, executor)
         tried = work.try_schemes()
-        chosen = work.train_chosen(tried)
+        chosen, failed = work.train_chosen(tried)
         start = time.monotonic()
         work.look_at_report_half(chosen)
         curves = work.degrade(chosen)
-        candidates = [work.candidate(m, tried[m], chosen.get(m, {})) for m in config.models]
+        candidates = [
+            work.candidate(m, tried[m], chosen.get(m, {}), failed.get(m, {})) for m in config.models
+        ]
         trained = [
             read_result(ModelFolder(Path(job.folder))).seconds
             for jobs in chosen.values()
@@ -115,7 +123,7 @@ def audit(config: AuditConfig, run: Path | str, resources: Resources | None = No
         ]
         return conclude(
             folder,
-            candidates,
+            find(candidates),
             data=data_record(data),
             image_size=config.image_size,
             seconds={
@@ -131,7 +139,7 @@ Tried = dict[str, JobResult | MoENASError]
 """Outcome by scheme."""
 
 Chosen = dict[str, dict[int, TrainingJob]]
-"""Jobs of the best scheme by model and seed."""
+"""Finished jobs of the best scheme by model and seed."""
 
 
 class _Audit:
@@ -167,28 +175,48 @@ class _Audit:
             raise MoENASError(f"Every training failed; the last one: {outcomes[-1]}")
         return tried
 
-    def train_chosen(self, tried: dict[str, Tried]) -> Chosen:
-        """Train each model's best scheme with the other seeds."""
+    def train_chosen(self, tried: dict[str, Tried]) -> tuple[Chosen, dict[str, dict[int, str]]]:
+        """Train each model's best scheme with the other seeds.
+
+        Returns:
+            The jobs that succeeded, the first seed's at least, and why others failed, by model and
+            seed.
+        """
         seeds = range(self.config.seed, self.config.seed + self.config.seeds)
-        chosen: Chosen = {}
-        for model, own in tried.items():
-            if scheme := _best(own):
-                chosen[model] = {seed: self._job(model, scheme, seed) for seed in seeds}
-        run_jobs(self.executor, [job for own in chosen.values() for job in own.values()], "Seeds")
-        return chosen
+        best = {model: scheme for model, own in tried.items() if (scheme := _best(own))}
+        wanted = [(model, seed) for model in best for seed in seeds]
+        jobs = [self._job(model, best[model], seed) for model, seed in wanted]
+        chosen: Chosen = {model: {} for model in best}
+        failed: dict[str, dict[int, str]] = {model: {} for model in best}
+        outcomes = attempt_jobs(self.executor, jobs, "Seeds")
+        for (model, seed), job, outcome in zip(wanted, jobs, outcomes, strict=True):
+            if isinstance(outcome, JobResult):
+                chosen[model][seed] = job
+                continue
+            failed[model][seed] = str(outcome)
+            logger.warning(
+                "%s could not be trained with %s, seed %d: %s. Its other seeds count.",
+                model, best[model], seed, str(outcome).rstrip("."),
+            )  # fmt: skip
+        return chosen, failed
 
     def look_at_report_half(self, chosen: Chosen) -> None:
         """Score the chosen models on it, each once."""
         looks = [
             self.executor.submit(
                 run_scoring_job,
-                ScoringJob(job.folder, self.data, ("search", "report"), self.resources.device),
+                ScoringJob(
+                    job.folder,
+                    self.data,
+                    ("search", "report"),
+                    self.resources.device,
+                    self.deadline,
+                ),
             )
             for own in chosen.values()
             for job in own.values()
         ]
-        for look in looks:
-            look.result()
+        _results(looks)
 
     def degrade(self, chosen: Chosen) -> pd.DataFrame | None:
         """Scores of the first seeds on worse and worse images."""
@@ -201,6 +229,7 @@ class _Audit:
                     corruption,
                     device=self.resources.device,
                     seed=self.config.seed,
+                    deadline=self.deadline,
                 ),
             )
             for model, own in chosen.items()
@@ -208,10 +237,12 @@ class _Audit:
         }
         if not futures:
             return None
-        tables = {pair: future.result() for pair, future in futures.items()}
+        tables = dict(zip(futures, _results(list(futures.values())), strict=True))
         return pd.concat(tables, names=["model", "corruption"]).reset_index(level=[0, 1])
 
-    def candidate(self, model: str, tried: Tried, jobs: dict[int, TrainingJob]) -> Candidate:
+    def candidate(
+        self, model: str, tried: Tried, jobs: dict[int, TrainingJob], failed: dict[int, str]
+    ) -> Candidate:
         """What is known of a model before it is judged."""
         folders = {seed: ModelFolder(Path(job.folder)) for seed, job in jobs.items()}
         first = next(iter(folders.values()), None)
@@ -220,6 +251,7 @@ class _Audit:
             model=model,
             predictions=tuple(Predictions.load(f.predictions) for f in folders.values()),
             seeds=tuple(folders),
+            failed=failed,
             parameters=scores.parameters if scores else None,
             macs=scores.macs if scores else None,
             paper=PAPER_MODELS.get(model),
@@ -239,6 +271,24 @@ class _Audit:
             device=resources.device,
             deadline=self.deadline,
         )
+
+
+R = TypeVar("R")
+
+
+def _results(futures: Sequence[Future[R]]) -> list[R]:
+    """What jobs returned; one that fails, or ends at the time limit, does not end the others.
+
+    Raises:
+        OutOfTime: The limit came; what was finished is kept.
+        Exception: A job's own.
+    """
+    outcomes = [future.exception() or future.result() for future in futures]
+    for outcome in outcomes:
+        if isinstance(outcome, BaseException) and not isinstance(outcome, OutOfTime):
+            raise outcome
+    check_time(outcomes)
+    return [future.result() for future in futures]
 
 
 def _accuracy(outcome: JobResult | MoENASError) -> float | None:

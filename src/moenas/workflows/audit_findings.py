@@ -13,7 +13,7 @@ from moenas.errors import DataError
 from moenas.evaluation.comparison import Comparison
 from moenas.evaluation.judgement import Evidence, sentences
 from moenas.evaluation.records import records
-from moenas.evaluation.scores import Scores, score
+from moenas.evaluation.scores import score
 from moenas.evaluation.statistics import (
     Clusters,
     compare_answers,
@@ -24,61 +24,8 @@ from moenas.metrics.metric import METRICS
 from moenas.metrics.votes import sensitivity_table
 from moenas.predictions import Predictions
 from moenas.report.audit.verdict import verdict
-
-FAILED = "No training succeeded."
-
-
-@dataclasses.dataclass(frozen=True)
-class Candidate:
-    """One model before it is judged.
-
-    Attributes:
-        model: Its name.
-        predictions: What it said, a table a seed; none where every training failed.
-        seeds: As many.
-        parameters: Its size; None where nothing is known of it, like multiply-adds.
-        macs: For one image.
-        paper: Its name in the paper's Table I, None for others.
-        scheme: What it was trained under.
-        tried: Balanced accuracy on the search half by scheme, None where the training failed.
-        folder: Of its first seed, below the run's.
-    """
-
-    model: str
-    predictions: tuple[Predictions, ...]
-    seeds: tuple[int, ...] = (0,)
-    parameters: int | None = None
-    macs: int | None = None
-    paper: str | None = None
-    scheme: str | None = None
-    tried: Mapping[str, float | None] = dataclasses.field(default_factory=dict)
-    folder: str | None = None
-
-
-@dataclasses.dataclass(frozen=True)
-class Audited:
-    """One model's result.
-
-    Attributes:
-        model: Its name.
-        paper: Its name in the paper's Table I, None for others.
-        scheme: The best one, None where all failed or nothing was trained here.
-        report: Its measures on the report half: metric → mean over seeds, low, high, values by
-            seed; empty where all trainings failed.
-        scores: All of them, of the first seed alone; None where all trainings failed.
-        judgement: What they mean; over all seeds.
-        tried: Balanced accuracy on the search half by scheme, None where the training failed.
-        seeds: Of its trainings.
-    """
-
-    model: str
-    paper: str | None
-    scheme: str | None
-    report: dict[str, Any]
-    scores: Scores | None
-    judgement: tuple[str, ...]
-    tried: dict[str, float | None]
-    seeds: tuple[int, ...]
+from moenas.workflows.audit_models import FAILED, Audited, Candidate
+from moenas.workflows.audit_notes import failed_seeds, unequal_seeds, weightless_groups
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,31 +33,36 @@ class Findings:
     """What an audit says of its models; tables of one model or without labels are None.
 
     Attributes:
+        candidates: The models as they were given.
         compared: The entries of ``comparison.json``.
         leader: What the others are compared with.
         searched: Whether it is the most accurate on the search half; else it was named first.
         models: In the order in which they were named.
         verdict: The first sentences.
+        notes: What else must be known of the images; they end the verdict.
         answers: `compare_answers` with the leader, of the first seeds, like the next two.
         intersections: Tone × light, with ``model``.
         sensitivity: To the labels of tones, with ``model``.
     """
 
+    candidates: tuple[Candidate, ...]
     compared: list[dict[str, Any]]
     leader: str
     searched: bool
     models: tuple[Audited, ...]
     verdict: tuple[str, ...]
+    notes: tuple[str, ...]
     answers: pd.DataFrame | None
     intersections: pd.DataFrame | None
     sensitivity: pd.DataFrame | None
 
 
-def find(candidates: Sequence[Candidate]) -> Findings:
+def find(candidates: Sequence[Candidate], notes: Sequence[str] = ()) -> Findings:
     """Judge models on the report half.
 
     Args:
         candidates: The models; at least one has predictions.
+        notes: What else must be known of these images; told after the verdict.
 
     Raises:
         DataError: No model has predictions, or they are not of the same images.
@@ -128,11 +80,15 @@ def find(candidates: Sequence[Candidate]) -> Findings:
         record["detectable_gap"] = _detectable(there[name].predictions)
     floors = sum(record["noise_floor"] is not None for record in found.values())
     answers = compare_answers(halves, leader) if len(halves) > 1 else None
-    trained = any(each.scheme for each in candidates)
-    some = next(iter(halves.values())).frame
-    grouped = bool(some["group"].notna().any())
-    lit = bool(some["lighting"].notna().any())
+    alike = len({each.seeds for each in there.values()}) == 1
+    trained = any(each.scheme for each in candidates) and alike
+    said = verdict(found, answers, leader, trained=trained, searched=searched)
+    said += [] if alike else [unequal_seeds(there)]
+    said += [*weightless_groups(halves[leader]), *notes]
+    some = halves[leader]
+    grouped, lit = bool((some.group >= 0).any()), bool(some.frame["lighting"].notna().any())
     return Findings(
+        candidates=tuple(candidates),
         compared=[
             {
                 "name": name,
@@ -148,7 +104,8 @@ def find(candidates: Sequence[Candidate]) -> Findings:
         leader=leader,
         searched=searched,
         models=tuple(_audited(each, found.get(each.model), floors) for each in candidates),
-        verdict=tuple(verdict(found, answers, leader, trained=trained, searched=searched)),
+        verdict=tuple(said),
+        notes=tuple(notes),
         answers=answers,
         intersections=_stacked({n: intersections(table) for n, table in halves.items()})
         if grouped and lit
@@ -187,9 +144,12 @@ def _audited(each: Candidate, record: Mapping[str, Any] | None, floors: int) -> 
         scheme=each.scheme,
         report={} if record is None else record["report"],
         scores=scores,
-        judgement=(FAILED,) if record is None else sentences(Evidence.of_record(record, floors)),
+        judgement=(FAILED,)
+        if record is None
+        else (*sentences(Evidence.of_record(record, floors)), *failed_seeds(each)),
         tried=dict(each.tried),
         seeds=each.seeds if each.predictions else (),
+        failed=dict(each.failed),
     )
 
 

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import io
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from moenas.config import to_dict
 from moenas.models.zoo import PAPER_MODELS
 from moenas.predictions import Predictions
 from moenas.report.audit.results import read_audit
 from moenas.report.audit.table_one import latex, table_one
 from moenas.report.tables import csv_text
 from moenas.runs import RunFolder, read_json
-from moenas.workflows.audit_findings import Candidate, find
+from moenas.workflows.audit_findings import find
+from moenas.workflows.audit_models import Candidate
 from moenas.workflows.verification import Verification
 
 
@@ -36,8 +37,8 @@ def verify_audit(folder: RunFolder, result: Verification) -> None:
         candidates = list(_judged(folder, settings))
         result.models += len(candidates)
     else:
-        candidates = list(_trained(folder, settings))
-    found = find(candidates)
+        candidates = list(_trained(folder, settings, summary))
+    found = find(candidates, summary["notes"])
     result.compare("comparison.models", stored["models"], found.compared)
     result.compare("comparison.verdict", stored["verdict"], list(found.verdict))
     said = {"leader": found.leader, "searched": found.searched, "verdict": list(found.verdict)}
@@ -45,7 +46,7 @@ def verify_audit(folder: RunFolder, result: Verification) -> None:
     result.compare(
         "summary.models",
         [{k: v for k, v in entry.items() if k != "folder"} for entry in summary["models"]],
-        [to_dict(model) for model in found.models],
+        [json.loads(json.dumps(model.record())) for model in found.models],
     )
     for path, frame in (
         (folder.answers, found.answers),
@@ -62,8 +63,11 @@ def verify_audit(folder: RunFolder, result: Verification) -> None:
     _unspoilt(folder, found.compared, result)
 
 
-def _trained(folder: RunFolder, settings: dict[str, Any]) -> Iterator[Candidate]:
+def _trained(
+    folder: RunFolder, settings: dict[str, Any], summary: dict[str, Any]
+) -> Iterator[Candidate]:
     """The models that the audit trained, their best schemes chosen again."""
+    failed = {entry["model"]: entry["failed"] for entry in summary["models"]}
     seeds = range(settings["seed"], settings["seed"] + settings["seeds"])
     for model in settings["models"]:
         tried: dict[str, float | None] = {}
@@ -80,6 +84,7 @@ def _trained(folder: RunFolder, settings: dict[str, Any]) -> Iterator[Candidate]
             model=model,
             predictions=tuple(Predictions.load(each.predictions) for _, each in own),
             seeds=tuple(seed for seed, _ in own),
+            failed={int(seed): why for seed, why in failed.get(model, {}).items()},
             parameters=cost.get("parameters"),
             macs=cost.get("macs"),
             paper=PAPER_MODELS.get(model),

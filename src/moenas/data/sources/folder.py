@@ -10,7 +10,7 @@ import pandas as pd
 from moenas.console import logger
 from moenas.data.copies import first_copies
 from moenas.data.images import SUFFIXES
-from moenas.data.manifest import COLUMNS, Manifest
+from moenas.data.manifest import COLUMNS, Manifest, read_named_csv
 from moenas.data.splits import SPLITS, split_by_cluster
 from moenas.errors import DataError
 
@@ -105,9 +105,8 @@ def _from_tree(folder: Path) -> pd.DataFrame:
 
 
 def _from_csv(file: Path) -> pd.DataFrame:
-    text = {name: "str" for name, kind in COLUMNS.items() if kind == "str"} | {"label": "str"}
     try:
-        frame = pd.read_csv(file, dtype=text, compression=None)
+        frame = read_named_csv(file, label="str")
     except (OSError, ValueError) as error:
         raise DataError(f"'{file}' cannot be read as a CSV file: {error}") from error
     for name in ("path", "label"):

@@ -16,7 +16,7 @@ from markupsafe import Markup
 from moenas.report.audit.frames import on_front
 from moenas.report.audit.labels import place
 from moenas.report.measures import millions, percent
-from moenas.report.svg import Drawing, Scale, finite, known, nice_ticks
+from moenas.report.svg import Drawing, Scale, finite, known, nice_ticks, size_ticks
 from moenas.report.theme import Style
 
 TITLES = {
@@ -27,9 +27,6 @@ TITLES = {
     "parameters": "Parameters, M",
 }
 """The axes by column of `frames.points`."""
-
-SIZES = (0.2, 0.5, 1, 2, 5, 10, 20, 50, 100)
-"""Ticks of the size axis, millions; it is logarithmic."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -144,7 +141,7 @@ def _axis(frame: pd.DataFrame, name: str, pixels: tuple[float, float]) -> _Axis:
         sizes = [math.log10(value / 1e6) for value in finite(frame[name])]
         low, high = min(sizes) - 0.08, max(sizes) + 0.08
         scale = Scale((low, high), pixels)
-        inside = [tick for tick in SIZES if low <= math.log10(tick) <= high]
+        inside = size_ticks(10**low, 10**high)
         return _Axis(scale, [(scale(math.log10(tick)), f"{tick:g}") for tick in inside], log=True)
     values = [100 * value for value in finite(frame[name])]
     ticks = nice_ticks(min(values), max(values), 5)

@@ -119,7 +119,7 @@ def _points(
 
 
 def _missing(audit: AuditResults) -> list[str]:
-    gone = []
+    gone = list(audit.lost)
     models = audit.compared
     if not any(model.groups for model in models):
         gone.append("Skin tones and fairness: the images have no groups.")
@@ -127,7 +127,7 @@ def _missing(audit: AuditResults) -> list[str]:
         gone.append("Poor light: no image with and without a person has a label of it.")
     if not any("overfitting" in model.report for model in models):
         gone.append("Overfitting: there are no predictions of validation images.")
-    if audit.degradation.empty:
+    if audit.degradation.empty and not any("degradation" in lost for lost in audit.lost):
         gone.append("Worse and worse images: nothing was corrupted (only models can be shown any).")
     if len(models) == 1:
         gone.append("Comparisons: there is one model alone.")

@@ -18,12 +18,13 @@ from matplotlib.ticker import NullLocator
 
 from moenas.report import tables
 from moenas.report.audit import frames
-from moenas.report.audit.charts_points import FIG_2, FIG_8, SIZES, TITLES, Panel, drawable
+from moenas.report.audit.charts_points import FIG_2, FIG_8, TITLES, Panel, drawable
 from moenas.report.audit.charts_tones import mean_by_tone
 from moenas.report.audit.labels import LETTER, place
 from moenas.report.audit.results import AuditResults
 from moenas.report.print_style import COLUMN, PAGE, PRINT_STYLE, plain
 from moenas.report.results import Comparison
+from moenas.report.svg import size_ticks
 from moenas.report.theme import MONK_SCALE
 
 NARROW_LETTER = 3.0
@@ -253,7 +254,7 @@ def _panel(axes: Axes, frame: pd.DataFrame, panel: Panel) -> None:
         if name == "parameters":
             rescale("log")
             values = frame["parameters"] / 1e6
-            ticks = [t for t in SIZES if values.min() * 0.8 <= t <= values.max() * 1.25]
+            ticks = size_ticks(values.min() * 0.8, values.max() * 1.25)
             axis.set_ticks(ticks, [f"{tick:g}" for tick in ticks])
             axis.set_minor_locator(NullLocator())
 

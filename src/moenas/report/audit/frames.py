@@ -8,6 +8,7 @@ import moocore
 import numpy as np
 import pandas as pd
 
+from moenas.models.zoo import module_of
 from moenas.report.audit.results import AuditResults
 from moenas.report.results import ComparedModel
 
@@ -46,11 +47,16 @@ def points(models: tuple[ComparedModel, ...]) -> pd.DataFrame:
 
 
 def family(name: str) -> str:
-    """Return the architecture that a model's name begins with: ``mobilevit_xxs`` → ``mobilevit``.
+    """Return what models that differ in size alone have in common; another name is its own family.
 
-    A version stays (``mobilevitv2``), a depth goes (``resnet18`` → ``resnet``).
+    Models of timm: its module, where the architecture is written, and what their names begin with
+    (``mobilevit_xxs`` → ``mobilevit mobilevit``). A version stays (``mobilevitv2``), a depth goes
+    (``resnet18`` → ``resnet``). Two devices named ``phone_a`` and ``phone_b`` have nothing in
+    common that is known.
     """
-    return re.sub(r"(?<!v)\d+$", "", re.split(r"[_.]", name, maxsplit=1)[0])
+    first = re.sub(r"(?<!v)\d+$", "", re.split(r"[_.]", name, maxsplit=1)[0])
+    module = module_of(name.partition(".")[0])
+    return name if module is None else f"{module} {first}"
 
 
 def on_front(frame: pd.DataFrame, *axes: str) -> np.ndarray:

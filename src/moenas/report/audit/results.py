@@ -8,7 +8,9 @@ from pathlib import Path
 import pandas as pd
 
 from moenas.errors import RunFolderError
+from moenas.report.audit.listed import lost_tables
 from moenas.report.results import ComparedModel, Number, Results, read_part, read_results
+from moenas.report.tables import read_csv
 from moenas.runs import RunFolder
 
 
@@ -43,6 +45,7 @@ class AuditResults:
         leader: The model that the others are compared with.
         searched: Whether that was the best on the search half; else it was named first.
         models: In the order of the run; with those whose trainings all failed.
+        lost: A sentence for each table that the audit wrote and that is not there any more.
         answers: `compare_answers`.
         degradation: `degradation` with ``model`` and ``corruption``.
         intersections: `intersections` with ``model``.
@@ -53,6 +56,7 @@ class AuditResults:
     leader: str
     searched: bool
     models: tuple[AuditedModel, ...]
+    lost: tuple[str, ...]
     answers: pd.DataFrame
     degradation: pd.DataFrame
     intersections: pd.DataFrame
@@ -85,6 +89,7 @@ def read_audit(run: RunFolder) -> AuditResults:
         leader=summary.leader,
         searched=summary.searched,
         models=summary.models,
+        lost=tuple(lost_tables(run)),
         answers=_table(run.answers, {"model", "reference", "group", "difference", "low", "high"}),
         degradation=_table(run.degradation, {"model", "corruption", "severity", "score", "drop"}),
         intersections=_table(run.intersections, {"model", "n", "accuracy", "gap", "p_holm"}),
@@ -97,7 +102,7 @@ def _table(path: Path, needed: set[str]) -> pd.DataFrame:
     if not path.exists():
         return pd.DataFrame(columns=sorted(needed))
     try:
-        frame = pd.read_csv(path, dtype={"model": "str", "reference": "str"})
+        frame = read_csv(path, ("model", "reference"))
     except (OSError, ValueError) as error:
         raise RunFolderError(f"'{path}' cannot be read: {error}.") from error
     if lost := sorted(needed - set(frame.columns)):
@@ -105,6 +110,4 @@ def _table(path: Path, needed: set[str]) -> pd.DataFrame:
             f"'{path}' is damaged or of another version: it has no column '{lost[0]}'. Run the "
             "command that made it again."
         )
-    for column in frame.columns.intersection(["model", "reference"]):  # see `csv_text`
-        frame[column] = frame[column].str.removeprefix("'")
     return frame

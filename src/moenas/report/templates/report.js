@@ -3,7 +3,14 @@
 (() => {
   const all = (selector, root = document) => [...root.querySelectorAll(selector)];
 
-  // Explanations on hover and focus.
+  // Enter and Space press what has the focus; Space does not scroll then.
+  const pressed = (event) => {
+    if (event.key !== "Enter" && event.key !== " ") return false;
+    event.preventDefault();
+    return true;
+  };
+
+  // Explanations on hover and focus. Marks in drawings are no stops: the tables have their numbers.
   const tip = document.getElementById("tip");
   const showTip = (target, x, y) => {
     tip.textContent = target.dataset.tip;
@@ -16,6 +23,15 @@
     const target = event.target.closest("[data-tip]");
     if (target) showTip(target, event.clientX, event.clientY); else tip.hidden = true;
   });
+  all("[data-tip]").filter((part) => part instanceof HTMLElement).forEach((part) => {
+    if (part.tabIndex < 0) part.tabIndex = 0;
+    part.addEventListener("focus", () => {
+      const box = part.getBoundingClientRect();
+      part.setAttribute("aria-describedby", "tip");
+      showTip(part, box.left, box.bottom - 10);
+    });
+    part.addEventListener("blur", () => { part.removeAttribute("aria-describedby"); tip.hidden = true; });
+  });
 
   // One model lights up in every drawing and table; a click keeps it, another lets it go.
   const ofModel = new Map();
@@ -23,6 +39,7 @@
     if (!ofModel.has(part.dataset.model)) ofModel.set(part.dataset.model, []);
     ofModel.get(part.dataset.model).push(part);
   });
+  const ROWS = "tr[data-model], .judged > [data-model]";
   let keptModel = null, litModel = null;
   const lightModel = (name) => {
     if (name === litModel) return;
@@ -37,10 +54,10 @@
   const keepModel = (name) => { keptModel = keptModel === name ? null : name; lightModel(keptModel ?? name); };
   document.addEventListener("click", (event) => { if (modelOf(event) !== null) keepModel(modelOf(event)); });
   document.addEventListener("keydown", (event) => {
-    if (event.key === "Escape" && keptModel !== null) keepModel(keptModel);
-    if (event.key === "Enter" && event.target.matches("tr[data-model]")) keepModel(event.target.dataset.model);
+    if (event.key === "Escape") { keptModel = null; lightModel(null); tip.hidden = true; }
+    if (event.target.matches?.(ROWS) && pressed(event)) keepModel(event.target.dataset.model);
   });
-  all("tr[data-model]").forEach((row) => { row.tabIndex = 0; });
+  all(ROWS).forEach((row) => { row.tabIndex = 0; });
 
   // A model's name hides and shows its marks in that figure.
   all("[data-toggle-model]").forEach((button) => button.addEventListener("click", () => {
@@ -60,9 +77,10 @@
     };
     heads.forEach((head, column) => {
       head.tabIndex = 0;
+      head.setAttribute("aria-sort", "none");
       const sort = () => {
         const down = head.getAttribute("aria-sort") !== "descending";
-        heads.forEach((other) => other.removeAttribute("aria-sort"));
+        heads.forEach((other) => other.setAttribute("aria-sort", "none"));
         head.setAttribute("aria-sort", down ? "descending" : "ascending");
         const compare = (a, b) => {
           const x = key(a, column), y = key(b, column);
@@ -73,7 +91,7 @@
         body.append(...[...body.rows].sort(compare));
       };
       head.addEventListener("click", sort);
-      head.addEventListener("keydown", (event) => { if (event.key === "Enter") sort(); });
+      head.addEventListener("keydown", (event) => { if (pressed(event)) sort(); });
     });
   });
 

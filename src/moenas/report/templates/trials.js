@@ -14,6 +14,11 @@
     const text = value.toFixed(digits);
     return Number(text) === 0 ? text.replace("-", "") : text.replace("-", "−");
   };
+  const pressed = (event) => {  // Enter and Space; that one does not scroll then
+    if (event.key !== "Enter" && event.key !== " ") return false;
+    event.preventDefault();
+    return true;
+  };
   const grouped = (count) => String(count).replace(/\B(?=(\d{3})+$)/g, ",");
   const make = (tag, text, name) => {
     const part = document.createElement(tag);
@@ -204,10 +209,11 @@
   all("[data-page]").forEach((button) => button.addEventListener("click", () => { page += Number(button.dataset.page); table(); }));
   all("thead th", grid).forEach((head, column, heads) => {
     head.tabIndex = 0;
+    head.setAttribute("aria-sort", "none");
     head.classList.add("sorts");
     const sort = () => {
       const sign = head.getAttribute("aria-sort") === "descending" ? 1 : -1, cells = columns[column].values;
-      heads.forEach((other) => other.removeAttribute("aria-sort"));
+      heads.forEach((other) => other.setAttribute("aria-sort", "none"));
       head.setAttribute("aria-sort", sign < 0 ? "descending" : "ascending");
       order.sort((a, b) => {
         const x = cells[a], y = cells[b];
@@ -219,7 +225,7 @@
       table();
     };
     head.addEventListener("click", sort);
-    head.addEventListener("keydown", (event) => { if (event.key === "Enter") sort(); });
+    head.addEventListener("keydown", (event) => { if (pressed(event)) sort(); });
   });
   const rowOf = (event) => { const row = event.target.closest("tr[data-trial]"); return row ? Number(row.dataset.trial) : null; };
   grid.addEventListener("pointerover", (event) => point(rowOf(event)));
@@ -227,7 +233,7 @@
   grid.addEventListener("focusin", (event) => point(rowOf(event)));
   grid.addEventListener("focusout", () => point(null));
   grid.addEventListener("click", (event) => { if (rowOf(event) !== null) keep(rowOf(event)); });
-  grid.addEventListener("keydown", (event) => { if (event.key === "Enter" && rowOf(event) !== null) keep(rowOf(event)); });
+  grid.addEventListener("keydown", (event) => { if (rowOf(event) !== null && pressed(event)) keep(rowOf(event)); });
 
   // ---- Plots: a canvas with all trials and one with the chosen ones behind the drawing of the axes.
   const kindsOfPlot = trialPlots({ axes, values, kinds, drawn, chosen, limitsOf, shown, choosing: () => choosing });

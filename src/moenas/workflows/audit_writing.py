@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,8 @@ from moenas.report.html import render
 from moenas.report.tables import csv_text
 from moenas.runs import RunFolder, write_json, write_parquet, write_text
 from moenas.runtime import Machine, peak_memory
-from moenas.workflows.audit_findings import Audited, Candidate, Findings, find
+from moenas.workflows.audit_findings import Findings
+from moenas.workflows.audit_models import Audited
 from moenas.workflows.doctor import library_versions
 
 
@@ -34,7 +35,7 @@ class AuditResult:
 
 def conclude(
     folder: RunFolder,
-    candidates: Sequence[Candidate],
+    found: Findings,
     *,
     data: dict[str, Any],
     image_size: int | None,
@@ -42,21 +43,18 @@ def conclude(
     device: torch.device,
     curves: pd.DataFrame | None = None,
 ) -> AuditResult:
-    """Judge models on the report half and write all that an audit leaves.
+    """Write all that an audit leaves.
 
     Args:
         folder: Gets it.
-        candidates: The models; at least one has predictions.
+        found: What was found.
         data: See `data_record`.
         image_size: Side in pixels, where it is known.
         seconds: What each stage took.
         device: Where it was computed.
         curves: `degradation`'s tables with columns ``model`` and ``corruption`` before them.
-
-    Raises:
-        DataError: The predictions are not of the same images.
     """
-    found = find(candidates)
+    tables = _write_tables(folder, found, curves)
     write_json(folder.comparison, {"models": found.compared, "verdict": found.verdict})
     write_json(
         folder.summary,
@@ -68,16 +66,17 @@ def conclude(
             "seconds": {**seconds, "total": round(sum(seconds.values()), 1)},
             "data": data,
             "verdict": found.verdict,
+            "notes": found.notes,
             "leader": found.leader,
             "searched": found.searched,
             "models": [
-                {**to_dict(m), "folder": each.folder}
-                for m, each in zip(found.models, candidates, strict=True)
+                {**model.record(), "folder": each.folder}
+                for model, each in zip(found.models, found.candidates, strict=True)
             ],
+            "tables": tables,
             "peak_memory_bytes": peak_memory(),
         },
     )
-    _write_tables(folder, found, curves)
     frame = table_one(read_audit(folder))
     write_text(folder.audit, csv_text(frame))
     write_parquet(folder.audit_parquet, frame)
@@ -85,7 +84,9 @@ def conclude(
     return AuditResult(folder.path, found.models, found.verdict, render(folder))
 
 
-def _write_tables(folder: RunFolder, found: Findings, curves: pd.DataFrame | None) -> None:
+def _write_tables(folder: RunFolder, found: Findings, curves: pd.DataFrame | None) -> list[str]:
+    """Write the tables that there are data for; return the names of their files."""
+    written = []
     for path, frame in (
         (folder.answers, found.answers),
         (folder.degradation, curves),
@@ -95,3 +96,5 @@ def _write_tables(folder: RunFolder, found: Findings, curves: pd.DataFrame | Non
         path.unlink(missing_ok=True)  # an earlier audit's, of other images perhaps
         if frame is not None and len(frame):
             write_text(path, csv_text(frame))
+            written.append(path.name)
+    return written
