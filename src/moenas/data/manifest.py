@@ -22,6 +22,7 @@ from moenas.data.validation import (
     rows_of,
 )
 from moenas.errors import DataError
+from moenas.parsing import read_csv, read_parquet
 from moenas.predictions import LIGHTS
 from moenas.runs import write_parquet
 
@@ -123,9 +124,9 @@ class Manifest:
         try:
             if path.suffix.lower() == ".csv":  # text stays text: an image_id may look like 007
                 text = {name: "str" for name, kind in COLUMNS.items() if kind == "str"}
-                frame = pd.read_csv(path, dtype=text)
+                frame = read_csv(path, dtype=text)
             else:
-                frame = pd.read_parquet(path)
+                frame = read_parquet(path)
         except FileNotFoundError:
             raise DataError(f"There is no manifest '{path}'.") from None
         except (OSError, ValueError) as error:

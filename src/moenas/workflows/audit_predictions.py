@@ -16,6 +16,7 @@ from moenas.data.sources.opening import names_of
 from moenas.errors import DataError
 from moenas.evaluation.predict import told_columns
 from moenas.evaluation.threshold import best_threshold
+from moenas.parsing import read_csv, read_parquet
 from moenas.predictions import Predictions
 from moenas.runs import RunFolder
 from moenas.workflows.audit_findings import Candidate
@@ -116,8 +117,8 @@ def read_predictions(
 def _read(file: Path) -> pd.DataFrame:
     try:
         if file.suffix == ".csv":
-            return pd.read_csv(file, dtype={"image_id": "str"})
-        return pd.read_parquet(file)
+            return read_csv(file, dtype={"image_id": "str"})
+        return read_parquet(file)
     except FileNotFoundError:
         raise DataError(f"There is no predictions file '{file}'.") from None
     except (OSError, ValueError) as error:

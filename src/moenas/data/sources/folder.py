@@ -13,6 +13,7 @@ from moenas.data.images import SUFFIXES
 from moenas.data.manifest import COLUMNS, Manifest
 from moenas.data.splits import SPLITS, split_by_cluster
 from moenas.errors import DataError
+from moenas.parsing import read_csv
 
 CLASSES = {"person": 1, "no_person": 0}
 """Names of the two subfolders, and of labels in a CSV (besides 1 and 0)."""
@@ -107,7 +108,7 @@ def _from_tree(folder: Path) -> pd.DataFrame:
 def _from_csv(file: Path) -> pd.DataFrame:
     text = {name: "str" for name, kind in COLUMNS.items() if kind == "str"} | {"label": "str"}
     try:
-        frame = pd.read_csv(file, dtype=text, compression=None)
+        frame = read_csv(file, dtype=text)
     except (OSError, ValueError) as error:
         raise DataError(f"'{file}' cannot be read as a CSV file: {error}") from error
     for name in ("path", "label"):

@@ -12,6 +12,7 @@ import pandas as pd
 
 from moenas.data.images import SUFFIXES
 from moenas.errors import DataError
+from moenas.parsing import read_csv
 
 I64 = npt.NDArray[np.int64]
 
@@ -27,7 +28,7 @@ def read_table(file: Path, needs: Sequence[str]) -> pd.DataFrame:
         DataError: It is missing, no CSV, without rows, or without one of these columns.
     """
     try:
-        frame = pd.read_csv(file, dtype="str", keep_default_na=False, encoding="utf-8-sig")
+        frame = read_csv(file, dtype="str", keep_default_na=False, encoding="utf-8-sig")
     except FileNotFoundError:
         raise DataError(f"'{file}' does not exist.") from None
     except (OSError, ValueError) as error:

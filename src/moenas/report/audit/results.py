@@ -8,6 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from moenas.errors import RunFolderError
+from moenas.parsing import read_csv
 from moenas.report.results import ComparedModel, Number, Results, read_part, read_results
 from moenas.runs import RunFolder
 
@@ -97,7 +98,7 @@ def _table(path: Path, needed: set[str]) -> pd.DataFrame:
     if not path.exists():
         return pd.DataFrame(columns=sorted(needed))
     try:
-        frame = pd.read_csv(path, dtype={"model": "str", "reference": "str"})
+        frame = read_csv(path, dtype={"model": "str", "reference": "str"})
     except (OSError, ValueError) as error:
         raise RunFolderError(f"'{path}' cannot be read: {error}.") from error
     if lost := sorted(needed - set(frame.columns)):
