@@ -9,10 +9,10 @@ from __future__ import annotations
 import hashlib
 import json
 import struct
-import sys
 from pathlib import Path
 
 import atheris
+
 from harness import fuzz
 
 with atheris.instrument_imports(include=["moenas"]):
@@ -77,4 +77,4 @@ def _digest(text: str) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(fuzz(check, seeds()))
+    fuzz(check, seeds(), text=True)

@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-import sys
 from pathlib import Path
 
 import atheris
-import onnx
-from harness import fuzz
 from onnx import TensorProto, helper
+
+from harness import fuzz
 
 with atheris.instrument_imports(include=["moenas"]):
     from moenas.export.metadata import PREPROCESSING, read_stamp
@@ -64,4 +63,4 @@ def check(data: bytes, folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(fuzz(check, seeds()))
+    fuzz(check, seeds(), text=True)

@@ -6,15 +6,15 @@ The first byte chooses the file, the others are its content.
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 
 import atheris
+
 from harness import fuzz
 
 with atheris.instrument_imports(include=["moenas"]):
     from moenas.report.results import read_results
-    from moenas.runs import RunFolder, read_json, write_json
+    from moenas.runs import RunFolder, read_json
 
 _CONFIG = {"moenas_format": 1, "kind": "search", "settings": {"seeds": 2}}
 _TRIAL = {
@@ -40,7 +40,7 @@ def seeds() -> list[bytes]:
 def check(data: bytes, folder: Path) -> None:
     """Open a folder and read all that a report reads first."""
     run = RunFolder(folder)
-    write_json(run.config, _CONFIG)
+    run.config.write_text(json.dumps(_CONFIG))
     files = (run.config, run.summary, run.trials, run.comparison, run.pruning)
     for file in files[1:]:
         file.unlink(missing_ok=True)
@@ -52,4 +52,4 @@ def check(data: bytes, folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(fuzz(check, seeds()))
+    fuzz(check, seeds(), text=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Sequence
+from typing import Literal
 
 from rich.console import Console
 from rich.logging import RichHandler
@@ -16,6 +17,9 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 from rich.table import Table
+from rich.text import Text
+
+from moenas.masking import shown
 
 console = Console(stderr=True)
 """People read stderr; stdout is for ``--json`` alone."""
@@ -26,9 +30,15 @@ logger = logging.getLogger("moenas")
 def set_up_logging(verbose: bool = False) -> None:
     """Send moenas' log to the console; silent libraries stay silent."""
     handler = RichHandler(console=console, show_path=False, show_time=False, markup=False)
+    handler.setFormatter(_Shown("%(message)s"))
     logger.handlers[:] = [handler]
     logger.setLevel(logging.DEBUG if verbose else logging.INFO)
     logger.propagate = False
+
+
+class _Shown(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        return shown(super().format(record))
 
 
 def progress(transient: bool = True) -> Progress:
@@ -66,10 +76,16 @@ def is_watched() -> bool:
 
 
 def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Table:
-    """Return a rich table; the first column is text, the others are numbers."""
-    result = Table(title=title, title_justify="left", title_style="bold", header_style="bold")
+    """Return a rich table; the first column is text, the others are numbers.
+
+    Brackets in names are no markup.
+    """
+    result = Table(title_justify="left", title_style="bold", header_style="bold")
+    result.title = Text(shown(title))
     for index, column in enumerate(columns):
-        result.add_column(column, justify="left" if index == 0 else "right", no_wrap=index == 0)
+        result.add_column(
+            Text(shown(column)), justify="left" if index == 0 else "right", no_wrap=index == 0
+        )
     for row in rows:
-        result.add_row(*(str(cell) for cell in row))
+        result.add_row(*(Text(shown(str(cell))) for cell in row))
     return result

@@ -7,6 +7,7 @@ small file to any size. Here each is an ``OSError`` (the file) or a ``ValueError
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -83,15 +84,26 @@ def read_parquet(path: Path | str) -> pd.DataFrame:
             raise ValueError(f"{type(error).__name__}: {error}") from error
 
 
+def to_numbers(values: pd.Series) -> pd.Series:
+    """Return ``pandas.to_numeric`` in which what is no number, or too large for one, is NaN."""
+    try:
+        return pd.to_numeric(values, errors="coerce")
+    except (OverflowError, TypeError, ValueError):
+        return values.map(_number).astype("float64")
+
+
+def _number(value: Any) -> float:
+    try:
+        return float(value)
+    except (OverflowError, TypeError, ValueError):
+        return math.nan
+
+
 def _check_unpacked(footer: pq.FileMetaData) -> None:
-    cells = size = 0
-    for group in range(footer.num_row_groups):
-        part = footer.row_group(group)
-        for column in range(footer.num_columns):
-            chunk = part.column(column)
-            cells += max(chunk.num_values, part.num_rows)
-            size += chunk.total_uncompressed_size
-    cells = max(cells, footer.num_rows)
+    # Not the columns' own metadata: pyarrow ends the process where these contradict each other.
+    groups = [footer.row_group(number) for number in range(footer.num_row_groups)]
+    rows = max(footer.num_rows, sum(group.num_rows for group in groups))
+    cells, size = rows * footer.num_columns, sum(group.total_byte_size for group in groups)
     if cells > MAX_CELLS or size > MAX_UNPACKED:
         raise ValueError(
             f"it would unpack to {cells} cells in {size} bytes, more than {MAX_CELLS} in "

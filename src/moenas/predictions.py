@@ -9,7 +9,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from moenas.errors import DataError
-from moenas.parsing import read_parquet
+from moenas.parsing import read_parquet, to_numbers
 from moenas.runs import write_parquet
 
 COLUMNS = {
@@ -57,9 +57,9 @@ class Predictions:
         if "prediction" not in frame and "probability" not in frame:
             raise DataError("The predictions need a column 'probability' or 'prediction'.")
         if "probability" not in frame:
-            frame["probability"] = pd.to_numeric(frame["prediction"], errors="coerce")
+            frame["probability"] = to_numbers(frame["prediction"])
         if "prediction" not in frame:
-            frame["prediction"] = pd.to_numeric(frame["probability"], errors="coerce") >= threshold
+            frame["prediction"] = to_numbers(frame["probability"]) >= threshold
         defaults = {
             "split": "report",
             "group": pd.NA,
@@ -152,7 +152,7 @@ class Predictions:
 def _check(frame: pd.DataFrame) -> None:
     """Refuse cells that their column cannot hold, before pandas does in words of its own."""
     for name, (low, high, whole) in _NUMBERS.items():
-        numbers = pd.to_numeric(frame[name], errors="coerce")
+        numbers = to_numbers(frame[name])
         wrong = numbers.isna() & (frame[name].notna() | (name != "group"))
         wrong |= (numbers < low) | (numbers > high)
         if whole:

@@ -22,7 +22,7 @@ from moenas.data.validation import (
     rows_of,
 )
 from moenas.errors import DataError
-from moenas.parsing import read_csv, read_parquet
+from moenas.parsing import read_csv, read_parquet, to_numbers
 from moenas.predictions import LIGHTS
 from moenas.runs import write_parquet
 
@@ -258,7 +258,7 @@ def _typed(frame: pd.DataFrame) -> pd.DataFrame:
         if kind == "str":
             frame[name] = frame[name].astype("str")
             continue
-        values = pd.to_numeric(frame[name], errors="coerce")
+        values = to_numbers(frame[name])
         wrong = values.isna() & frame[name].notna()
         if kind.lower().startswith("int"):
             wrong |= (values.notna() & ((values % 1 != 0) | (values.abs() > 127))).astype(bool)
