@@ -9,7 +9,7 @@ MASK = "***"
 MOST = 20_000
 """Characters of the longest text that is shown whole."""
 
-_PASSWORD = re.compile(r"(://[^\s:/@'\"]{0,512}):[^\s'\"]{1,512}@")
+_PASSWORD = re.compile(r"(:/{1,2}[^\s:/@'\"]{0,512}):[^\s'\"]{1,512}@")
 _PARAMETER = re.compile(
     r"([?&](?:\w{0,20}password|passwd|pwd|\w{0,20}token|\w{0,20}secret|api_?key)=)[^\s&'\"]+",
     re.IGNORECASE,
