@@ -15,7 +15,7 @@ RUNS = {
     "checkpoint": 10_000,
     "run_folder": 10_000,
     "onnx_file": 10_000,
-    "manifest": 4_000,  # pandas takes a millisecond or two for any table
+    "manifest": 2_000,  # pandas takes a millisecond or two for any table
 }
 
 
@@ -39,7 +39,7 @@ def test_no_target_is_forgotten() -> None:
 def test_any_bytes_are_read_or_refused(name: str, tmp_path: Path) -> None:
     pytest.importorskip("atheris")
     done = run(name, tmp_path, "--runs", str(RUNS[name]), "--seed", "1")
-    assert f"{RUNS[name]} runs without a finding" in done.stdout, done.stderr[-3000:]
+    assert f"{RUNS[name]} runs without a finding" in done.stdout, done.stdout[-3000:]
 
 
 def test_a_finding_is_told_and_kept(tmp_path: Path) -> None:
@@ -62,5 +62,5 @@ def test_a_finding_is_told_and_kept(tmp_path: Path) -> None:
         timeout=300,
     )
     assert done.returncode != 0
-    assert "planted" in done.stderr
+    assert "ZeroDivisionError: planted" in done.stdout
     assert list((tmp_path / "build" / "fuzz").glob("crash-*"))
