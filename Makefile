@@ -57,14 +57,15 @@ fuzz: $(VENV)/.dev
 			|| { tail -40 build/fuzz-$$target.log; exit 1; }; \
 	done
 
-# In an environment of its own, so that it audits what moenas needs and not itself.
+# In an environment of its own, so that it audits what moenas needs and not itself. A build of torch
+# (2.8+cpu) counts as its version. What cannot be looked up fails.
 $(VENV)-audit/bin/pip-audit: $(BIN)/python
 	$(PYTHON) -m venv $(VENV)-audit
 	$(VENV)-audit/bin/python -m pip install --quiet --disable-pip-version-check pip-audit
 
 audit-dependencies: $(VENV)/.demo $(VENV)-audit/bin/pip-audit
-	$(BIN)/python -m pip freeze --exclude-editable > $(VENV)-audit/installed.txt
-	$(VENV)-audit/bin/pip-audit --requirement $(VENV)-audit/installed.txt --no-deps --disable-pip
+	$(BIN)/python -m pip freeze --exclude-editable | sed 's/+[^+]*$$//' > $(VENV)-audit/installed.txt
+	$(VENV)-audit/bin/pip-audit --requirement $(VENV)-audit/installed.txt --no-deps --disable-pip --strict
 
 clean:
 	rm -rf build dist site .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
