@@ -18,6 +18,8 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
+from moenas.masking import shown
+
 console = Console(stderr=True)
 """People read stderr; stdout is for ``--json`` alone."""
 
@@ -27,9 +29,15 @@ logger = logging.getLogger("moenas")
 def set_up_logging(verbose: bool = False) -> None:
     """Send moenas' log to the console; silent libraries stay silent."""
     handler = RichHandler(console=console, show_path=False, show_time=False, markup=False)
+    handler.setFormatter(_Shown("%(message)s"))
     logger.handlers[:] = [handler]
     logger.setLevel(logging.DEBUG if verbose else logging.INFO)
     logger.propagate = False
+
+
+class _Shown(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        return shown(super().format(record))
 
 
 def progress(transient: bool = True) -> Progress:
@@ -72,13 +80,15 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) 
     Cells are shown as they are, brackets and all. Where a terminal is too narrow, text goes on in
     the next line: a number is never cut.
     """
-    texts = [[str(cell) for cell in row] for row in rows]
-    result = Table(title=Text(title), title_justify="left", title_style="bold", header_style="bold")
+    texts = [[shown(str(cell)) for cell in row] for row in rows]
+    result = Table(
+        title=Text(shown(title)), title_justify="left", title_style="bold", header_style="bold"
+    )
     for index, column in enumerate(columns):
         cells = [row[index] for row in texts]
         number = index > 0 and all(_is_number(cell) for cell in cells)
         result.add_column(
-            Text(column),
+            Text(shown(column)),
             justify="left" if index == 0 else "right",
             no_wrap=number,
             overflow="ellipsis" if number else "fold",

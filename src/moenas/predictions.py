@@ -9,6 +9,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from moenas.errors import DataError
+from moenas.parsing import read_parquet, to_numbers
 from moenas.runs import write_parquet
 
 COLUMNS = {
@@ -57,9 +58,9 @@ class Predictions:
         if "prediction" not in frame and "probability" not in frame:
             raise DataError("The predictions need a column 'probability' or 'prediction'.")
         if "probability" not in frame:
-            frame["probability"] = pd.to_numeric(frame["prediction"], errors="coerce")
+            frame["probability"] = to_numbers(frame["prediction"])
         if "prediction" not in frame:
-            frame["prediction"] = pd.to_numeric(frame["probability"], errors="coerce") >= threshold
+            frame["prediction"] = to_numbers(frame["probability"]) >= threshold
         defaults = {
             "split": "report",
             "group": pd.NA,
@@ -76,7 +77,7 @@ class Predictions:
         if wrong := wrong_cell(frame):
             raise DataError(f"Row {wrong[0]} of the predictions: {wrong[1]}.")
         for name in ("label", "prediction", *_NUMBERS):
-            frame[name] = pd.to_numeric(frame[name])
+            frame[name] = to_numbers(frame[name])
         self.frame = frame.astype(COLUMNS).reset_index(drop=True)
         self.threshold = threshold
 
@@ -136,7 +137,7 @@ class Predictions:
             DataError: It is missing, damaged, or not a predictions table.
         """
         try:
-            frame = pd.read_parquet(path)
+            frame = read_parquet(path)
         except FileNotFoundError:
             raise DataError(f"There is no predictions file '{path}'.") from None
         except (OSError, ValueError) as error:
@@ -165,13 +166,13 @@ def wrong_cell(frame: pd.DataFrame) -> tuple[int, str] | None:
         if name not in frame:
             continue
         # One word in a column makes all of a CSV's cells text, and '1' is not what is wrong then.
-        wrong = np.flatnonzero(~pd.to_numeric(frame[name], errors="coerce").isin([0, 1]))
+        wrong = np.flatnonzero(~to_numbers(frame[name]).isin([0, 1]))
         if len(wrong):
             return int(wrong[0]), f"{name} {frame[name].iloc[wrong[0]]!r}, not 0 or 1"
     for name, (low, high, whole, what) in _NUMBERS.items():
         if name not in frame:
             continue
-        numbers = pd.to_numeric(frame[name], errors="coerce")
+        numbers = to_numbers(frame[name])
         bad = numbers.isna() & (frame[name].notna() | (name != "group"))
         bad |= (numbers < low) | (numbers > high)
         if whole:

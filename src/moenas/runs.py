@@ -34,6 +34,7 @@ from typing import IO, Any
 import filelock
 import pandas as pd
 
+from moenas import parsing
 from moenas.errors import RunFolderError
 
 FORMAT = 1
@@ -114,7 +115,7 @@ def read_json(path: Path) -> Any:
         RunFolderError: It is missing or damaged.
     """
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return parsing.read_json(path)
     except FileNotFoundError:
         raise RunFolderError(f"'{path}' does not exist.") from None
     except (OSError, ValueError) as error:

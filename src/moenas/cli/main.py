@@ -11,6 +11,7 @@ from rich.markup import escape
 
 from moenas.console import console, set_up_logging
 from moenas.errors import MoENASError, did_you_mean
+from moenas.masking import shown
 from moenas.runtime import keep_freed_memory
 
 COMMANDS = (
@@ -37,7 +38,7 @@ def main(arguments: list[str] | None = None) -> int:
     name = arguments[0] if arguments else ""
     if name and not name.startswith("-") and name not in COMMANDS:
         hint = did_you_mean(name, COMMANDS)
-        console.print(f"[red]There is no command '{escape(name)}'.[/red] {hint}")
+        console.print(f"[red]There is no command '{escape(shown(name))}'.[/red] {hint}")
         return 2
     if repeated := _repeated(arguments):
         console.print(
@@ -56,7 +57,7 @@ def main(arguments: list[str] | None = None) -> int:
                 config=SETTINGS,
             )
     except MoENASError as error:
-        console.print(f"[red]Error:[/red] {escape(str(error))}", highlight=False)
+        console.print(f"[red]Error:[/red] {escape(shown(str(error)))}", highlight=False)
         return 1
     except KeyboardInterrupt:
         console.print("Stopped. What was finished is kept; the same command goes on.")

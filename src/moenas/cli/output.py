@@ -10,6 +10,7 @@ from typing import Any
 from moenas.config import to_dict
 from moenas.console import console, table
 from moenas.evaluation.scores import Scores
+from moenas.masking import shown
 from moenas.runs import json_text
 
 
@@ -17,7 +18,7 @@ def show(value: Any, as_json: bool, *human: Any) -> None:
     """Print for people, and as JSON for machines where they asked."""
     for item in human:
         if isinstance(item, str):
-            console.print(item, markup=False, highlight=False, soft_wrap=True)
+            console.print(shown(item), markup=False, highlight=False, soft_wrap=True)
         else:
             console.print(item)
     if as_json:

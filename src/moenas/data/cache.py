@@ -22,6 +22,7 @@ from moenas.data.images import Box, crop_and_resize, read_image
 from moenas.data.manifest import Manifest
 from moenas.data.waiting import one_at_a_time
 from moenas.errors import DataError
+from moenas.parsing import parse_json
 from moenas.runs import atomic_file
 from moenas.runtime import available_cores
 
@@ -155,16 +156,16 @@ def _open(path: Path, count: int, size: int) -> ImageStore | None:
             if not head.startswith(_FORMAT):
                 return None
             file.seek(_HEAD + pixels)
-            facts: dict[str, Any] = json.loads(file.read())
+            facts: dict[str, Any] = parse_json(file.read())
         images = np.memmap(path, np.uint8, "r", _HEAD, (count, size, size, 3))
         errors = {int(row): str(why) for row, why in facts["errors"].items()}
-    except (OSError, ValueError, KeyError, AttributeError, TypeError):
+        readable = np.ones(count, dtype=np.bool_)
+        readable[list(errors)] = False
+    except (OSError, ValueError, KeyError, IndexError, AttributeError, TypeError):
         return None
     if facts.get("crc") != _checksum(images):
         logger.warning("The image cache '%s' is damaged; it is made anew.", path)
         return None
-    readable = np.ones(count, dtype=np.bool_)
-    readable[list(errors)] = False
     return ImageStore(images, readable, errors)
 
 

@@ -22,6 +22,7 @@ from moenas.data.validation import (
     rows_of,
 )
 from moenas.errors import DataError
+from moenas.parsing import read_csv, read_parquet, to_numbers
 from moenas.predictions import LIGHTS
 from moenas.runs import write_parquet
 
@@ -69,11 +70,9 @@ def read_named_csv(path: Path, **types: str) -> pd.DataFrame:
         OSError, ValueError: It cannot be read.
     """
     text = {name: "str" for name, kind in COLUMNS.items() if kind == "str"} | types
-    frame = pd.read_csv(path, dtype=text, compression=None)
+    frame = read_csv(path, dtype=text)
     if set(NAMES) & set(frame):
-        names = pd.read_csv(
-            path, dtype="str", keep_default_na=False, usecols=NAMES.__contains__, compression=None
-        )
+        names = read_csv(path, dtype="str", keep_default_na=False, usecols=NAMES.__contains__)
         for name in names:
             frame[name] = names[name].mask(names[name] == "")
     return frame
@@ -151,7 +150,7 @@ class Manifest:
             if path.suffix.lower() == ".csv":
                 frame = read_named_csv(path)
             else:
-                frame = pd.read_parquet(path)
+                frame = read_parquet(path)
         except FileNotFoundError:
             raise DataError(f"There is no manifest '{path}'.") from None
         except (OSError, ValueError) as error:
@@ -283,7 +282,7 @@ def _typed(frame: pd.DataFrame) -> pd.DataFrame:
         if kind == "str":
             frame[name] = frame[name].astype("str")
             continue
-        values = pd.to_numeric(frame[name], errors="coerce")
+        values = to_numbers(frame[name])
         wrong = values.isna() & frame[name].notna()
         if kind.lower().startswith("int"):
             wrong |= (values.notna() & ((values % 1 != 0) | (values.abs() > 127))).astype(bool)

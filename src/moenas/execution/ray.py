@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import os
-import pickle
 import socket
 import time
 from collections.abc import Callable
@@ -209,7 +209,7 @@ def _work(
         return function(*here), None
     except Exception as error:
         try:
-            pickle.loads(pickle.dumps(error))  # noqa: S301 - our own, an instant ago
+            copy.deepcopy(error)  # some cannot be made again from their arguments on the other side
         except Exception:
             return None, MoENASError(f"{type(error).__name__}: {error}")
         return None, error

@@ -27,6 +27,7 @@ from optuna.trial import FrozenTrial, TrialState
 from moenas.console import logger
 from moenas.errors import RunFolderError, SearchError
 from moenas.execution.executor import Executor
+from moenas.masking import masked
 from moenas.models.architecture import Architecture
 from moenas.nas.jobs import TrialJob, run_trial
 from moenas.nas.objectives import OBJECTIVES
@@ -66,7 +67,9 @@ def open_study(
             load_if_exists=True,
         )
     except Exception as error:  # SQLAlchemy's and Optuna's own, many kinds
-        raise RunFolderError(f"The study '{run.study}' cannot be opened: {error}.") from error
+        raise RunFolderError(
+            f"The study '{run.study}' cannot be opened: {masked(str(error))}."
+        ) from error
     with warnings.catch_warnings():  # experimental since 2023
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         study.set_user_attr("objectives", list(objectives))
@@ -88,7 +91,9 @@ def open_recorded_study(run: RunFolder) -> optuna.Study:
     try:
         return optuna.load_study(study_name=STUDY_NAME, storage=run.study_url)
     except Exception as error:  # SQLAlchemy's and Optuna's own, many kinds
-        raise RunFolderError(f"The study '{run.study}' cannot be read: {error}.") from error
+        raise RunFolderError(
+            f"The study '{run.study}' cannot be read: {masked(str(error))}."
+        ) from error
 
 
 def make_sampler(name: str, space: SearchSpace, seed: int) -> optuna.samplers.BaseSampler:
@@ -278,7 +283,7 @@ class StudyDriver:
             frozen = self.study.tell(trial, values)
         else:
             text = "".join(traceback.format_exception(error))
-            trial.set_user_attr("error", text[-4000:])
+            trial.set_user_attr("error", masked(text[-4000:]))
             frozen = self.study.tell(trial, state=TrialState.FAIL)
             logger.warning("Trial %d failed: %s", trial.number, error)
         if self.on_result:

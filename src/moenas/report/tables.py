@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from moenas import parsing
 from moenas.report.measures import MEASURES
 from moenas.report.results import Comparison, Pruning, SearchSummary, Summary, Trial
 
@@ -260,9 +261,11 @@ def read_csv(path: Path, names: Iterable[str]) -> pd.DataFrame:
         OSError, ValueError: It cannot be read.
     """
     wanted = set(names)
-    frame = pd.read_csv(path)
+    frame = parsing.read_csv(path)
     if wanted & set(frame):
-        text = pd.read_csv(path, dtype="str", keep_default_na=False, usecols=wanted.__contains__)
+        text = parsing.read_csv(
+            path, dtype="str", keep_default_na=False, usecols=wanted.__contains__
+        )
         for name in text:
             frame[name] = [_NEUTRAL.sub("", value) for value in text[name]]
     return frame

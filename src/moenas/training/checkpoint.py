@@ -19,6 +19,7 @@ import torch
 
 from moenas.console import logger
 from moenas.errors import CheckpointError
+from moenas.parsing import parse_json
 from moenas.runs import write_bytes
 
 Tensors = dict[str, torch.Tensor]
@@ -101,9 +102,17 @@ def _read(path: Path) -> TrainingState:
         tensors = safetensors.torch.load(body)
         if metadata["sha256"] != _hash(tensors, metadata["moenas_state"]):
             raise CheckpointError(f"The training state '{path}' is damaged.")
-        header = json.loads(metadata["moenas_state"])
-    except (OSError, KeyError, ValueError, safetensors.SafetensorError) as error:
+        return _state(tensors, parse_json(metadata["moenas_state"]))
+    except CheckpointError:
+        raise
+    except OSError as error:
+        raise CheckpointError(f"The training state '{path}' cannot be read: {error}.") from error
+    except Exception as error:  # what was not saved by us fails in many ways
         raise CheckpointError(f"The training state '{path}' is damaged ({error}).") from error
+
+
+def _state(tensors: Tensors, header: Any) -> TrainingState:
+    """Put the names that `save_state` made apart."""
     modules: dict[str, Tensors] = {}
     slots: dict[str, dict[int, dict[str, Any]]] = {"optimizer": {}, "group": {}}
     for key, value in {**tensors, **header["scalars"]}.items():
@@ -115,4 +124,7 @@ def _read(path: Path) -> TrainingState:
             modules.setdefault(kind, {})[rest] = value
     groups = [slots["group"][index] for index in sorted(slots["group"])]
     optimizer = {"state": slots["optimizer"], "param_groups": groups}
-    return TrainingState(modules, optimizer, header["progress"])
+    progress = header["progress"]
+    if not isinstance(progress, dict):
+        raise ValueError("its progress is no table of values")
+    return TrainingState(modules, optimizer, progress)

@@ -13,6 +13,7 @@ from moenas.data.skipped import TOO_MANY, skipped_table
 from moenas.errors import DataError
 from moenas.evaluation.predict import told_columns
 from moenas.evaluation.threshold import best_threshold
+from moenas.parsing import read_parquet
 from moenas.predictions import Predictions, wrong_cell
 from moenas.workflows.data import open_manifest
 
@@ -90,7 +91,7 @@ def _read(file: Path) -> pd.DataFrame:
     try:
         if kind == ".csv":
             return read_named_csv(file)
-        return pd.read_parquet(file)
+        return read_parquet(file)
     except FileNotFoundError:
         raise DataError(f"There is no predictions file '{file}'.") from None
     except (OSError, ValueError) as error:

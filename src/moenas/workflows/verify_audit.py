@@ -11,6 +11,7 @@ from typing import Any
 import pandas as pd
 
 from moenas.models.zoo import PAPER_MODELS
+from moenas.parsing import read_csv
 from moenas.predictions import Predictions
 from moenas.report.audit.results import read_audit
 from moenas.report.audit.table_one import latex, table_one
@@ -109,10 +110,13 @@ def _table(path: Path, frame: pd.DataFrame | None, result: Verification) -> None
     if not path.exists():
         result.problems.append(f"{path.name}: it is missing")
         return
-    stored, again = (
-        pd.read_csv(source, keep_default_na=False).astype(object).to_dict("split")
-        for source in (path, io.StringIO(csv_text(frame)))
-    )
+    try:
+        found = read_csv(path, keep_default_na=False)
+    except (OSError, ValueError) as error:
+        result.problems.append(f"{path.name}: it cannot be read ({error})")
+        return
+    made = pd.read_csv(io.StringIO(csv_text(frame)), keep_default_na=False)
+    stored, again = (table.astype(object).to_dict("split") for table in (found, made))
     for part in ("columns", "data"):
         result.compare(f"{path.name}.{part}", stored[part], again[part])
 

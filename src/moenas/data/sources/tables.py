@@ -12,6 +12,7 @@ import pandas as pd
 
 from moenas.data.images import SUFFIXES
 from moenas.errors import DataError
+from moenas.parsing import read_csv, to_numbers
 
 I64 = npt.NDArray[np.int64]
 
@@ -27,7 +28,7 @@ def read_table(file: Path, needs: Sequence[str]) -> pd.DataFrame:
         DataError: It is missing, no CSV, without rows, or without one of these columns.
     """
     try:
-        frame = pd.read_csv(file, dtype="str", keep_default_na=False, encoding="utf-8-sig")
+        frame = read_csv(file, dtype="str", keep_default_na=False, encoding="utf-8-sig")
     except FileNotFoundError:
         raise DataError(f"'{file}' does not exist.") from None
     except (OSError, ValueError) as error:
@@ -60,7 +61,7 @@ def counts_of(frame: pd.DataFrame, columns: Sequence[str], file: Path) -> I64:
     result = np.zeros((len(frame), len(columns)), dtype=np.int64)
     for place, name in enumerate(columns):
         text = frame[name].str.strip()
-        values = pd.to_numeric(text.where(text != "", "0"), errors="coerce").to_numpy("float64")
+        values = to_numbers(text.where(text != "", "0")).to_numpy("float64")
         wrong = np.flatnonzero(~((values >= 0) & (values == np.floor(values)) & (values < 2**31)))
         if len(wrong):
             raise DataError(

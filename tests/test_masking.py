@@ -1,0 +1,63 @@
+"""Nothing secret and nothing that steers a terminal is shown."""
+
+from __future__ import annotations
+
+import logging
+import time
+
+import pytest
+
+from moenas.cli import main
+from moenas.console import console, set_up_logging, table
+from moenas.masking import MOST, masked, shown
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("postgresql://me:s3cret@host:5432/db", "postgresql://me:***@host:5432/db"),
+        ("mysql+pymysql://me:p@ss/w:rd@host/db", "mysql+pymysql://me:***@host/db"),
+        ("redis://:s3cret@host", "redis://:***@host"),
+        (
+            "x postgresql://me@host/db?password=s3cret&a=1",
+            "x postgresql://me@host/db?password=***&a=1",
+        ),
+        ("https://host/a?access_token=s3cret", "https://host/a?access_token=***"),
+        ("'postgresql:/me:s3cret@host/db' is no file", "'postgresql:/me:***@host/db' is no file"),
+        ("sqlite:////home/me/study.db", "sqlite:////home/me/study.db"),
+        ("http://127.0.0.1:8080/dashboard", "http://127.0.0.1:8080/dashboard"),
+        ("mail me@host, at 10:30", "mail me@host, at 10:30"),
+    ],
+)
+def test_passwords_in_urls(text: str, expected: str) -> None:
+    assert masked(text) == expected
+
+
+def test_what_steers_a_terminal_is_spelled_out() -> None:
+    assert shown("a\x1b]0;owned\x07\x9b2J\r\nb\tc") == "a\\x1b]0;owned\\x07\\x9b2J\\r\nb\tc"
+    assert shown("gnp.\u202eexe\udc80") == "gnp.\\u202eexe\\udc80"
+    assert shown("Größe 人 👩🏽‍🔬") == "Größe 人 👩🏽‍🔬"
+
+
+def test_long_texts_take_little_time_and_place() -> None:
+    start = time.perf_counter()
+    assert len(shown("://a:" * 1_000_000)) < 2 * MOST
+    assert len(masked("://a:" * 20_000)) == 100_000
+    assert time.perf_counter() - start < 2
+
+
+def test_errors_logs_and_tables_show_text_alone(capsys: pytest.CaptureFixture[str]) -> None:
+    hostile = "[/red]\x1b[2J://me:s3cret@host"
+    assert main(["evaluate", hostile]) == 1
+    logger = logging.getLogger("moenas")
+    handlers, propagate = logger.handlers[:], logger.propagate
+    try:
+        set_up_logging()
+        logger.warning("It is %s", hostile)
+    finally:
+        logger.handlers[:], logger.propagate = handlers, propagate
+    console.print(table(hostile, (hostile,), [[hostile]]))
+    err = capsys.readouterr().err
+    assert "s3cret" not in err
+    assert "\x1b[2J" not in err
+    assert err.count("[/red]") >= 5
