@@ -47,9 +47,7 @@ def test_no_difference_is_said_first() -> None:
     lines = say(model("MoENAS-S", "finalist", versus={("base", "fairness"): (0.03, None, 0.2)}))
     assert lines[0].startswith("No finalist differs from the base model it started from")
     assert "+3.0 points in skin fairness (MoENAS-S" in lines[0]
-    assert lines[1].startswith(
-        "No finalist differs from the wider dense model of its size (wide, 2.48M)"
-    )
+    assert lines[1].startswith("No finalist differs from the wider dense model (wide, 2.48M)")
 
 
 def test_better_worse_and_mixed() -> None:

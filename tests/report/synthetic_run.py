@@ -183,7 +183,7 @@ def comparison(
         "models": models,
         "verdict": [
             "MoENAS-S is 2.9 points more accurate than mobilevitv2_050 and fairer by 9.6 points; "
-            "against the wider dense model of its size both gains hold.",
+            "against the wider dense model both gains hold.",
             "Its worst tone gains 6.7 points. Robustness gains 2.9 points.",
             "Three seeds and drawings: small differences remain undecided.",
         ],

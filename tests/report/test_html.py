@@ -348,7 +348,7 @@ def test_thousands_of_trials_stay_light(tmp_path):
 
 def test_first_screen_answers_and_links_finalists(full_run):
     text = read(full_run).text
-    for question in ("Is it better?", "For whom?", "How sure?", "What next?"):
+    for question in ("Better than the dense models?", "For whom?", "How sure?", "What next?"):
         assert question in text
     models = {m["name"]: m for m in read_json(full_run.comparison)["models"]}
     chosen = re.search(r"The large number is of\s+(\S+),", text)[1]
@@ -356,8 +356,11 @@ def test_first_screen_answers_and_links_finalists(full_run):
         g["group"]: g["mean"] - b["mean"]
         for g, b in zip(models[chosen]["groups"], models["mobilevitv2_050"]["groups"], strict=True)
     }
-    most = max(gains, key=gains.get)
-    assert f"most tone {most} (+{100 * gains[most]:.1f} points)" in text
+    low, high = (f"{100 * end(gains.values()):+.1f}".replace("-", "−") for end in (min, max))
+    assert f"lies {low} to {high} points from the base model" in text
+    half = {g["group"]: (g["high"] - g["low"]) / 2 for g in models[chosen]["groups"]}
+    undecided = all(abs(gain) < half[tone] for tone, gain in gains.items())
+    assert ("no tone's gain or loss can be told from chance" in text) == undecided
     data = json.loads(
         render(full_run).read_text().split('id="trial-data">')[1].split("</script>")[0]
     )

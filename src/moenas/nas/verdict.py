@@ -38,10 +38,10 @@ def verdict(models: list[dict[str, Any]], groups_known: bool) -> list[str]:
     if by_role["wider"]:
         wider = by_role["wider"][0]
         size = f"{wider['parameters'] / 1e6:.2f}M"
-        title = f"the wider dense model of its size ({wider['name']}, {size})"
+        title = f"the wider dense model ({wider['name']}, {size})"
         sentences.append(_against(finalists, wider["name"], "wider", title))
     if groups_known:
-        sentences += _fairness(base, finalists)
+        sentences += _fairness(base, [*by_role["wider"], *finalists])
     constant = [m["name"] for m in models if _is_constant(m)]
     for name in constant:
         sentences.append(
@@ -61,7 +61,8 @@ def _against(finalists: list[dict[str, Any]], name: str, role: str, title: str) 
             text = (
                 f"{model['name']} in {TITLES[metric]} by "
                 f"{100 * abs(entry['difference']):.1f} points "
-                f"(95 % interval {_interval(entry)}, p {_p(entry['p_holm'])})"
+                f"(95 % interval {_interval(entry)}, p {_p(entry['p_holm'])} "
+                "after Holm's correction)"
             )
             (wins if entry["better"] else losses).append(text)
     if wins and losses:
@@ -90,7 +91,7 @@ def _against(finalists: list[dict[str, Any]], name: str, role: str, title: str) 
     )
 
 
-def _fairness(base: dict[str, Any], finalists: list[dict[str, Any]]) -> list[str]:
+def _fairness(base: dict[str, Any], others: list[dict[str, Any]]) -> list[str]:
     floor = base["noise_floor"]
     if floor is None:
         return []
@@ -101,9 +102,9 @@ def _fairness(base: dict[str, Any], finalists: list[dict[str, Any]]) -> list[str
         f"its fairness is {100 * measured:.1f}, a perfectly fair model would have "
         f"{100 * floor['mean']:.1f} on these images (p {_p(floor['p_holm'])})."
     )
-    unfair = [m["name"] for m in finalists if is_unfair(m)]
+    unfair = [m["name"] for m in others if is_unfair(m)]
     if unfair:
-        names = listed(unfair)
+        names = listed(unfair) if len(unfair) < len(others) else "all others"
         sentence += (
             f" The same holds for {names}."
             if real

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from statistics import median
 
 from markupsafe import Markup
 
@@ -51,24 +50,30 @@ def _for_whom(shown: ComparedModel, base: ComparedModel | None, styles: dict[str
     own = {group.group: group.mean for group in shown.groups if group.mean is not None}
     other = {g.group: g.mean for g in base.groups if g.mean is not None} if base else {}
     gains = {tone: own[tone] - other[tone] for tone in own if tone in other}
-    widths = [g.high - g.low for g in shown.groups if g.high is not None and g.low is not None]
+    half = {
+        g.group: (g.high - g.low) / 2
+        for g in shown.groups
+        if g.high is not None and g.low is not None
+    }
     sentences = []
     if base and shown is not base and gains:
-        most, least = max(gains, key=gains.__getitem__), min(gains, key=gains.__getitem__)
-        up = sum(gain > 0 for gain in gains.values())
-        count = "Every tone gains" if up == len(gains) else f"{up} of {len(gains)} tones gain"
         sentences.append(
-            f"{count} over the base model: most tone {most} "
-            f"({percent(gains[most], signed=True)} points), least tone {least} "
-            f"({percent(gains[least], signed=True)})."
+            f"Tone by tone {shown.name} lies {percent(min(gains.values()), signed=True)} to "
+            f"{percent(max(gains.values()), signed=True)} points from the base model."
         )
-    best, worst = max(own, key=own.__getitem__), min(own, key=own.__getitem__)
+    worst = min(own, key=own.__getitem__)
     sentences.append(
-        f"{shown.name} serves tone {best} best ({percent(own[best])} %) and tone {worst} worst "
-        f"({percent(own[worst])} %)."
+        f"Its mean accuracy is {percent(own[worst])} % on tone {worst}, the lowest, and "
+        f"{percent(max(own.values()))} % on the highest."
     )
-    if widths:
-        sentences.append(f"A single tone is known to ± {percent(median(widths) / 2, 0)} points.")
+    if half:
+        finest, coarsest = min(half, key=half.__getitem__), max(half, key=half.__getitem__)
+        sentences.append(
+            f"A tone's accuracy is known to ± {percent(half[finest], 0)} (tone {finest}) to "
+            f"± {percent(half[coarsest], 0)} points (tone {coarsest})."
+        )
+        if gains and all(abs(gain) < half.get(tone, 1.0) for tone, gain in gains.items()):
+            sentences.append("So no tone's gain or loss can be told from chance here.")
     label = f"Accuracy by skin tone of {shown.name}" + (" and the base model" if gains else "")
     pair = (shown, base if base is not shown else None)
     return Answer("For whom?", tuple(sentences), tone_steps(*pair, styles, label=label))
@@ -140,7 +145,11 @@ def _next(results: Results, badge: Badge, chosen: ComparedModel | None) -> list[
             if badge.outcome == "mixed"
             else "Keep the base model."
         )
-        return [first + weak, "A longer search, or more training a trial, may find better ones."]
+        return [
+            first + weak,
+            "More seeds (--seeds) and more report images would narrow the intervals; longer "
+            "trainings may set the models apart.",
+        ]
     spans = [
         accuracy.high - accuracy.low
         for difference in chosen.versus.values()

@@ -11,11 +11,12 @@ from moenas.report.results import ComparedModel, Comparison
 Outcome = Literal["better", "mixed", "not better", "undecided", "not compared"]
 
 EXPLANATION = {
-    "better": "A finalist beats the base model and the wider dense model of its size in at least "
-    "one of the four objectives and loses to neither in any.",
-    "mixed": "A finalist wins in some objectives, but not against both references or not without "
+    "better": "A finalist beats the base model and the wider dense model in at least one of the "
+    "four objectives and loses to neither in any.",
+    "mixed": "A finalist wins in some objectives, but not against both dense models or not without "
     "losing elsewhere.",
-    "not better": "No finalist wins in any objective, and at least one loses in one.",
+    "not better": "No finalist beats the base model or the wider dense model in any objective, and "
+    "at least one loses to one of them.",
     "undecided": "No difference is larger than what seeds and chance explain, in either direction.",
     "not compared": "No finalist was compared with the base model in this run.",
 }

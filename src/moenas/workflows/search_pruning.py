@@ -24,7 +24,7 @@ def prune_largest(
     executor: Executor,
     device: str,
 ) -> None:
-    """Prune the largest finalist's first seed and add it to what is compared.
+    """Prune the largest finalist's first seed and add it to what is compared, if it is another.
 
     Args:
         run: The search's folder.
@@ -45,13 +45,16 @@ def prune_largest(
             bar.add_task("Pruning", total=None, note=largest.name)
             source = folders[largest.name][0]
             executor.submit(work, source, run, data, largest.name).result()
+    pruned = load_model(target.checkpoint)[1].architecture
+    if pruned == largest.architecture.id:  # no expert could go: it is the first seed once more
+        return
     name = f"{largest.name} pruned"
     models.append(
         {
             "name": name,
             "role": "pruned",
             "size_class": None,
-            "architecture": load_model(target.checkpoint)[1].architecture,
+            "architecture": pruned,
             "seeds": [SEARCH_SEED + 1],
         }
     )
