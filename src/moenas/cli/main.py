@@ -11,7 +11,7 @@ from rich.markup import escape
 
 from moenas.console import console, set_up_logging
 from moenas.errors import MoENASError, did_you_mean
-from moenas.runtime import keep_freed_memory
+from moenas.runtime import keep_freed_memory, process_count, process_index
 
 COMMANDS = (
     "demo", "data", "train", "evaluate", "audit", "search", "prune", "routes", "export", "predict",
@@ -39,6 +39,12 @@ def main(arguments: list[str] | None = None) -> int:
         hint = did_you_mean(name, COMMANDS)
         console.print(f"[red]There is no command '{escape(name)}'.[/red] {hint}")
         return 2
+    if process_count() > 1 and name != "train":
+        console.print(
+            "[red]Only 'moenas train' works in several processes.[/red] Start this command without "
+            "the launcher."
+        )
+        return 2
     if repeated := _repeated(arguments):
         console.print(
             f"[red]{repeated} is given twice.[/red] Give it once, with all values after it."
@@ -56,7 +62,8 @@ def main(arguments: list[str] | None = None) -> int:
                 config=SETTINGS,
             )
     except MoENASError as error:
-        console.print(f"[red]Error:[/red] {escape(str(error))}", highlight=False)
+        where = f" of process {process_index()}" if process_index() else ""
+        console.print(f"[red]Error{where}:[/red] {escape(str(error))}", highlight=False)
         return 1
     except KeyboardInterrupt:
         console.print("Stopped. What was finished is kept; the same command goes on.")
