@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -22,30 +23,50 @@ from moenas.training.loop import TrainResult
 TESTS = Path(__file__).parent.parent
 
 
+def two(folder: Path, device: str) -> Path:
+    """Run ``two_processes`` and return the folder of what it leaves."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    common = {"WORLD_SIZE": 2, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    path = os.pathsep.join([*sys.path, str(TESTS)])
+    started = [
+        subprocess.Popen(
+            [sys.executable, two_processes.__file__, str(folder), device],
+            env={
+                **os.environ,
+                **{name: str(value) for name, value in common.items()},
+                "RANK": str(rank),
+                "LOCAL_RANK": str(rank),
+                "PYTHONPATH": path,
+            },
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for rank in (0, 1)
+    ]
+    try:
+        told = [process.communicate(timeout=240)[1] for process in started]
+    finally:
+        for process in started:
+            process.kill()
+    assert [process.returncode for process in started] == [0, 0], told
+    return folder
+
+
 @pytest.fixture(scope="session")
 def both(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What two processes leave that train all cases."""
-    folder = tmp_path_factory.mktemp("both")
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
-    done = subprocess.run(
-        [*torchrun, two_processes.__file__, str(folder)],
-        env={**os.environ, "PYTHONPATH": os.pathsep.join([*sys.path, str(TESTS)])},
-        capture_output=True,
-        text=True,
-        timeout=240,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    return folder
+    return two(tmp_path_factory.mktemp("both"), "cpu")
 
 
 @pytest.fixture
 def one(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
     """Train a case in this process, as if launched."""
 
-    def go(case: str) -> TrainResult:
+    def go(case: str, **options: Any) -> TrainResult:
         monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "no")
-        return trained(case, tmp_path / case)
+        return trained(case, tmp_path / f"{case}-{len(options)}", **options)
 
     return go
 
@@ -72,16 +93,26 @@ def test_two_processes_end_in_the_weights_of_one(both: Path, one: Any, case: str
         assert theirs.router_entropy == pytest.approx(mine.router_entropy, abs=2e-6)
 
 
+@pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two GPUs")
+def test_two_gpus_end_in_the_weights_of_one(one: Any, tmp_path: Path) -> None:
+    """Batch norms included: they take their statistics from both."""
+    folder = two(tmp_path, "cuda")
+    alone = one("norms", device="cuda").model.cpu().state_dict()
+    assert farthest(left(folder, "norms")[0][0], alone) < 1e-3  # TensorFloat-32
+
+
 def test_some_experts_had_no_token_in_a_process(both: Path) -> None:
     """Or the tests above would not show that these get the others' gradients."""
     assert int((both / "idle-0").read_text()) > 0
 
 
 def test_parts_are_the_batch_but_for_the_balance(both: Path, one: Any) -> None:
-    """Its fractions are those of a part, of all processes: two parts in one or in two agree."""
-    parts, whole = one("parts").model.state_dict(), one("vit").model.state_dict()
-    assert farthest(left(both, "parts")[0][0], parts) < 1e-5
-    assert 1e-5 < farthest(parts, whole) < 0.05
+    """The fractions of the balance loss are those of one part: without it nothing differs."""
+    whole = one("unbalanced").model.state_dict()
+    assert farthest(left(both, "parts")[0][0], whole) < 1e-5
+    assert farthest(one("parts").model.state_dict(), whole) < 1e-5
+    balanced = one("vit", accumulate=2).model.state_dict()
+    assert 1e-5 < farthest(balanced, left(both, "vit")[0][0]) < 0.01
 
 
 def test_all_stop_when_the_main_process_says_so_and_go_on(both: Path) -> None:

@@ -1,4 +1,4 @@
-"""What each of two processes runs for `test_processes`: ``python two_processes.py FOLDER``.
+"""What each of two processes runs for `test_processes`: ``python two_processes.py FOLDER DEVICE``.
 
 It trains every case of `CASES` and leaves results beside the others'. Imported, it is the cases.
 """
@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import small_bases  # noqa: F401 - registers the bases
 import torch
 
+import small_bases  # noqa: F401 - registers the bases
 from moenas.data.dataset import ImageDataset
 from moenas.data.transforms import train_transform
 from moenas.errors import ConfigError
@@ -26,7 +26,6 @@ from moenas.training.loop import OutOfTime, TrainResult, train
 from moenas.training.schemes import SCHEMES, Scheme
 from moenas.training.step import Backward, Batch, Routings, plain_step
 
-CPU = torch.device("cpu")
 SCHEME = dataclasses.replace(
     SCHEMES["resnet"],
     epochs=2,
@@ -37,6 +36,7 @@ SCHEME = dataclasses.replace(
     gradient_clip=1.0,
     balance_weight=0.3,  # so that a wrong one shows
 )
+UNBALANCED = dataclasses.replace(SCHEME, balance_weight=0.0)
 
 
 def frozen_norms(
@@ -48,7 +48,8 @@ def frozen_norms(
 
 CASES: dict[str, tuple[str, tuple[int, ...], Scheme, dict[str, Any]]] = {
     "vit": ("small_vit", (8, 1, 3), SCHEME, {}),
-    "parts": ("small_vit", (8, 1, 3), SCHEME, {"accumulate": 2}),
+    "unbalanced": ("small_vit", (8, 1, 3), UNBALANCED, {}),
+    "parts": ("small_vit", (8, 1, 3), UNBALANCED, {"accumulate": 2}),
     "adamw": (
         "small_vit",
         (2, 1, 3),
@@ -61,10 +62,11 @@ CASES: dict[str, tuple[str, tuple[int, ...], Scheme, dict[str, Any]]] = {
         dataclasses.replace(SCHEME, epochs=1),
         {"step": frozen_norms},
     ),
+    "norms": ("mobilevitv2_050", (2, 1, 1, 1, 1, 1, 1, 1, 3), SCHEME, {}),
 }
 
 
-def trained(case: str, folder: Path, **more: Any) -> TrainResult:
+def trained(case: str, folder: Path, device: str = "cpu", **more: Any) -> TrainResult:
     """Train one of `CASES` on twenty-four pictures: a person is a bright upper half."""
     base, experts, scheme, options = CASES[case]
     rng = np.random.default_rng(0)
@@ -78,7 +80,7 @@ def trained(case: str, folder: Path, **more: Any) -> TrainResult:
         scheme,
         folder=ModelFolder(folder),
         seed=3,
-        device=CPU,
+        device=torch.device(device),
         **{**options, **more},
     )
 
@@ -108,12 +110,17 @@ def starved(step: Any, seen: list[int]) -> Any:
     return noting
 
 
-def main(folder: Path) -> None:
+def main(folder: Path, device: str) -> None:
     torch.set_num_threads(1)
-    processes.join(CPU)
+    processes.join(torch.device(device))
     rank = processes.index()
+    if device == "cuda":  # where batch norms see all images
+        result = trained("norms", folder / "norms", device)
+        torch.save((result.model.cpu().state_dict(), result.history), folder / f"norms-{rank}.pt")
+        processes.part_company()
+        return
     idle: list[int] = []
-    for case in CASES:
+    for case in ("vit", "parts", "adamw", "frozen"):
         watch = {"step": starved(plain_step, idle)} if case == "vit" else {}
         result = trained(case, folder / case, **watch)
         torch.save((result.model.state_dict(), result.history), folder / f"{case}-{rank}.pt")
@@ -134,4 +141,4 @@ def main(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(Path(sys.argv[1]), sys.argv[2])

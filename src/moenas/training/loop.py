@@ -12,7 +12,6 @@ import json
 import math
 import time
 from collections.abc import Callable
-from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
@@ -44,7 +43,7 @@ from moenas.training.optimizer import (
 )
 from moenas.training.router_log import RouterLog
 from moenas.training.schemes import Scheme
-from moenas.training.step import Batch, Step, plain_step
+from moenas.training.step import Batch, Step, in_parts, plain_step
 
 
 class OutOfTime(MoENASError):  # noqa: N818 - not an error of the run: it goes on later
@@ -222,14 +221,8 @@ def train(
                     break
                 schedule.step_update(number)
                 images = resized(images, scheme, seed, number, steps)
-                parts = zip(images.chunk(accumulate), labels.chunk(accumulate), strict=True)
-                for part, (some, theirs) in enumerate(parts, start=1):
-                    batch = Batch(normalise(some), theirs, routings, scheme, number)
-                    alone = accelerator.no_sync(model) if part < accumulate else nullcontext()
-                    with alone:
-                        loss, routed = step(
-                            model, batch, lambda loss: accelerator.backward(loss / accumulate)
-                        )
+                batch = Batch(normalise(images), labels, routings, scheme, number)
+                for loss, routed in in_parts(step, model, batch, accelerator, accumulate):
                     losses.append(loss)
                     log.add(routed)
                 share_gradients(inner, scheme.expert_sharing)

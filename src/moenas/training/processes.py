@@ -107,7 +107,7 @@ def total(tensors: list[torch.Tensor]) -> list[torch.Tensor]:
         return tensors
     flat = torch.cat(tensors)
     dist.all_reduce(flat)
-    return list(flat.split([len(each) for each in tensors]))
+    return list(torch.split(flat, [len(each) for each in tensors]))
 
 
 def mean(value: torch.Tensor) -> torch.Tensor:
