@@ -29,7 +29,7 @@ from moenas.workflows import dashboard, doctor
 MOST_FLAGS = {
     "demo": 5,
     "data": 4,
-    "train": 20,
+    "train": 21,
     "evaluate": 5,
     "audit": 19,
     "search": 41,
@@ -46,9 +46,10 @@ MOST_FLAGS = {
 """A flag is a promise: raise a number only with a reason. The last ones were --max-latency-ms
 and --latency-table: the size limit's sibling, and the device that the model is for; and data's
 --rule and --unit: what a person is in COCO, and in FACET; train's --head, --qubits and
---head-only: the paper's quantum head; prune's --curve, --importance, --fine-tune and --rescue: the
-pruning study; report's --out: where a comparison of runs, which belongs to none, is written; and
-benchmark's --formats and --batch: what models are timed as."""
+--head-only: the paper's quantum head, and --accumulate: batches that no memory holds; prune's
+--curve, --importance, --fine-tune and --rescue: the pruning study; report's --out: where a
+comparison of runs, which belongs to none, is written; and benchmark's --formats and --batch: what
+models are timed as; search's and audit's --executor, --address, --gpus and --memory-gb: a cluster."""
 
 
 @pytest.fixture
@@ -105,6 +106,15 @@ def test_every_setting_of_a_search_says_what_it_is(run: Any) -> None:
     text = SearchConfig.__doc__ or ""
     for name in SearchConfig.__dataclass_fields__:
         assert re.search(rf"^ +{name}: \S", text, re.MULTILINE), name
+
+
+def test_other_commands_are_not_for_several_processes(
+    run: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    code, _, err = run("search")
+    assert code == 2
+    assert "Only 'moenas train' works in several processes" in err
 
 
 # Wrong calls
@@ -219,6 +229,7 @@ def error_cases(tmp: Path) -> list[tuple[list[object], str]]:
         (["train", *run, "--architecture", "mobilevitv2_050-e21"], "9"),
         (["train", *run, "--epochs", 0], "epochs must be above 0"),
         (["train", *run, "--batch-size", 0], "batch_size must be at least 1"),
+        (["train", *run, "--accumulate", 0], "accumulate must be at least 1"),
         (["train", *run, "--head", "quantum", "--qubits", 0], "1 to 16"),
         (["train", *run, "--head", "quantum", "--qubits", 17], "2^n values"),
         (["train", *run, "--qubits", 4], "add --head quantum"),

@@ -130,6 +130,21 @@ def fastest_threads(work: Callable[[], object], candidates: tuple[int, ...] | No
     return best[1]
 
 
+def launched() -> bool:
+    """Whether `accelerate launch` or torchrun started this process, alone or with others."""
+    return "WORLD_SIZE" in os.environ or "ACCELERATE_MIXED_PRECISION" in os.environ
+
+
+def process_index() -> int:
+    """Which of the processes that a launcher started this one is; 0 without one."""
+    return int(os.environ.get("RANK", 0)) if process_count() > 1 else 0
+
+
+def process_count() -> int:
+    """How many processes a launcher has started; 1 without one."""
+    return int(os.environ.get("WORLD_SIZE", 1))
+
+
 def peak_memory() -> int:
     """Largest memory in bytes that this process and, together, its current children have used.
 

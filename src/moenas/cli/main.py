@@ -12,7 +12,7 @@ from rich.markup import escape
 from moenas.console import console, set_up_logging
 from moenas.errors import MoENASError, did_you_mean
 from moenas.masking import shown
-from moenas.runtime import keep_freed_memory
+from moenas.runtime import keep_freed_memory, process_count, process_index
 
 COMMANDS = (
     "demo", "data", "train", "evaluate", "audit", "search", "prune", "routes", "export", "predict",
@@ -40,6 +40,12 @@ def main(arguments: list[str] | None = None) -> int:
         hint = did_you_mean(name, COMMANDS)
         console.print(f"[red]There is no command '{escape(shown(name))}'.[/red] {hint}")
         return 2
+    if process_count() > 1 and name != "train":
+        console.print(
+            "[red]Only 'moenas train' works in several processes.[/red] Start this command without "
+            "the launcher."
+        )
+        return 2
     if repeated := _repeated(arguments):
         console.print(
             f"[red]{repeated} is given twice.[/red] Give it once, with all values after it."
@@ -57,7 +63,8 @@ def main(arguments: list[str] | None = None) -> int:
                 config=SETTINGS,
             )
     except MoENASError as error:
-        console.print(f"[red]Error:[/red] {escape(shown(str(error)))}", highlight=False)
+        where = f" of process {process_index()}" if process_index() else ""
+        console.print(f"[red]Error{where}:[/red] {escape(shown(str(error)))}", highlight=False)
         return 1
     except KeyboardInterrupt:
         console.print("Stopped. What was finished is kept; the same command goes on.")

@@ -11,6 +11,7 @@ from torch.utils.data import Dataset
 
 from moenas.data.cache import ImageStore
 from moenas.errors import DataError
+from moenas.runtime import derived_seed
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 """Mean of each channel, of values 0..1."""
@@ -31,6 +32,10 @@ class ImageDataset(Dataset[Item]):
         transform: Applied to each uint8 tensor [3, H, W].
         rows: Rows to use, in this order; all by default. The item's index is the row, so that
             predictions find their row of the manifest.
+
+    Attributes:
+        draws: Seed of what the transform draws for each item, whatever was drawn before and
+            whichever process asks; None: it draws from torch's global generator as that stands.
 
     Raises:
         DataError: There are not as many labels as images, or none is readable.
@@ -55,6 +60,7 @@ class ImageDataset(Dataset[Item]):
         self.labels = np.asarray(labels, dtype=np.int64)
         self.rows = chosen
         self.transform = transform
+        self.draws: int | None = None
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -62,8 +68,12 @@ class ImageDataset(Dataset[Item]):
     def __getitem__(self, item: int) -> tuple[torch.Tensor, int, int]:
         row = int(self.rows[item])
         image = torch.from_numpy(np.array(self.images[row])).permute(2, 0, 1)
-        if self.transform is not None:
+        if self.transform is not None and self.draws is None:
             image = self.transform(image)
+        elif self.transform is not None:
+            with torch.random.fork_rng(devices=[]):  # dropout draws from the same generator
+                torch.default_generator.manual_seed(derived_seed(self.draws, item))  # type: ignore[arg-type]
+                image = self.transform(image)
         return image, int(self.labels[row]), row
 
 

@@ -98,15 +98,22 @@ def is_watched(router: nn.Module) -> bool:
     return type(router) is not Router or bool(router._forward_hooks or router._forward_pre_hooks)
 
 
-def balance_loss(routing: Routing) -> Tensor:
+def balance_loss(routing: Routing, counts_E: Tensor | None = None) -> Tensor:
     """Load-balancing loss: 1 at a uniform load, up to E when one expert takes all (scalar).
 
     E is the number of experts that are not disabled.
 
     Source: Switch Transformer (Fedus et al., 2022), equations 4 to 6, without the factor alpha.
+
+    Args:
+        routing: Of one layer.
+        counts_E: Tokens of each expert in the whole batch, where ``routing`` is a part of one. The
+            loss is linear in the probabilities: the mean over equal parts is the batch's loss, and
+            so are the gradients.
     """
+    counts_E = routing.counts if counts_E is None else counts_E
+    fraction = counts_E.to(routing.logits.dtype) / counts_E.sum().clamp(min=1)  # f_i, no gradient
     tokens = routing.counts.sum().clamp(min=1)
-    fraction = routing.counts.to(routing.logits.dtype) / tokens  # f_i, no gradient
     mean_probability = routing.probabilities.sum(dim=0) / tokens  # P_i
     return routing.active * torch.dot(fraction, mean_probability)
 

@@ -28,6 +28,7 @@ from moenas.models.quantum_head import with_head
 from moenas.models.storage import load_model, save_model
 from moenas.runs import ModelFolder, find_checkpoint
 from moenas.runtime import best_precision, derived_seed, pick_device, seed_everything
+from moenas.training import processes
 from moenas.training.distillation import DistillationStep
 from moenas.training.head_only import HeadStep
 from moenas.training.input_size import suited
@@ -77,6 +78,7 @@ class TrainingJob:
         floor: A training whose validation accuracy is hopelessly below it ends early; None: never.
         device: ``auto``, ``cpu``, ``cuda`` ...
         deadline: `time.monotonic` value; see `train`.
+        accumulate: Parts in which a batch is computed; see `train`.
     """
 
     architecture: str
@@ -93,6 +95,7 @@ class TrainingJob:
     floor: float | None = None
     device: str = "auto"
     deadline: float | None = None
+    accumulate: int = 1
 
 
 HOPELESS = 0.10
@@ -135,32 +138,39 @@ def run_job(job: TrainingJob, on_epoch: Callable[[EpochRecord], None] | None = N
         deadline=job.deadline,
         step=_step(job, model, device),
         on_epoch=on_epoch,
+        accumulate=job.accumulate,
         stop=None if job.floor is None else _Hopeless(job.floor, epochs),
     )
     scored = np.flatnonzero(np.isin(split, job.score) & images.readable)
-    probability = probabilities(result.model, images.images, scored, device=device)
+    probability = processes.shared_out(
+        lambda rows: probabilities(result.model, images.images, rows, device=device), scored
+    )
     predictions = judge(
         manifest,
         np.concatenate([validation.rows, scored]),
         np.concatenate([result.validation, probability]),
     )
-    save_model(
-        folder.checkpoint,
-        result.model,
-        image_size=job.data.image_size,
-        threshold=predictions.threshold,
-    )
-    done = leave(
-        folder,
-        predictions,
-        architecture,
-        job.data.image_size,
-        job.score,
-        time.monotonic() - start,
-        result.stopped_because,
-    )
-    forget_state(folder)
-    return done
+
+    def finish() -> JobResult:
+        save_model(
+            folder.checkpoint,
+            result.model,
+            image_size=job.data.image_size,
+            threshold=predictions.threshold,
+        )
+        done = leave(
+            folder,
+            predictions,
+            architecture,
+            job.data.image_size,
+            job.score,
+            time.monotonic() - start,
+            result.stopped_because,
+        )
+        forget_state(folder)
+        return done
+
+    return processes.by_main(finish) or read_result(folder)
 
 
 def _step(job: TrainingJob, model: nn.Module, device: torch.device) -> Step:

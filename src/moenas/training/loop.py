@@ -19,6 +19,7 @@ import numpy.typing as npt
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
+from accelerate.utils import DataLoaderConfiguration
 from timm.utils import ModelEmaV3
 from torch import nn
 from torch.utils.data import DataLoader
@@ -28,7 +29,9 @@ from moenas.errors import DataError, MoENASError
 from moenas.evaluation.predict import probabilities
 from moenas.models.routing import record_routing
 from moenas.runs import ModelFolder, write_text
-from moenas.runtime import available_cores, derived_seed, seed_everything
+from moenas.runtime import available_cores, derived_seed, launched, seed_everything
+from moenas.training import processes
+from moenas.training.batch_norms import share_batch_norms
 from moenas.training.checkpoint import TrainingState, drop_state, load_state, save_state
 from moenas.training.dropout import classifier_dropout, stochastic_depth
 from moenas.training.expert_sharing import share_gradients
@@ -40,7 +43,7 @@ from moenas.training.optimizer import (
 )
 from moenas.training.router_log import RouterLog
 from moenas.training.schemes import Scheme
-from moenas.training.step import Batch, Step, plain_step
+from moenas.training.step import Batch, Step, in_parts, plain_step
 
 
 class OutOfTime(MoENASError):  # noqa: N818 - not an error of the run: it goes on later
@@ -124,9 +127,13 @@ def train(
     deadline: float | None = None,
     step: Step = plain_step,
     stop: StopRule | None = None,
+    accumulate: int = 1,
     on_epoch: Callable[[EpochRecord], None] | None = None,
 ) -> TrainResult:
     """Train a model and return it with the weights of its best epoch on the validation images.
+
+    In processes that a launcher started together, each computes its part of every batch; all return
+    the same.
 
     Args:
         model: Classifier of two classes (person = 1); trained in place.
@@ -140,11 +147,14 @@ def train(
         deadline: `time.monotonic` value after which `OutOfTime` is raised.
         step: From a batch to gradients.
         stop: Ends a hopeless training early.
+        accumulate: Parts in which each batch is computed, one after the other, where it does not
+            fit in memory whole. Batch norms and the routers' balance see one part at a time.
         on_epoch: Called after each epoch.
 
     Raises:
         OutOfTime: The deadline came first. The same call goes on from the last epoch.
         DataError: The images of either kind all have the same label.
+        ConfigError: A batch cannot be divided among the processes and parts.
         MoENASError: The loss is not finite.
     """
     for name, part in (("training", data), ("validation", validation)):
@@ -155,12 +165,18 @@ def train(
             )
     AcceleratorState._reset_state(reset_partial_state=device is not None)
     accelerator = Accelerator(
-        mixed_precision=precision, cpu=device is not None and device.type == "cpu"
+        mixed_precision=precision,
+        cpu=device is not None and device.type == "cpu",
+        dataloader_config=DataLoaderConfiguration(split_batches=True),  # batch_size is of all
     )
+    batch_size = min(scheme.batch_size, len(data))
+    processes.check_parts(batch_size, accumulate)
+    if accelerator.num_processes > 1:
+        model = share_batch_norms(model, accelerator.device)
     model = model.to(memory_format=torch.channels_last)
     loader: DataLoader[Any] = DataLoader(
         data,
-        batch_size=min(scheme.batch_size, len(data)),
+        batch_size=batch_size,
         shuffle=True,
         drop_last=True,
         num_workers=0 if accelerator.device.type == "cpu" else min(8, available_cores()),
@@ -177,6 +193,9 @@ def train(
         ema = ModelEmaV3(inner, decay=scheme.ema_decay, use_warmup=True)
     judged = inner if ema is None else ema.module
 
+    def judge(rows: npt.NDArray[np.integer]) -> npt.NDArray[np.float64]:
+        return probabilities(judged, validation.images, rows, device=accelerator.device)
+
     history: list[EpochRecord] = []
     best = _Best(-math.inf, {}, np.empty(0))
     state = load_state(folder.state)
@@ -189,6 +208,7 @@ def train(
         history = [EpochRecord(**record) for record in state.progress["history"]]
         seen = state.modules["validation"]["probability"].numpy()
         best = _Best(state.progress["best"], state.modules["best"], seen)
+    processes.check_agreement(len(history))
 
     stopped_because = stop(tuple(history)) if stop and history else None
     for epoch in range(len(history), epochs):
@@ -197,6 +217,8 @@ def train(
         start = time.perf_counter()
         seed_everything(derived_seed(seed, "epoch", epoch, accelerator.process_index))
         loader.generator.manual_seed(derived_seed(seed, "order", epoch))
+        if launched():  # an image is the same whichever process it comes to
+            data.draws = derived_seed(seed, "images", epoch)
         losses, log = [], RouterLog()
         model.train()
         with (
@@ -211,7 +233,9 @@ def train(
                 schedule.step_update(number)
                 images = resized(images, scheme, seed, number, steps)
                 batch = Batch(normalise(images), labels, routings, scheme, number)
-                loss, routed = step(model, batch, accelerator.backward)
+                for loss, routed in in_parts(step, model, batch, accelerator, accumulate):
+                    losses.append(loss)
+                    log.add(routed)
                 share_gradients(inner, scheme.expert_sharing)
                 if scheme.gradient_clip is not None:
                     accelerator.clip_grad_norm_(model.parameters(), scheme.gradient_clip)
@@ -219,18 +243,16 @@ def train(
                 optimizer.zero_grad(set_to_none=True)
                 if ema is not None:
                     ema.update(inner, step=number + 1)
-                losses.append(loss)
-                log.add(routed)
-                check_deadline(deadline, f"epoch {epoch + 1} of '{folder.path}'")
-        mean_loss = float(torch.stack(losses).mean())
+                if deadline is not None and processes.main_says(time.monotonic() > deadline):
+                    raise OutOfTime(f"The time limit came in epoch {epoch + 1} of '{folder.path}'.")
+        mean_loss = float(processes.mean(torch.stack(losses).mean()))
         if not math.isfinite(mean_loss):
             raise MoENASError(
                 f"The loss became {mean_loss} in epoch {epoch + 1} of '{folder.path}': "
                 "lower the learning rate or check the images."
             )
-        probability = probabilities(
-            judged, validation.images, validation.rows, device=accelerator.device
-        )
+        processes.share_buffers(judged)
+        probability = processes.shared_out(judge, validation.rows)
         record = EpochRecord(
             epoch=epoch + 1,
             loss=round(mean_loss, 6),

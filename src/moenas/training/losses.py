@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 
 from moenas.models.routing import Routing, balance_loss, z_loss
+from moenas.training.processes import total
 from moenas.training.schemes import Scheme
 
 
@@ -41,12 +42,17 @@ def imitation_loss(logits_BC: torch.Tensor, target_BC: torch.Tensor) -> torch.Te
 def router_loss(routings: Iterable[Routing], scheme: Scheme) -> torch.Tensor | float:
     """Return the routers' part of the loss: a scalar, 0.0 without routers.
 
+    How many tokens an expert has is counted over all processes that train together; the mean of
+    their losses is then that of one process with all images.
+
     Args:
         routings: As in `training_loss`.
         scheme: The weights of the two terms.
     """
+    routings = list(routings)
     loss: torch.Tensor | float = 0.0
-    for routing in routings:
-        loss = loss + scheme.balance_weight * balance_loss(routing)
+    counts = total([routing.counts for routing in routings])
+    for routing, counts_E in zip(routings, counts, strict=True):
+        loss = loss + scheme.balance_weight * balance_loss(routing, counts_E)
         loss = loss + scheme.router_z_weight * z_loss(routing)
     return loss

@@ -8,10 +8,14 @@ from collections.abc import Mapping
 import torch
 
 from moenas.models.routing import Routing
+from moenas.training.processes import mean, total
 
 
 class RouterLog:
-    """Collects an epoch's routing on the device; numbers come to the host once, at its end."""
+    """Collects an epoch's routing on the device; numbers come to the host once, at its end.
+
+    They are those of all processes that train together: all must ask.
+    """
 
     def __init__(self) -> None:
         self._counts: dict[str, torch.Tensor] = {}
@@ -31,7 +35,8 @@ class RouterLog:
         """Share of its layer's tokens that the least used expert of any layer took, 0–1."""
         if not self._counts:
             return None
-        shares = [counts.min() / counts.sum().clamp(min=1) for counts in self._counts.values()]
+        totals = total(list(self._counts.values()))
+        shares = [counts.min() / counts.sum().clamp(min=1) for counts in totals]
         return round(float(torch.stack(shares).min()), 6)
 
     def entropy(self) -> float | None:
@@ -39,4 +44,4 @@ class RouterLog:
         if not self._entropy:
             return None
         means = [torch.stack(values).mean() for values in self._entropy.values()]
-        return round(float(torch.stack(means).mean()), 6)
+        return round(float(mean(torch.stack(means).mean())), 6)

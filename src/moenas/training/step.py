@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import nullcontext
 from typing import Protocol
 
 import torch
+from accelerate import Accelerator
 from torch import nn
 
 from moenas.models.routing import Routing
@@ -57,3 +59,30 @@ def plain_step(model: nn.Module, batch: Batch, backward: Backward) -> tuple[torc
     loss = training_loss(logits_BC, batch.labels, batch.routings.values(), batch.scheme)
     backward(loss)
     return loss.detach(), batch.routings
+
+
+def in_parts(
+    step: Step, model: nn.Module, batch: Batch, accelerator: Accelerator, parts: int
+) -> Iterator[tuple[torch.Tensor, Routings]]:
+    """Take a step in parts, of which one at a time is in memory: gradients are their mean.
+
+    Args:
+        step: What computes a part.
+        model: As it is prepared by ``accelerator``.
+        batch: The whole one; ``parts`` divides it.
+        accelerator: Adds up the gradients; other processes' come with the last part.
+        parts: How many.
+
+    Yields:
+        Each part's loss and routing, to look at before the next.
+    """
+
+    def backward(loss: torch.Tensor) -> None:
+        accelerator.backward(loss / parts)
+
+    pieces = zip(batch.images.chunk(parts), batch.labels.chunk(parts), strict=True)
+    for number, (images, labels) in enumerate(pieces, start=1):
+        part = dataclasses.replace(batch, images=images, labels=labels)
+        with nullcontext() if number == parts else accelerator.no_sync(model):
+            result = step(model, part, backward)
+        yield result

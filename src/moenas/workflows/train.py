@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import math
 from pathlib import Path
@@ -23,6 +24,7 @@ from moenas.nas.settings import SearchConfig
 from moenas.report.card.writing import leave_cards
 from moenas.runs import RunFolder, find_checkpoint
 from moenas.runtime import fastest_threads, keep_freed_memory, pick_device
+from moenas.training import processes
 from moenas.training.job import TrainingJob, run_job
 from moenas.training.loop import EpochRecord
 from moenas.training.outcome import JobResult
@@ -54,6 +56,8 @@ class TrainConfig:
             that the parent has goes on, another one starts anew.
         qubits: Width of a quantum or classical head, 1 to 16; None: 8.
         head_only: Train the head alone, on the parent's features.
+        accumulate: Parts in which each batch is computed, one after the other, where it does not
+            fit in memory whole; None: 1.
     """
 
     architecture: str | None = None
@@ -71,8 +75,11 @@ class TrainConfig:
     head: HeadKind | Literal["linear"] | None = None
     qubits: int | None = None
     head_only: bool = False
+    accumulate: int | None = None
 
     def __post_init__(self) -> None:
+        if self.accumulate is not None and self.accumulate < 1:
+            raise ConfigError(f"accumulate must be at least 1, not {self.accumulate}.")
         object.__setattr__(self, "data", names_of(self.data))
         if self.qubits is not None and self.head in (None, "linear"):
             raise ConfigError("qubits belong to a head: add --head quantum, or classical.")
@@ -82,6 +89,8 @@ class TrainConfig:
 
 def train(config: TrainConfig, run: Path | str, resources: Resources | None = None) -> JobResult:
     """Train one architecture; an interrupted training goes on.
+
+    Processes that `accelerate launch` or torchrun started together train it together.
 
     Args:
         config: What to train.
@@ -102,9 +111,18 @@ def train(config: TrainConfig, run: Path | str, resources: Resources | None = No
         augmentation=config.augmentation,
     )
     scheme = recipe.training(config.epochs, tuning=_goes_on(config))
-    folder = RunFolder.create(run, "train", to_dict(config))
+    processes.join(pick_device(resources.device))
     keep_freed_memory()
-    with folder.locked():
+    with contextlib.ExitStack() as held:
+        held.callback(processes.part_company)
+
+        def claim() -> RunFolder:
+            made = RunFolder.create(run, "train", to_dict(config))
+            held.enter_context(made.locked())
+            prepare(config.data, config.image_size, made)
+            return made
+
+        folder = processes.by_main(claim) or RunFolder.open(run)
         job = TrainingJob(
             architecture=architecture.id,
             folder=str(folder.model().path),
@@ -117,17 +135,20 @@ def train(config: TrainConfig, run: Path | str, resources: Resources | None = No
             score=("search", "report"),
             device=resources.device,
             deadline=resources.deadline(),
+            accumulate=config.accumulate or 1,
         )
-        _choose_threads(architecture, config.image_size, resources.device)
+        if processes.count() == 1:  # of several, the launcher says how many threads each has
+            _choose_threads(architecture, config.image_size, resources.device)
         with progress() as bar:
-            task = bar.add_task("Epochs", total=math.ceil(config.epochs), note="")
+            visible = processes.index() == 0
+            task = bar.add_task("Epochs", total=math.ceil(config.epochs), note="", visible=visible)
 
             def show(record: EpochRecord) -> None:
                 note = f"loss {record.loss:.3f}, validation {record.accuracy_val:.1%}"
                 bar.update(task, completed=record.epoch, note=note)
 
             result = run_job(job, show)
-        leave_cards(folder)
+        processes.by_main(lambda: leave_cards(folder))
         return result
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from moenas.cli.arguments import ANY, Json, Run
 from moenas.cli.output import score_table, show
+from moenas.runtime import process_index
 from moenas.workflows import train
 from moenas.workflows.settings import Resources
 
@@ -18,6 +19,8 @@ def train_command(
 ) -> None:
     """Train one architecture and score it."""
     result = train.train(config, run, resources)
+    if process_index() > 0:  # the main process says it
+        return
     show(
         result,
         json,
