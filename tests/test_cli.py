@@ -32,7 +32,7 @@ MOST_FLAGS = {
     "train": 20,
     "evaluate": 5,
     "audit": 19,
-    "search": 41,
+    "search": 42,
     "prune": 10,
     "export": 6,
     "routes": 6,
@@ -47,7 +47,8 @@ MOST_FLAGS = {
 and --latency-table: the size limit's sibling, and the device that the model is for; and data's
 --rule and --unit: what a person is in COCO, and in FACET; train's --head, --qubits and
 --head-only: the paper's quantum head; prune's --curve, --importance, --fine-tune and --rescue: the
-pruning study; and report's --out: where a comparison of runs, which belongs to none, is written."""
+pruning study; report's --out: where a comparison of runs, which belongs to none, is written; and
+search's --storage: where the study is that several processes work on."""
 
 
 @pytest.fixture
