@@ -73,6 +73,7 @@ def make_driver(
     executor: Any = None,
     rungs: int = 1,
     shared: SharedStorage | None = None,
+    initial: int = 5,
     **options: Any,
 ) -> StudyDriver:
     """The driver as a search makes it, with a sampler that starts to model early."""
@@ -80,7 +81,7 @@ def make_driver(
         seed=0,
         constraint=space.constraint,
         search_space=space.distributions(),
-        initial=5,
+        initial=initial,
         batch=1,
     )
     study = open_study(run, PAPER_OBJECTIVES, sampler, shared)
@@ -134,8 +135,9 @@ def work_along(path: Path, storage: str, trials: int, deaths: int = 0) -> None:
         return result
 
     study_module.run_trial = slow_job
-    study_module.PATIENCE = 0.1
-    make_driver(RunFolder.open(path), shared=SharedStorage(storage)).run(trials)
+    study_module.PATIENCE = 0.3
+    run, shared = RunFolder.open(path), SharedStorage(storage)
+    make_driver(run, shared=shared, initial=trials).run(trials)  # a model's time is not in question
 
 
 def note(path: Path, line: str) -> None:

@@ -28,7 +28,7 @@ from moenas.nas.storage import SharedStorage, keep_copy, masked_url
 from moenas.nas.study import open_recorded_study, open_study
 from moenas.runs import ModelFolder, RunFolder, read_json
 
-TRIALS = 14
+TRIALS = 12
 
 
 @pytest.fixture(scope="module")
@@ -71,16 +71,16 @@ def test_processes_share_a_study_and_finish_what_killed_ones_began(
     run: RunFolder, storage: str
 ) -> None:
     study = make_driver(run, shared=SharedStorage(storage)).study
-    processes = [start(run, storage) for _ in range(3)]
+    processes = [start(run, storage) for _ in range(2)]
     doomed = start(run, storage, deaths=2)
     deadline = time.monotonic() + 60
-    while len(notes(run)) < 4 + random.randrange(8):
+    while len(notes(run)) < 4 + random.randrange(6):
         assert time.monotonic() < deadline
         time.sleep(0.02)
     processes[0].kill()  # wherever it is
     for process in (*processes, doomed):
         process.join(60)
-    assert [p.exitcode for p in processes] == [-signal.SIGKILL, 0, 0]
+    assert [p.exitcode for p in processes] == [-signal.SIGKILL, 0]
 
     trials = study.get_trials()
     assert [t.number for t in trials] == list(range(TRIALS))
