@@ -25,7 +25,7 @@ except ImportError:
 
 JOBS = 2
 TINY = ["--image-size", "32", "--batch-size", "16", "--trials", "4", "--accuracy-margin", "1"]
-TINY += ["--parent-epochs", "1", "--trial-epochs", "1", "--finalist-epochs", "1", "--seeds", "1"]
+TINY += ["--parent-epochs", "1", "--trial-epochs", "1", "--finalist-epochs", "1", "--seeds", "2"]
 TINY += ["--finalists", "1", "--wider", "None", "--no-widths", "--max-parameters", "1500000"]
 
 
