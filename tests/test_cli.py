@@ -32,7 +32,7 @@ MOST_FLAGS = {
     "train": 21,
     "evaluate": 5,
     "audit": 19,
-    "search": 41,
+    "search": 42,
     "prune": 10,
     "export": 6,
     "routes": 6,
@@ -49,7 +49,8 @@ and --latency-table: the size limit's sibling, and the device that the model is 
 --head-only: the paper's quantum head, and --accumulate: batches that no memory holds; prune's
 --curve, --importance, --fine-tune and --rescue: the pruning study; report's --out: where a
 comparison of runs, which belongs to none, is written; and benchmark's --formats and --batch: what
-models are timed as; search's and audit's --executor, --address, --gpus and --memory-gb: a cluster."""
+models are timed as; search's and audit's --executor, --address, --gpus and --memory-gb: a cluster;
+and search's --storage: where the study is that several processes work on."""
 
 
 @pytest.fixture

@@ -30,6 +30,10 @@ class RunFolderError(MoENASError):
     """A run folder is foreign, from another version, in use, full or not writable."""
 
 
+class RunFolderInUseError(RunFolderError):
+    """Another process works in a run folder."""
+
+
 class SearchError(MoENASError):
     """A search cannot start or go on."""
 

@@ -4,6 +4,7 @@ A run folder is all that a command leaves and all that ``report`` and ``verify``
 
     runs/NAME/
         config.json  summary.json  study.db  manifest.parquet  images/  latency.json
+        storage.json  leases/NNNN
         parents/NAME-sS/  supernets/NAME/  trials/NNNN/  trials/NNNN/rung-K/
         finalists/ARCHITECTURE-sS/  pruned/  pruned/{curve,steps}.json  pruned/tuned-N/
         models/NAME-SCHEME-sS/
@@ -35,7 +36,7 @@ import filelock
 import pandas as pd
 
 from moenas import parsing
-from moenas.errors import RunFolderError
+from moenas.errors import RunFolderError, RunFolderInUseError
 
 FORMAT = 1
 """Version of the run folder's layout; a folder of another version is refused."""
@@ -63,6 +64,24 @@ def atomic_file(path: Path) -> Iterator[IO[bytes]]:
     finally:
         if temporary is not None:
             Path(temporary).unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def replaced_whole(path: Path) -> Iterator[Path]:
+    """Give a name beside ``path`` for a library to write to; it takes its name when it is whole.
+
+    Raises:
+        RunFolderError: The disk is full or the folder not writable; nothing half-written is left.
+    """
+    try:
+        with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as scratch:
+            written = Path(scratch).resolve() / path.name
+            yield written
+            with written.open("rb") as file:
+                os.fsync(file.fileno())
+            written.replace(path)
+    except OSError as error:
+        raise explain_os_error(error, path) from error
 
 
 def explain_os_error(error: OSError, path: Path) -> RunFolderError:
@@ -185,6 +204,26 @@ class ModelFolder:
         """What it says at one severity, until the table of all is made."""
         return self.path / f"degradation-{corruption}-{severity}.parquet"
 
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the folder for this process, once another one that holds it has ended.
+
+        The workers of a process that was killed live on for a moment; whoever takes up their work
+        waits for that.
+
+        Raises:
+            RunFolderError: The folder cannot be written.
+        """
+        lock = filelock.FileLock(self.path / ".lock")
+        try:
+            lock.acquire()
+        except OSError as error:
+            raise explain_os_error(error, self.path) from error
+        try:
+            yield
+        finally:
+            lock.release()
+
     @property
     def finished(self) -> bool:
         """Whether the model was trained and scored (the scores are written last)."""
@@ -210,6 +249,7 @@ class RunFolder:
         self.config = path / "config.json"
         self.summary = path / "summary.json"
         self.study = path / "study.db"
+        self.storage = path / "storage.json"
         self.manifest = path / "manifest.parquet"
         self.images = path / "images"
         self.latency = path / "latency.json"
@@ -250,6 +290,10 @@ class RunFolder:
     def study_url(self) -> str:
         """Optuna storage URL of the run's study."""
         return f"sqlite:///{self.study.resolve()}"
+
+    def lease(self, name: str) -> Path:
+        """A file that the process locks whose trial, by its digits, it is; see `FileLeases`."""
+        return self.path / "leases" / name
 
     def parent(self, name: str, seed: int) -> ModelFolder:
         """A dense model trained from its own initialisation, e.g. ``("mobilevitv2_050", 0)``."""
@@ -341,6 +385,8 @@ class RunFolder:
         if run.path.exists() and not run.path.is_dir():
             raise RunFolderError(f"'{path}' is a file, not a folder.")
         if any(not name.startswith(".") for name in _names(run.path)):
+            if is_there(run.config):  # another process made it an instant ago
+                return cls.create(path, kind, config)
             raise RunFolderError(
                 f"'{path}' is not empty and not a MoENAS run. Choose another folder with --run."
             )
@@ -381,13 +427,14 @@ class RunFolder:
         """Hold the folder for this process; the lock goes when the process ends, however it ends.
 
         Raises:
-            RunFolderError: Another process holds it.
+            RunFolderInUseError: Another process holds it.
+            RunFolderError: The folder cannot be written.
         """
         lock = filelock.FileLock(self.path / ".lock", timeout=0)
         try:
             lock.acquire()
         except filelock.Timeout:
-            raise RunFolderError(
+            raise RunFolderInUseError(
                 f"Another process works in '{self.path}'. Wait for it, or choose another folder "
                 "with --run."
             ) from None

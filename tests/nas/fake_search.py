@@ -6,6 +6,7 @@ import dataclasses
 import math
 import os
 import signal
+import time
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +18,12 @@ from moenas.evaluation.scores import Scores
 from moenas.models.architecture import Architecture
 from moenas.nas import study as study_module
 from moenas.nas.halving import Halving
+from moenas.nas.leases import FileLeases
 from moenas.nas.objectives import PAPER_OBJECTIVES
 from moenas.nas.rungs import Rungs
 from moenas.nas.sampler import MoENASSampler
 from moenas.nas.space import SearchSpace
+from moenas.nas.storage import SharedStorage, announce
 from moenas.nas.study import StudyDriver, open_study
 from moenas.runs import RunFolder
 from moenas.training.job import DataReference, TrainingJob
@@ -69,6 +72,8 @@ def make_driver(
     space: SearchSpace = SPACE,
     executor: Any = None,
     rungs: int = 1,
+    shared: SharedStorage | None = None,
+    initial: int = 5,
     **options: Any,
 ) -> StudyDriver:
     """The driver as a search makes it, with a sampler that starts to model early."""
@@ -76,12 +81,15 @@ def make_driver(
         seed=0,
         constraint=space.constraint,
         search_space=space.distributions(),
-        initial=5,
+        initial=initial,
         batch=1,
     )
-    study = open_study(run, PAPER_OBJECTIVES, sampler)
+    study = open_study(run, PAPER_OBJECTIVES, sampler, shared)
     if not study.get_trials(deepcopy=False):
         study.enqueue_trial(space.encode((1,) * space.layers))
+    if shared is not None:
+        announce(run, shared, study)
+        options["leases"] = FileLeases(run)
 
     halving = Halving(rungs)
 
@@ -109,6 +117,33 @@ def drive(path: Path, trials: int, die_at: int | None = None, rungs: int = 1) ->
     if die_at is not None:
         _die_at(die_at)
     make_driver(RunFolder.create(path, "search", {}), rungs=rungs).run(trials)
+
+
+def work_along(path: Path, storage: str, trials: int, deaths: int = 0) -> None:
+    """Be one of several processes that search; with ``deaths``, be killed in that training."""
+    began = 0
+
+    def slow_job(job: TrainingJob) -> JobResult:
+        nonlocal began
+        began += 1
+        note(path, f"begins {Path(job.folder).name} {os.getpid()}")
+        time.sleep(0.1)
+        if began == deaths:
+            os.kill(os.getpid(), signal.SIGKILL)
+        result = fake_job(job)
+        note(path, f"ends {Path(job.folder).name} {os.getpid()}")
+        return result
+
+    study_module.run_trial = slow_job
+    study_module.PATIENCE = 0.3
+    run, shared = RunFolder.open(path), SharedStorage(storage)
+    make_driver(run, shared=shared, initial=trials).run(trials)  # a model's time is not in question
+
+
+def note(path: Path, line: str) -> None:
+    """Add a line to the notes of all processes."""
+    with (path / "notes.log").open("a") as log:
+        log.write(f"{line}\n")
 
 
 def archive(path: Path) -> list[tuple[Any, ...]]:

@@ -57,7 +57,7 @@ def parent(scenes: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_what_a_job_leaves(parent: Path) -> None:
     folder = ModelFolder(parent)
-    assert {p.name for p in parent.iterdir()} == {
+    assert {p.name for p in parent.iterdir()} - {".lock"} == {
         "checkpoint.safetensors",
         "history.jsonl",
         "predictions.parquet",

@@ -53,7 +53,11 @@ def job(supernet: Path, scenes: Path, tmp_path: Path) -> SubnetJob:
 def test_it_judges_the_recalibrated_part(job: SubnetJob, supernet: Path, scenes: Path) -> None:
     result = run_subnet_job(job)
     folder = ModelFolder(Path(job.folder))
-    assert {p.name for p in folder.path.iterdir()} == {"predictions.parquet", "scores.json"}
+    assert {p.name for p in folder.path.iterdir()} == {
+        ".lock",
+        "predictions.parquet",
+        "scores.json",
+    }
     assert read_result(folder) == result
     model = subnet(load_model(ModelFolder(supernet).checkpoint)[0], PART)
     manifest = Manifest.load(scenes)

@@ -62,6 +62,11 @@ class Clock:
         self.start = time.monotonic()
         self.deadline = None if limit is None else self.start + limit
 
+    @classmethod
+    def of(cls, minutes: float | None) -> Clock:
+        """Start the clock of a limit in minutes, or of none."""
+        return cls(None if minutes is None else 60 * minutes)
+
     @property
     def elapsed(self) -> float:
         """Seconds since the start."""

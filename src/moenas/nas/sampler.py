@@ -145,9 +145,14 @@ class MoENASSampler(BaseSampler):
         fixed = trial.system_attrs.get("fixed_params", {})
         params: dict[str, Any] = {}
         refused: set[bytes] = set()
+        reserved = space.grid.encode(trial.system_attrs.get(RESERVED, {}))
         while True:
             trials = study.get_trials(deepcopy=False)
             history = read_history(trials, study.directions, space.grid, trial.number)
+            if reserved is not None:  # taken up from a process that died before it asked for all
+                mine, reserved = np.array(reserved, dtype=np.int64), None
+                if mine.tobytes() not in history.tried:
+                    return space.grid.decode(mine)
             row = self._suggest(space, history, trial.number, fixed, refused)
             if params and row.tobytes() in refused:  # repeats allowed and nothing new is left
                 return params

@@ -1,8 +1,8 @@
 """The study: asks the sampler, has trials trained, tells the results; the storage is the state.
 
-A trial that was running when the driver died is *adopted* by the next one: it keeps its number and
-its folder, is trained on from its last epoch, and is told. A trial that fails is FAILED with its
-error, never scored badly.
+A trial that was running when its driver died is *adopted* by the next one, or by another that works
+on the study (see `Leases`): it keeps its number and its folder, is trained on from its last epoch,
+and is told. A trial that fails is FAILED with its error, never scored badly.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import concurrent.futures
 import contextlib
 import dataclasses
 import sys
+import time
 import traceback
 import warnings
 from collections.abc import Callable, Sequence
@@ -30,43 +31,63 @@ from moenas.execution.executor import Executor
 from moenas.masking import masked
 from moenas.models.architecture import Architecture
 from moenas.nas.jobs import TrialJob, run_trial
+from moenas.nas.leases import Alone, Leases
 from moenas.nas.objectives import OBJECTIVES
 from moenas.nas.observations import signs
 from moenas.nas.rungs import FULL_LENGTH, Rungs
 from moenas.nas.sampler import MoENASSampler
 from moenas.nas.space import BASE, SearchSpace
-from moenas.runs import RunFolder
+from moenas.nas.storage import STUDY_NAME, SharedStorage, shared_study
+from moenas.runs import RunFolder, read_json
 from moenas.training.loop import OutOfTime
 from moenas.training.outcome import JobResult
 
-STUDY_NAME = "moenas"
-"""Each run folder has one study; the folder can be renamed."""
-
 NEWS = 5.0
 """Seconds after which a search asks anew how many workers there are: a cluster grows."""
+
+PATIENCE = 1.0
+"""Seconds between two looks at the trials of other processes, when there is nothing else to do."""
+
+FINISHED = (TrialState.COMPLETE, TrialState.FAIL)
 
 MakeJob = Callable[[int, Architecture, int], TrialJob]
 
 
 def open_study(
-    run: RunFolder, objectives: tuple[str, ...], sampler: optuna.samplers.BaseSampler
+    run: RunFolder,
+    objectives: tuple[str, ...],
+    sampler: optuna.samplers.BaseSampler,
+    shared: SharedStorage | None = None,
 ) -> optuna.Study:
     """Open the run's study, or create it.
 
+    Args:
+        run: Its folder.
+        objectives: Names.
+        sampler: Of the study.
+        shared: Where it is; None: in the run folder.
+
     Raises:
-        RunFolderError: The study file is damaged or of other objectives.
+        RunFolderError: The study file is damaged, of other objectives, or somewhere else.
+        SearchError: The shared storage does not work.
     """
+    place: tuple[Any, str] = (run.study_url, STUDY_NAME)
+    if shared is not None:
+        place = shared_study(run, shared)
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     directions = [StudyDirection[OBJECTIVES[name].direction.upper()] for name in objectives]
     try:
         study = optuna.create_study(
-            storage=run.study_url,
-            study_name=STUDY_NAME,
+            storage=place[0],
+            study_name=place[1],
             sampler=sampler,
             directions=directions,
             load_if_exists=True,
         )
     except Exception as error:  # SQLAlchemy's and Optuna's own, many kinds
+        if shared is not None:
+            with shared.explained():
+                raise
         raise RunFolderError(
             f"The study '{run.study}' cannot be opened: {masked(str(error))}."
         ) from error
@@ -83,6 +104,11 @@ def open_recorded_study(run: RunFolder) -> optuna.Study:
     Raises:
         RunFolderError: There is none, or it is damaged.
     """
+    if not run.study.exists() and run.storage.exists():
+        raise RunFolderError(
+            f"The study of '{run.path}' is in '{read_json(run.storage)['storage']}' until its "
+            "trials are finished."
+        )
     if not run.study.exists():
         raise RunFolderError(
             f"'{run.path}' has no study.db: only a search has one, and it is made when the dense "
@@ -169,7 +195,8 @@ class StudyDriver:
         floor: Balanced accuracy (search half) that a feasible trial reaches.
         rungs: Which trials are trained on after a short training; None: all are trained fully.
         on_start: Called before each training or look, with the trial's number and the job.
-        on_result: Called after each trial that is told.
+        on_result: Called after each trial that is told, here or by another process.
+        leases: Which running trials are other processes'.
     """
 
     study: optuna.Study
@@ -181,6 +208,7 @@ class StudyDriver:
     rungs: Rungs | None = None
     on_start: Callable[[int, TrialJob], None] | None = None
     on_result: Callable[[FrozenTrial], None] | None = None
+    leases: Leases = dataclasses.field(default_factory=Alone)
 
     def run(self, trials: int, may_start: Callable[[], bool] = lambda: True) -> bool:
         """Train until the study has so many finished trials.
@@ -197,40 +225,82 @@ class StudyDriver:
             logger.warning("Only %d architectures are within the limits: all are tried.", room)
             trials = room
         running: dict[Future[JobResult], optuna.Trial] = {}
-        for stale in self.study.get_trials(states=(TrialState.RUNNING,)):
-            trial = optuna.Trial(self.study, stale._trial_id)
-            running[self._submit(trial)] = trial
+        heard = {t.number for t in self._told()}
         in_time = True
-        while True:
-            while in_time and len(running) < self.executor.workers:
-                if self._finished() + len(running) >= trials:
-                    break
-                if not may_start():
-                    in_time = False
-                    break
-                trial = self.study.ask()
-                running[self._submit(trial)] = trial
-            if not running:
-                return in_time
-            done, _ = concurrent.futures.wait(
-                running, timeout=NEWS, return_when=concurrent.futures.FIRST_COMPLETED
-            )
-            for future in sorted(done, key=lambda f: running[f].number):
-                trial = running.pop(future)
-                if self._climbs(trial, future):
-                    if in_time and may_start():
+        try:
+            while True:
+                in_time = in_time and self._fill(running, trials, may_start)
+                self._hear(heard)
+                if not running:
+                    if not in_time or len(self._told()) >= trials:
+                        return in_time
+                    time.sleep(PATIENCE)  # for trials of other processes
+                    in_time = may_start()
+                    continue
+                done, _ = concurrent.futures.wait(
+                    running, timeout=NEWS, return_when=concurrent.futures.FIRST_COMPLETED
+                )
+                for future in sorted(done, key=lambda f: running[f].number):
+                    trial = running[future]
+                    if not self._climbs(trial, future):
+                        in_time &= self._tell(trial, future, heard)
+                        self.leases.give_back(trial.number)
+                    elif in_time and may_start():
                         running[self._submit(trial)] = trial
                     else:  # it stays RUNNING, to be adopted
                         in_time = False
-                else:
-                    in_time &= self._tell(trial, future)
+                        self.leases.give_back(trial.number)
+                    del running[future]
+        finally:
+            for trial in running.values():
+                self.leases.give_back(trial.number)
 
-    def _finished(self) -> int:
-        states = (TrialState.COMPLETE, TrialState.FAIL)
-        return sum(1 for t in self.study.get_trials(deepcopy=False) if t.state in states)
+    def _told(self) -> list[FrozenTrial]:
+        return self.study.get_trials(deepcopy=False, states=FINISHED)
 
-    def _submit(self, trial: optuna.Trial) -> Future[JobResult]:
-        """Suggest what the trial has not been told yet (all, when it is new) and train it."""
+    def _fill(
+        self,
+        running: dict[Future[JobResult], optuna.Trial],
+        trials: int,
+        may_start: Callable[[], bool],
+    ) -> bool:
+        """Adopt trials, then start new ones, while workers are free; False: time is up."""
+        while len(running) < self.executor.workers:
+            with self.leases.choosing():
+                trial = self._adopt({t.number for t in running.values()})
+                if trial is None:
+                    begun = (*FINISHED, TrialState.RUNNING)
+                    if len(self.study.get_trials(deepcopy=False, states=begun)) >= trials:
+                        return True
+                    if not may_start():
+                        return False
+                    trial = self.study.ask()
+                    self.leases.take(trial.number)
+                self._suggest(trial)
+            running[self._submit(trial)] = trial
+        return True
+
+    def _adopt(self, mine: set[int]) -> optuna.Trial | None:
+        """Take up a trial whose process is no more, if there is one."""
+        for stale in self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+            if stale.number in mine or not self.leases.take(stale.number):
+                continue
+            now = self.study._storage.get_trial(stale._trial_id)
+            if now.state == TrialState.RUNNING:
+                return optuna.Trial(self.study, stale._trial_id)
+            self.leases.give_back(stale.number)  # its process had finished it
+        return None
+
+    def _hear(self, heard: set[int]) -> None:
+        """Pass on what other processes told the study."""
+        for trial in self._told():
+            if trial.number not in heard:
+                heard.add(trial.number)
+                if self.on_result:
+                    self.on_result(trial)
+
+    def _suggest(self, trial: optuna.Trial) -> None:
+        """Suggest what the trial has not been told yet: all, when it is new."""
         space = self.space
         params: dict[str, Any] = {}
         if space.wider:
@@ -241,8 +311,11 @@ class StudyDriver:
         trial.set_user_attr("architecture", architecture.id)
         for name, cost in space.costs(architecture).items():
             trial.set_user_attr(name, cost)
+
+    def _submit(self, trial: optuna.Trial) -> Future[JobResult]:
+        """Train a trial, at the rung that it has reached."""
         rung = 0 if self.rungs is None else self.rungs.reached(trial.user_attrs)
-        job = self.make_job(trial.number, architecture, rung)
+        job = self.make_job(trial.number, self.space.architecture(trial.params), rung)
         if self.on_start:
             self.on_start(trial.number, job)
         return self.executor.submit(run_trial, job)
@@ -266,7 +339,7 @@ class StudyDriver:
             return SearchError(f"Not defined on the search images: {', '.join(missing)}.")
         return [value for value in found.values() if value is not None]
 
-    def _tell(self, trial: optuna.Trial, future: Future[JobResult]) -> bool:
+    def _tell(self, trial: optuna.Trial, future: Future[JobResult], heard: set[int]) -> bool:
         """Tell one result; False when it ran out of time (it stays RUNNING, to be adopted)."""
         error = future.exception()
         if isinstance(error, OutOfTime):
@@ -286,6 +359,7 @@ class StudyDriver:
             trial.set_user_attr("error", masked(text[-4000:]))
             frozen = self.study.tell(trial, state=TrialState.FAIL)
             logger.warning("Trial %d failed: %s", trial.number, error)
+        heard.add(trial.number)
         if self.on_result:
             self.on_result(frozen)
         return True

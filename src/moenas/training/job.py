@@ -116,6 +116,13 @@ def run_job(job: TrainingJob, on_epoch: Callable[[EpochRecord], None] | None = N
     folder = ModelFolder(Path(job.folder))
     if folder.finished:
         return read_result(folder)
+    with folder.locked():
+        return read_result(folder) if folder.finished else _run(job, folder, on_epoch)
+
+
+def _run(
+    job: TrainingJob, folder: ModelFolder, on_epoch: Callable[[EpochRecord], None] | None
+) -> JobResult:
     start = time.monotonic()
     device = pick_device(job.device)
     architecture = Architecture.parse(job.architecture)

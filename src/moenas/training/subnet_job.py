@@ -51,6 +51,11 @@ def run_subnet_job(job: SubnetJob) -> JobResult:
     folder = ModelFolder(Path(job.folder))
     if folder.finished:
         return read_result(folder)
+    with folder.locked():
+        return read_result(folder) if folder.finished else _run(job, folder)
+
+
+def _run(job: SubnetJob, folder: ModelFolder) -> JobResult:
     start = time.monotonic()
     device = pick_device(job.device)
     architecture = Architecture.parse(job.architecture)

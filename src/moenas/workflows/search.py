@@ -19,6 +19,7 @@ from moenas.console import logger
 from moenas.data.manifest import describe
 from moenas.data.sources.emoji import EmojiConfig, planned_manifest
 from moenas.data.sources.opening import DRAWN
+from moenas.errors import RunFolderError
 from moenas.evaluation.scores import Scores
 from moenas.execution.executor import Executor
 from moenas.models.architecture import Architecture
@@ -28,6 +29,7 @@ from moenas.nas.budget import Clock, Estimate, estimate, measure_speed
 from moenas.nas.finalists import Finalist, choose_finalists
 from moenas.nas.halving import Halving
 from moenas.nas.jobs import SEARCH_SEED, JobMaker
+from moenas.nas.leases import Alone, FileLeases
 from moenas.nas.objectives import defined_objectives
 from moenas.nas.progress import SearchProgress
 from moenas.nas.progress_view import watch
@@ -36,10 +38,11 @@ from moenas.nas.rungs import Rungs
 from moenas.nas.settings import SearchConfig
 from moenas.nas.space import BASE, SearchSpace
 from moenas.nas.stages import run_jobs
+from moenas.nas.storage import SharedStorage, announce, keep_copy
 from moenas.nas.study import StudyDriver, count_feasible, make_sampler, open_study
 from moenas.report.card.writing import leave_cards
 from moenas.report.html import render
-from moenas.runs import ModelFolder, RunFolder, is_there, write_json
+from moenas.runs import ModelFolder, RunFolder, is_there, read_json, write_json
 from moenas.runtime import pick_device
 from moenas.training.job import DataReference, TrainingJob
 from moenas.training.loop import OutOfTime
@@ -86,16 +89,26 @@ def search(
         MoENASError: Bad data, settings or folder; the message says what to do.
     """
     resources = resources or Resources()
-    clock = Clock(None if resources.time_limit is None else 60 * resources.time_limit)
+    clock = Clock.of(resources.time_limit)
+    folder = open_run(config, run)
+    if folder.storage.exists():
+        raise RunFolderError(
+            f"The study of '{run}' is in '{read_json(folder.storage)['storage']}', which several "
+            "processes may share: give that with --storage."
+        )
+    with folder.locked(), resources.start() as executor:
+        return SearchRun(config, folder, resources, clock, executor).lead()
+
+
+def open_run(config: SearchConfig, run: Path | str) -> RunFolder:
+    """Make a search's run folder, or open it to go on; refuse settings that cannot work before."""
     table = None if is_there(RunFolder(Path(run)).latency) else given_table(config)
     search_space(config, table)  # settings that cannot work are refused before anything is written
     if config.wider_base is not None:
         layer_count(config.wider_base)
     else:
         logger.info("No wider dense model is compared with; name one of about the finalists' size.")
-    folder = RunFolder.create(run, "search", to_dict(config))
-    with folder.locked(), resources.start() as executor:
-        return _Search(config, folder, resources, clock, executor).run()
+    return RunFolder.create(run, "search", to_dict(config))
 
 
 def price(config: SearchConfig, resources: Resources | None = None) -> Estimate:
@@ -112,16 +125,87 @@ def price(config: SearchConfig, resources: Resources | None = None) -> Estimate:
     return estimate(config, counts, speed, resources.count_workers())
 
 
+@dataclasses.dataclass(frozen=True)
+class Trials:
+    """A study whose trials are done, and what its finalists need beside it."""
+
+    study: optuna.Study
+    objectives: tuple[str, ...]
+    floor: float
+    data: DataReference
+    maker: JobMaker
+    base: Scores
+
+
 @dataclasses.dataclass
-class _Search:
+class SearchRun:
+    """A process's part in a search.
+
+    Attributes:
+        config: What to search.
+        folder: The run.
+        resources: Where and how long to compute.
+        clock: What is left of that time.
+        executor: Where models are trained.
+        shared: Where the study is, when other processes work on it, too; None: in the folder.
+        seconds: What each stage took.
+    """
+
     config: SearchConfig
     folder: RunFolder
     resources: Resources
     clock: Clock
     executor: Executor
+    shared: SharedStorage | None = None
     seconds: dict[str, float] = dataclasses.field(default_factory=dict)
 
-    def run(self) -> SearchResult:
+    def lead(self) -> SearchResult:
+        """Do all that is not there yet; the folder must be locked."""
+        found = self.work_on_trials()
+        write_json(self.folder.trials, trial_records(found.study, found.objectives))
+        if self.shared is not None:
+            keep_copy(self.folder, found.study)
+        finalists = choose_finalists(
+            found.study,
+            self.config.base,
+            found.base.parameters,
+            self.config.max_parameters,
+            self.config.finalists,
+        )
+        models, folders = self._timed("finalists", lambda: self._finals(found.maker, finalists))
+        self._timed(
+            "pruning",
+            lambda: prune_largest(
+                self.folder,
+                found.data,
+                finalists,
+                models,
+                folders,
+                self.executor,
+                self.resources.device,
+            ),
+        )
+        comparison = comparison_record(models, folders, self.config.image_size)
+        write_json(self.folder.comparison, comparison)
+        write_summary(
+            self.folder,
+            self.config,
+            found.data,
+            found.study,
+            device=pick_device(self.resources.device),
+            floor=found.floor,
+            verdict=comparison["verdict"],
+            seconds=self.seconds,
+        )
+        report = render(self.folder)
+        leave_cards(self.folder)
+        return SearchResult(self.folder.path, report, tuple(comparison["verdict"]), comparison)
+
+    def work_on_trials(self) -> Trials:
+        """Train trials, beside other processes where the study is shared, until there are enough.
+
+        What comes before them is done, or returns at once where it was done.
+        """
         table = self._latency()
         self.config = within_latency(self.config, table)
         space = search_space(self.config, table)
@@ -140,36 +224,7 @@ class _Search:
             base = self._timed("supernet", lambda: self._supernets(maker))
         study, objectives, floor = self._study(base, space)
         self._timed("search", lambda: self._trials(study, space, objectives, floor, maker))
-        write_json(self.folder.trials, trial_records(study, objectives))
-        finalists = choose_finalists(
-            study,
-            self.config.base,
-            base.parameters,
-            self.config.max_parameters,
-            self.config.finalists,
-        )
-        models, folders = self._timed("finalists", lambda: self._finals(maker, finalists))
-        self._timed(
-            "pruning",
-            lambda: prune_largest(
-                self.folder, data, finalists, models, folders, self.executor, self.resources.device
-            ),
-        )
-        comparison = comparison_record(models, folders, self.config.image_size)
-        write_json(self.folder.comparison, comparison)
-        write_summary(
-            self.folder,
-            self.config,
-            data,
-            study,
-            device=pick_device(self.resources.device),
-            floor=floor,
-            verdict=comparison["verdict"],
-            seconds=self.seconds,
-        )
-        report = render(self.folder)
-        leave_cards(self.folder)
-        return SearchResult(self.folder.path, report, tuple(comparison["verdict"]), comparison)
+        return Trials(study, objectives, floor, data, maker, base)
 
     def _timed(self, stage: str, work: Callable[[], T]) -> T:
         start = time.monotonic()
@@ -211,11 +266,13 @@ class _Search:
         dense = Architecture.dense_base(space.base)
         objectives = defined_objectives(base, self.config.objectives, space.costs(dense))
         sampler = make_sampler(self.config.sampler, space, self.config.seed)
-        study = open_study(self.folder, objectives, sampler)
+        study = open_study(self.folder, objectives, sampler, self.shared)
         if not study.get_trials(deepcopy=False):  # the dense models are the first trials
             params = space.encode(dense.experts)
             for name in space.bases:
                 study.enqueue_trial(params | ({BASE: name} if space.wider else {}))
+        if self.shared is not None:
+            announce(self.folder, self.shared, study)
         return study, objectives, base.balanced_accuracy - self.config.accuracy_margin
 
     def _trials(
@@ -249,6 +306,7 @@ class _Search:
                 rungs,
                 on_start=seen.start,
                 on_result=finish,
+                leases=Alone() if self.shared is None else FileLeases(self.folder),
             )
             reserve = self._seconds_of_finals(maker)
             complete = driver.run(self.config.trials, lambda: self.clock.has(reserve))

@@ -8,7 +8,7 @@ from moenas.cli.arguments import ANYWHERE, Json, Run
 from moenas.cli.output import duration, show
 from moenas.console import table
 from moenas.nas.settings import SearchConfig
-from moenas.workflows import search
+from moenas.workflows import search, shared_search
 from moenas.workflows.settings import Cluster
 
 
@@ -16,6 +16,7 @@ def search_command(
     config: SearchConfig,
     run: Run = Path("runs/search"),
     resources: Cluster = ANYWHERE,
+    storage: str | None = None,
     dry_run: bool = False,
     json: Json = False,
 ) -> None:
@@ -25,9 +26,18 @@ def search_command(
         config: What to search.
         run: Run folder.
         resources: Where and how long.
+        storage: Where the study is when several processes search together: a PostgreSQL URL, or a
+            journal file ('.log') that all of them see. Give all of them the same command.
         dry_run: Tell trials, time and disk, measured in some seconds, and write nothing.
         json: JSON.
     """
+    if not dry_run and storage is not None:
+        found = shared_search.search_together(config, run, storage, resources)
+        if found is None:
+            show({"run": str(run), "joined": True}, json)
+        else:
+            show_search(found, json)
+        return
     if not dry_run:
         show_search(search.search(config, run, resources), json)
         return

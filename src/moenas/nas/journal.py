@@ -1,0 +1,46 @@
+"""A study in one file that many processes append to, and that survives the death of any of them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import filelock
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
+from optuna.storages.journal._file import BaseJournalFileLock
+
+
+def open_journal(path: Path) -> JournalStorage:
+    """Open a journal file, or begin one."""
+    return JournalStorage(JournalFileBackend(str(path), _Lock(path)))
+
+
+class _Lock(BaseJournalFileLock):
+    """Held while a line is appended; the system frees it when its process dies.
+
+    Optuna's own locks are files that a killed process leaves behind, which the others wait for half
+    a minute, and half a line that it leaves makes the journal unreadable.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._lock = filelock.FileLock(f"{path}.lock", poll_interval=0.01)
+
+    def acquire(self) -> bool:
+        self._lock.acquire()
+        _cut_half_line(self._path)
+        return True
+
+    def release(self) -> None:
+        self._lock.release()
+
+
+def _cut_half_line(path: Path) -> None:
+    """Remove what a process that was killed, or found the disk full, wrote of its last line."""
+    with path.open("rb+") as file:
+        if not file.seek(0, 2):
+            return
+        file.seek(-1, 2)
+        if file.read(1) != b"\n":
+            file.seek(0)
+            file.truncate(file.read().rfind(b"\n") + 1)

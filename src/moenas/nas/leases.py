@@ -1,0 +1,92 @@
+"""Whose a running trial is, where several processes work on one study.
+
+The owner of a trial holds a lock on a file of it, which the system frees when the process ends,
+however it ends: a trial whose lock can be had is nobody's, one whose lock cannot be had is at work.
+No clock of any machine is needed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import Protocol
+
+import filelock
+
+from moenas.runs import RunFolder, explain_os_error
+
+
+class Leases(Protocol):
+    """Says which trials are this process's."""
+
+    def choosing(self) -> contextlib.AbstractContextManager[None]:
+        """Keep the others from starting a trial meanwhile."""
+        ...
+
+    def take(self, number: int) -> bool:
+        """Make a trial this process's; False: it is another's, which lives."""
+        ...
+
+    def give_back(self, number: int) -> None:
+        """Let a trial go: it is finished, or may be taken up by another."""
+        ...
+
+
+class Alone:
+    """All trials are this process's: it has locked the whole run folder."""
+
+    def choosing(self) -> contextlib.AbstractContextManager[None]:
+        """Nobody else starts trials."""
+        return contextlib.nullcontext()
+
+    def take(self, number: int) -> bool:
+        """A running trial is a dead process's."""
+        return True
+
+    def give_back(self, number: int) -> None:
+        """Nobody waits for it."""
+
+
+class FileLeases:
+    """Leases of a run folder that all processes see.
+
+    Args:
+        run: The run.
+
+    Raises:
+        RunFolderError: From all of its methods: the folder cannot be written.
+    """
+
+    def __init__(self, run: RunFolder) -> None:
+        self._run = run
+        self._choice = filelock.FileLock(run.lease("next"))
+        self._held: dict[int, filelock.BaseFileLock] = {}
+
+    @contextlib.contextmanager
+    def choosing(self) -> Iterator[None]:
+        """Keep the others from starting a trial meanwhile."""
+        try:
+            self._choice.acquire()
+        except OSError as error:
+            raise explain_os_error(error, self._run.lease("next")) from error
+        try:
+            yield
+        finally:
+            self._choice.release()
+
+    def take(self, number: int) -> bool:
+        """Make a trial this process's; False: it is another's, which lives."""
+        path = self._run.lease(f"{number:04d}")
+        lock = filelock.FileLock(path, timeout=0)
+        try:
+            lock.acquire()
+        except filelock.Timeout:
+            return False
+        except OSError as error:
+            raise explain_os_error(error, path) from error
+        self._held[number] = lock
+        return True
+
+    def give_back(self, number: int) -> None:
+        """Let a trial go: it is finished, or may be taken up by another."""
+        self._held.pop(number).release()

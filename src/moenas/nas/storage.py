@@ -1,0 +1,153 @@
+"""Where a study is kept that several processes work on: PostgreSQL, or a journal file.
+
+SQLite in the run folder, the default, is for one process: its locks fail on network file systems.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import re
+import urllib.parse
+import uuid
+import weakref
+from collections.abc import Iterator
+from pathlib import Path
+
+import optuna
+import sqlalchemy.exc
+from optuna.storages import BaseStorage, RDBStorage
+
+from moenas.errors import ConfigError, MissingDependencyError, RunFolderError, SearchError
+from moenas.masking import masked
+from moenas.nas.journal import open_journal
+from moenas.runs import RunFolder, read_json, replaced_whole, write_json
+
+STUDY_NAME = "moenas"
+"""Each run folder has one study; the folder can be renamed. In a shared storage, which has many, it
+is followed by random digits, which the run folder remembers."""
+
+SCHEMES = ("postgresql", "postgres", "postgresql+psycopg")
+JOURNAL = ".log"
+PASSWORD = re.compile(r"(?<=://)([^:/?#]*:)(.*)@")
+SECRET_OPTION = re.compile(r"([?&][^=&]*pass[^=&]*=)([^&]*)", re.IGNORECASE)
+
+
+@dataclasses.dataclass(frozen=True)
+class SharedStorage:
+    """A storage that several processes share; its text never shows a password.
+
+    Attributes:
+        place: A PostgreSQL URL, or the path of a journal file.
+    """
+
+    place: str = dataclasses.field(repr=False)
+
+    def __post_init__(self) -> None:
+        scheme, is_url, _ = self.place.partition("://")
+        if not (scheme in SCHEMES if is_url else self.place.endswith(JOURNAL)):
+            raise ConfigError(
+                f"A study cannot be kept in '{self}': storage is a PostgreSQL database, as "
+                "postgresql://USER@HOST/NAME, or a journal file whose name ends in '.log'."
+            )
+
+    def __str__(self) -> str:
+        return masked(self.place)
+
+    def open(self) -> BaseStorage:
+        """Connect to it; what it needs is made when it is new.
+
+        Raises:
+            MissingDependencyError: PostgreSQL's driver is not installed.
+            SearchError: There is none, or it lets nobody in.
+        """
+        _, is_url, rest = self.place.partition("://")
+        with self.explained():
+            if not is_url:
+                try:
+                    return open_journal(Path(self.place))
+                except (OSError, ValueError, KeyError) as error:  # no folder, or no journal
+                    raise SearchError(
+                        f"The journal '{self.place}' cannot be used: {error}."
+                    ) from error
+            try:
+                import psycopg  # noqa: F401 - SQLAlchemy would say it less clearly
+            except ImportError:
+                raise MissingDependencyError("psycopg", "postgres", "PostgreSQL") from None
+            options = {"pool_pre_ping": True, "connect_args": {"connect_timeout": 10}}
+            storage = RDBStorage(f"postgresql+psycopg://{rest}", engine_kwargs=options)
+            weakref.finalize(storage, storage.engine.dispose)  # says goodbye to the server
+            return storage
+
+    @contextlib.contextmanager
+    def explained(self) -> Iterator[None]:
+        """Turn the storage's errors into ones that say where and what to do, without a password.
+
+        Raises:
+            SearchError: Something was wrong with the storage.
+        """
+        try:
+            yield
+        except (sqlalchemy.exc.SQLAlchemyError, optuna.exceptions.StorageInternalError) as error:
+            cause = getattr(error, "orig", None) or error.__cause__ or error
+            lines = self._without_secrets(str(cause)).strip().splitlines() or [type(cause).__name__]
+        else:
+            return
+        raise SearchError(
+            f"The study's storage '{self}' does not work: {lines[0]}. What was finished is kept; "
+            "run the same command again when it does."
+        ) from None  # the cause may hold the password
+
+    def _without_secrets(self, text: str) -> str:
+        found = [m[2] for m in PASSWORD.finditer(self.place)]
+        found += [m[2] for m in SECRET_OPTION.finditer(self.place)]
+        for secret in {*found, *map(urllib.parse.unquote, found)} - {""}:
+            text = text.replace(secret, "***")
+        return masked(text)
+
+
+def shared_study(run: RunFolder, shared: SharedStorage) -> tuple[BaseStorage, str]:
+    """Return the storage and the name of a run's study; one begun in ``study.db`` moves there.
+
+    Raises:
+        RunFolderError: The run's study is not there, but was.
+        SearchError: The storage does not work.
+    """
+    storage = shared.open()
+    with shared.explained():
+        if run.storage.exists():
+            marker = read_json(run.storage)
+            if marker["study"] not in [s.study_name for s in storage.get_all_studies()]:
+                raise RunFolderError(
+                    f"The study of '{run.path}' is not in '{shared}'. It was begun in "
+                    f"'{marker['storage']}': give that as the storage."
+                )
+            return storage, marker["study"]
+        name = f"{STUDY_NAME}-{uuid.uuid4().hex[:16]}"
+        if run.study.exists():
+            optuna.copy_study(
+                from_study_name=STUDY_NAME,
+                from_storage=run.study_url,
+                to_storage=storage,
+                to_study_name=name,
+            )
+        return storage, name
+
+
+def announce(run: RunFolder, shared: SharedStorage, study: optuna.Study) -> None:
+    """Write down where the run's study is: other processes may join it from now on."""
+    if not run.storage.exists():
+        write_json(run.storage, {"study": study.study_name, "storage": str(shared)})
+
+
+def keep_copy(run: RunFolder, study: optuna.Study) -> None:
+    """Copy a shared study into the run folder, which is all that reports and ``verify`` read."""
+    with replaced_whole(run.study) as path:
+        copy = RDBStorage(f"sqlite:///{path}")
+        optuna.copy_study(
+            from_study_name=study.study_name,
+            from_storage=study._storage,
+            to_storage=copy,
+            to_study_name=STUDY_NAME,
+        )
+        copy.engine.dispose()

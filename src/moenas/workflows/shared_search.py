@@ -1,0 +1,75 @@
+"""Several ``moenas search`` processes on one run: one leads, the others join it for the trials.
+
+Who has the run folder's lock leads: trains parents, finalists and all that is reported. The others
+wait for the parents, take trials from the same study, and leave when it is full. The lock of a
+leader that dies is free, and one of the others, or the same command given again, leads on.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from pathlib import Path
+
+from moenas.console import logger
+from moenas.errors import RunFolderInUseError
+from moenas.nas.budget import Clock
+from moenas.nas.settings import SearchConfig
+from moenas.nas.storage import SharedStorage
+from moenas.training.loop import OutOfTime
+from moenas.workflows.search import SearchResult, SearchRun, open_run
+from moenas.workflows.settings import Resources
+
+PATIENCE = 1.0
+"""Seconds between two looks for what the leader has done."""
+
+
+def search_together(
+    config: SearchConfig,
+    run: Path | str,
+    storage: str,
+    resources: Resources | None = None,
+) -> SearchResult | None:
+    """Search as `search` does, beside other processes that call this with the same arguments.
+
+    Args:
+        config: What to search.
+        run: The run folder, on storage that all processes see.
+        storage: A PostgreSQL URL, or a journal file's path (``.log``) on such storage.
+        resources: Where and how long this process computes.
+
+    Returns:
+        What was found; None: this process has done its part, another one finishes the search.
+
+    Raises:
+        OutOfTime: The time limit came; the same call goes on.
+        MoENASError: Bad data, settings, folder or storage; the message says what to do.
+    """
+    resources = resources or Resources()
+    clock = Clock.of(resources.time_limit)
+    shared = SharedStorage(storage)
+    folder = open_run(config, run)
+    joined = False
+    with resources.start() as executor, shared.explained():
+        part = SearchRun(config, folder, resources, clock, executor, shared)
+        logger.info("The study is in '%s'.", shared)
+        while True:
+            with contextlib.ExitStack() as stack:
+                try:
+                    stack.enter_context(folder.locked())
+                except RunFolderInUseError:
+                    pass
+                else:
+                    shared.open()  # what is wrong with it is told before anything is trained
+                    return part.lead()
+            if joined:
+                logger.info("This process has done its part; another one finishes the search.")
+                return None
+            if folder.storage.exists():
+                logger.info("Another process leads this search: joining it for the trials.")
+                part.work_on_trials()
+                joined = True
+            elif not clock.has(0):
+                raise OutOfTime("The time limit came before the first trial.")
+            else:
+                time.sleep(PATIENCE)

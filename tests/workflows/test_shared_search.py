@@ -1,0 +1,62 @@
+"""Who leads and who joins, when several processes search in one run folder."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from pathlib import Path
+
+import pytest
+
+from moenas.errors import RunFolderError
+from moenas.nas.settings import SearchConfig
+from moenas.nas.study import open_recorded_study
+from moenas.runs import RunFolder, read_json
+from moenas.training.loop import OutOfTime
+from moenas.workflows import shared_search
+from moenas.workflows.search import search
+from moenas.workflows.settings import Resources
+from moenas.workflows.shared_search import search_together
+
+ONE = Resources(workers=1)
+
+
+@pytest.fixture
+def run(tiny_run: Path, tmp_path: Path) -> RunFolder:
+    """A copy of the tiny run that may be changed."""
+    return RunFolder.open(shutil.copytree(tiny_run, tmp_path / "run"))
+
+
+@pytest.mark.usefixtures("here")
+def test_one_joins_while_the_folder_is_held_and_leads_when_it_is_free(
+    run: RunFolder, tiny_config: SearchConfig, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, logger="moenas")
+    journal = str(run.path / "study.log")
+    before = read_json(run.comparison)
+    run.comparison.unlink()
+    result = search_together(tiny_config, run.path, journal, ONE)  # the study moves there
+    assert result is not None
+    assert result.comparison == before == read_json(run.comparison)
+    assert len(open_recorded_study(run).trials) == tiny_config.trials
+
+    run.comparison.unlink()
+    with run.locked():  # by another process that leads
+        assert search_together(tiny_config, run.path, journal, ONE) is None
+    assert "joining it for the trials" in caplog.text
+    assert "another one finishes" in caplog.text
+    assert not run.comparison.exists()
+
+    with pytest.raises(RunFolderError, match=r"study\.log', which several .* --storage"):
+        search(tiny_config, run.path, ONE)
+
+
+@pytest.mark.usefixtures("here")
+def test_who_joins_waits_for_the_first_trial_within_its_time(
+    run: RunFolder, tiny_config: SearchConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shared_search, "PATIENCE", 0.02)
+    journal, limit = str(run.path / "study.log"), Resources(workers=1, time_limit=0.01)
+    with run.locked(), pytest.raises(OutOfTime, match="before the first trial"):
+        search_together(tiny_config, run.path, journal, limit)
+    assert not (run.path / "study.log").exists()
