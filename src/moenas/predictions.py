@@ -9,7 +9,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from moenas.errors import DataError
-from moenas.runs import write_parquet
+from moenas.runs import read_parquet, write_parquet
 
 COLUMNS = {
     "image_id": "str",
@@ -136,7 +136,7 @@ class Predictions:
             DataError: It is missing, damaged, or not a predictions table.
         """
         try:
-            frame = pd.read_parquet(path)
+            frame = read_parquet(path)
         except FileNotFoundError:
             raise DataError(f"There is no predictions file '{path}'.") from None
         except (OSError, ValueError) as error:

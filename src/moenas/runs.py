@@ -21,11 +21,13 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import glob
 import hashlib
 import json
 import math
 import os
 import shutil
+import socket
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -33,6 +35,7 @@ from typing import IO, Any
 
 import filelock
 import pandas as pd
+import psutil
 
 from moenas.errors import RunFolderError
 
@@ -50,7 +53,9 @@ def atomic_file(path: Path) -> Iterator[IO[bytes]]:
     temporary: str | None = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+        descriptor, temporary = tempfile.mkstemp(
+            prefix=f".{path.name}.{os.getpid()}-", suffix=_PART, dir=path.parent
+        )
         with os.fdopen(descriptor, "wb") as file:
             yield file
             file.flush()
@@ -62,6 +67,31 @@ def atomic_file(path: Path) -> Iterator[IO[bytes]]:
     finally:
         if temporary is not None:
             Path(temporary).unlink(missing_ok=True)
+
+
+_PART = ".part"
+"""End of the name of a file that is being written; before it is the writer's process number."""
+
+
+def remove_leftovers(folder: Path, of: str | None = None) -> None:
+    """Remove what writers that were killed have left half-written; the living keep theirs.
+
+    Args:
+        folder: Where to look, in all folders below it, too.
+        of: Name of the file that was to be written; any by default.
+
+    Raises:
+        RunFolderError: It cannot be removed.
+    """
+    own = os.getpid()  # after a restart of a container it may be that of the dead one
+    name = "*" if of is None else glob.escape(of)
+    try:
+        for left in list(folder.rglob(f".{name}.*-*{_PART}")):
+            writer = left.name.removesuffix(_PART).rpartition(".")[2].partition("-")[0]
+            if writer.isdigit() and (int(writer) == own or not psutil.pid_exists(int(writer))):
+                left.unlink(missing_ok=True)
+    except OSError as error:
+        raise explain_os_error(error, folder) from error
 
 
 def explain_os_error(error: OSError, path: Path) -> RunFolderError:
@@ -124,7 +154,17 @@ def read_json(path: Path) -> Any:
 def write_parquet(path: Path, frame: pd.DataFrame) -> None:
     """Write a table atomically."""
     with atomic_file(path) as file:
-        frame.to_parquet(file, index=False)
+        frame.to_parquet(file, index=False, write_page_checksum=True)
+
+
+def read_parquet(path: Path | str) -> pd.DataFrame:
+    """Read a table; one of ours in which a byte was changed is noticed.
+
+    Raises:
+        OSError: It is missing or damaged.
+        ValueError: It is no such table.
+    """
+    return pd.read_parquet(path, page_checksum_verification=True)
 
 
 def fingerprint_of(path: Path) -> str:
@@ -339,8 +379,12 @@ class RunFolder:
             raise RunFolderError(
                 f"'{path}' is not empty and not a MoENAS run. Choose another folder with --run."
             )
-        write_json(run.config, {"moenas_format": FORMAT, "kind": kind, "settings": config})
-        return run
+        with run.locked():
+            if not is_there(run.config):  # another process may have been first
+                wanted = {"moenas_format": FORMAT, "kind": kind, "settings": config}
+                write_json(run.config, wanted)
+                return run
+        return cls.create(path, kind, config)
 
     @classmethod
     def open(cls, path: Path | str) -> RunFolder:
@@ -375,20 +419,37 @@ class RunFolder:
     def locked(self) -> Iterator[None]:
         """Hold the folder for this process; the lock goes when the process ends, however it ends.
 
+        What a process that was killed in the folder left half-written is removed.
+
         Raises:
-            RunFolderError: Another process holds it.
+            RunFolderError: Another process holds it; the message says which.
         """
         lock = filelock.FileLock(self.path / ".lock", timeout=0)
+        holder = self.path / ".lock-holder.json"
         try:
+            self.path.mkdir(parents=True, exist_ok=True)
             lock.acquire()
         except filelock.Timeout:
             raise RunFolderError(
-                f"Another process works in '{self.path}'. Wait for it, or choose another folder "
-                "with --run."
+                f"Another process works in '{self.path}'{_who(holder)}. Wait for it, or choose "
+                "another folder with --run."
             ) from None
         except OSError as error:
             raise explain_os_error(error, self.path) from error
         try:
+            remove_leftovers(self.path)
+            write_json(holder, {"pid": os.getpid(), "host": socket.gethostname()})
             yield
         finally:
+            with contextlib.suppress(OSError):  # it only helps a message
+                holder.unlink(missing_ok=True)
             lock.release()
+
+
+def _who(holder: Path) -> str:
+    """Which process holds a folder, as far as it has said so yet."""
+    try:
+        stored = read_json(holder)
+        return f": process {stored['pid']} on '{stored['host']}'"
+    except (RunFolderError, KeyError, TypeError):
+        return ""

@@ -23,7 +23,7 @@ from moenas.data.validation import (
 )
 from moenas.errors import DataError
 from moenas.predictions import LIGHTS
-from moenas.runs import write_parquet
+from moenas.runs import read_parquet, write_parquet
 
 COLUMNS = {
     "image_id": "str",
@@ -125,7 +125,7 @@ class Manifest:
                 text = {name: "str" for name, kind in COLUMNS.items() if kind == "str"}
                 frame = pd.read_csv(path, dtype=text)
             else:
-                frame = pd.read_parquet(path)
+                frame = read_parquet(path)
         except FileNotFoundError:
             raise DataError(f"There is no manifest '{path}'.") from None
         except (OSError, ValueError) as error:

@@ -5,13 +5,12 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 
-import pandas as pd
 
 from moenas.data.manifest import OWN, count_images, sources_of
 from moenas.data.sources.emoji import note_on
 from moenas.errors import RunFolderError
 from moenas.report.results import DataSummary, SplitCounts, Summary, read_part
-from moenas.runs import RunFolder, is_there
+from moenas.runs import RunFolder, is_there, read_parquet
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,7 +50,7 @@ def data_facts(run: RunFolder) -> DataFacts:
     if not is_there(run.manifest):
         return DataFacts()
     try:
-        frame = pd.read_parquet(run.manifest)
+        frame = read_parquet(run.manifest)
         names = sources_of(frame)
         counts = {name: SplitCounts(**part) for name, part in count_images(frame).items()}
     except (OSError, ValueError, KeyError, TypeError) as error:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 
 from moenas.errors import RunFolderError
-from moenas.runs import RunFolder
+from moenas.runs import RunFolder, read_parquet
 
 
 def read_routes(run: RunFolder) -> pd.DataFrame:
@@ -15,6 +15,6 @@ def read_routes(run: RunFolder) -> pd.DataFrame:
         RunFolderError: It is missing or damaged.
     """
     try:
-        return pd.read_parquet(run.routes)
+        return read_parquet(run.routes)
     except (OSError, ValueError) as error:
         raise RunFolderError(f"'{run.routes}' cannot be read: {error}.") from error

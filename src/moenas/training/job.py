@@ -15,17 +15,18 @@ import numpy as np
 import torch
 from torch import nn
 
+from moenas.console import logger
 from moenas.data.cache import ImageStore, cached_images
 from moenas.data.dataset import ImageDataset
 from moenas.data.manifest import Manifest
 from moenas.data.transforms import train_transform
-from moenas.errors import ConfigError, ModelError
+from moenas.errors import CheckpointError, ConfigError, ModelError
 from moenas.evaluation.predict import probabilities
 from moenas.models.architecture import Architecture
 from moenas.models.builder import build_model
 from moenas.models.convert import upcycle
 from moenas.models.quantum_head import with_head
-from moenas.models.storage import load_model, save_model
+from moenas.models.storage import load_model, read_card, save_model
 from moenas.runs import ModelFolder, find_checkpoint
 from moenas.runtime import best_precision, derived_seed, pick_device, seed_everything
 from moenas.training.distillation import DistillationStep
@@ -111,11 +112,11 @@ def run_job(job: TrainingJob, on_epoch: Callable[[EpochRecord], None] | None = N
         MoENASError: Whatever is wrong with the images, the parent or the folder.
     """
     folder = ModelFolder(Path(job.folder))
-    if folder.finished:
+    architecture = Architecture.parse(job.architecture)
+    if folder.finished and _is_of(folder, architecture):
         return read_result(folder)
     start = time.monotonic()
     device = pick_device(job.device)
-    architecture = Architecture.parse(job.architecture)
     manifest, images = job.data.load()
     model = _initial_model(job, architecture)
     split, labels = manifest.frame["split"].to_numpy(), manifest.frame["label"].to_numpy()
@@ -161,6 +162,18 @@ def run_job(job: TrainingJob, on_epoch: Callable[[EpochRecord], None] | None = N
     )
     forget_state(folder)
     return done
+
+
+def _is_of(folder: ModelFolder, architecture: Architecture) -> bool:
+    """Whether a finished model is what is asked for, and there.
+
+    The trial that a number means may be another one when an earlier study was put back.
+    """
+    try:
+        return read_card(folder.checkpoint).architecture == architecture.id
+    except CheckpointError as error:
+        logger.warning("%s It is trained again.", error)
+        return False
 
 
 def _step(job: TrainingJob, model: nn.Module, device: torch.device) -> Step:
