@@ -9,7 +9,9 @@ from __future__ import annotations
 import random
 import shutil
 import signal
+import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +22,8 @@ from nursery import Nursery
 from moenas.runs import RunFolder
 
 TRIALS = 6
-KILLS = 9
-"""Of each search; six searches are 54 in all."""
+KILLS = 13
+"""In each test; four tests are 52 in all."""
 
 
 def finished(run: Path) -> dict[int, Any]:
@@ -43,15 +45,19 @@ def log(run: Path) -> list[str]:
 @pytest.fixture(scope="module", params=[1, 2], ids=["one-length", "two-lengths"])
 def whole(
     request: pytest.FixtureRequest, nursery: Nursery, tmp_path_factory: pytest.TempPathFactory
-) -> tuple[int, Path, float]:
+) -> Iterator[tuple[int, Path, float]]:
     """A search that nobody killed: how many lengths its trainings have, where, and seconds."""
-    run = tmp_path_factory.mktemp("whole") / "run"
+    folder = tmp_path_factory.mktemp("whole")
+    if Path("/dev/shm").is_dir():  # where the others are, or its seconds would be longer
+        folder = Path(tempfile.mkdtemp(dir="/dev/shm"))
+    run = folder / "run"
     start = time.monotonic()
     assert nursery.run("deadly:search", str(run), TRIALS, request.param) == 0
-    return request.param, run, time.monotonic() - start
+    yield request.param, run, time.monotonic() - start
+    shutil.rmtree(folder)
 
 
-@pytest.mark.parametrize("seed", [1, 2, 3])
+@pytest.mark.parametrize("seed", [1, 2])
 def test_a_search_killed_at_random_moments(
     nursery: Nursery, whole: tuple[int, Path, float], memory: Path, seed: int
 ) -> None:
@@ -60,9 +66,10 @@ def test_a_search_killed_at_random_moments(
     for _ in range(5 * KILLS):
         if kills == KILLS:
             break
-        after = moments.uniform(0, 0.6) * seconds
+        after = moments.uniform(0, 0.35) * seconds
         status = nursery.run("deadly:search", str(run), TRIALS, rungs, kill_after=after)
         if status == 0:  # it was quicker: the other kills are for another search
+            assert fake_search.archive(run) == fake_search.archive(reference)
             shutil.rmtree(run)
             before = {}
             continue

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 
-
 from moenas.data.manifest import OWN, count_images, sources_of
 from moenas.data.sources.emoji import note_on
 from moenas.errors import RunFolderError
