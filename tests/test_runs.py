@@ -173,7 +173,7 @@ def test_what_is_created_can_be_opened(run: RunFolder) -> None:
 def test_the_same_command_goes_on(run: RunFolder) -> None:
     (run.path / "kept").write_text("")
     RunFolder.create(run.path, "search", dict(SETTINGS))
-    assert names(run.path) == ["config.json", "kept"]
+    assert names(run.path) == [".lock", "config.json", "kept"]
 
 
 def test_other_settings_are_refused_by_name(run: RunFolder) -> None:

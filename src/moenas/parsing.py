@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import pandas as pd
 import pyarrow.parquet as pq
@@ -66,22 +66,27 @@ def read_csv(path: Path | str, **options: Any) -> pd.DataFrame:
             raise ValueError(f"{type(error).__name__}: {error}") from error
 
 
-def read_parquet(path: Path | str) -> pd.DataFrame:
+def read_parquet(path: Path | str | BinaryIO) -> pd.DataFrame:
     """Return ``pandas.read_parquet`` of a local file whose size is told by its footer first.
+
+    Args:
+        path: The file, or its bytes as an open one.
 
     Raises:
         OSError: It is missing or cannot be read.
         ValueError: It is no Parquet file, or unpacks to more than `MAX_CELLS` or `MAX_UNPACKED`.
     """
-    with Path(path).open("rb") as file:
-        try:
-            _check_unpacked(pq.read_metadata(file))
-            file.seek(0)
-            return pd.read_parquet(file)
-        except (OSError, ValueError):
-            raise
-        except Exception as error:  # Arrow's and pandas' own have no common base
-            raise ValueError(f"{type(error).__name__}: {error}") from error
+    if isinstance(path, Path | str):
+        with Path(path).open("rb") as file:
+            return read_parquet(file)
+    try:
+        _check_unpacked(pq.read_metadata(path))
+        path.seek(0)
+        return pd.read_parquet(path)
+    except (OSError, ValueError):
+        raise
+    except Exception as error:  # Arrow's and pandas' own have no common base
+        raise ValueError(f"{type(error).__name__}: {error}") from error
 
 
 def to_numbers(values: pd.Series) -> pd.Series:

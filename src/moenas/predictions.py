@@ -9,8 +9,8 @@ import numpy.typing as npt
 import pandas as pd
 
 from moenas.errors import DataError
-from moenas.parsing import read_parquet, to_numbers
-from moenas.runs import write_parquet
+from moenas.parsing import to_numbers
+from moenas.runs import read_parquet, write_parquet
 
 COLUMNS = {
     "image_id": "str",

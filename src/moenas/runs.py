@@ -22,11 +22,14 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import glob
 import hashlib
+import io
 import json
 import math
 import os
 import shutil
+import socket
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -34,12 +37,19 @@ from typing import IO, Any
 
 import filelock
 import pandas as pd
+import psutil
 
 from moenas import parsing
 from moenas.errors import RunFolderError, RunFolderInUseError
 
 FORMAT = 1
 """Version of the run folder's layout; a folder of another version is refused."""
+
+
+_PART = ".part"
+"""End of the name of a file that is being written; before it are the writer's process and host."""
+HOST = hashlib.sha256(socket.gethostname().encode()).hexdigest()[:8]
+"""This machine in such a name."""
 
 
 @contextlib.contextmanager
@@ -52,7 +62,9 @@ def atomic_file(path: Path) -> Iterator[IO[bytes]]:
     temporary: str | None = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+        descriptor, temporary = tempfile.mkstemp(
+            prefix=f".{path.name}.{os.getpid()}-{HOST}-", suffix=_PART, dir=path.parent
+        )
         with os.fdopen(descriptor, "wb") as file:
             yield file
             file.flush()
@@ -82,6 +94,31 @@ def replaced_whole(path: Path) -> Iterator[Path]:
             written.replace(path)
     except OSError as error:
         raise explain_os_error(error, path) from error
+
+
+def remove_leftovers(folder: Path, of: str | None = None) -> None:
+    """Remove what writers that were killed have left half-written; the living keep theirs.
+
+    Of other machines nobody here knows who lives: what they left stays.
+
+    Args:
+        folder: Where to look, in all folders below it, too.
+        of: Name of the file that was to be written; any by default.
+
+    Raises:
+        RunFolderError: It cannot be removed.
+    """
+    own = os.getpid()  # after a restart of a container it may be that of the dead one
+    name = "*" if of is None else glob.escape(of)
+    try:
+        for left in list(folder.rglob(f".{name}.*-*{_PART}")):
+            writer, _, rest = left.name.removesuffix(_PART).rpartition(".")[2].partition("-")
+            if not writer.isdigit() or not rest.startswith(f"{HOST}-"):
+                continue
+            if int(writer) == own or not psutil.pid_exists(int(writer)):
+                left.unlink(missing_ok=True)
+    except OSError as error:
+        raise explain_os_error(error, folder) from error
 
 
 def explain_os_error(error: OSError, path: Path) -> RunFolderError:
@@ -142,9 +179,40 @@ def read_json(path: Path) -> Any:
 
 
 def write_parquet(path: Path, frame: pd.DataFrame) -> None:
-    """Write a table atomically."""
-    with atomic_file(path) as file:
-        frame.to_parquet(file, index=False)
+    """Write a table atomically, with a hash of all of it; every reader of Parquet reads it."""
+    buffer = io.BytesIO()
+    frame.to_parquet(buffer, index=False)
+    pages, footer = _split_at_footer(buffer.getvalue())
+    # Readers find the footer from the end and the pages from the start: between is room.
+    write_bytes(path, pages + _MARK + hashlib.sha256(pages + footer).digest() + footer)
+
+
+_MARK = b"moenas-sha256:"
+
+
+def _split_at_footer(data: bytes) -> tuple[bytes, bytes]:
+    start = len(data) - 8 - int.from_bytes(data[-8:-4], "little")
+    return data[: max(0, start)], data[max(0, start) :]
+
+
+def read_parquet(path: Path | str) -> pd.DataFrame:
+    """Read a table; one of ours in which a byte was changed is noticed.
+
+    Raises:
+        OSError: It cannot be read.
+        ValueError: It is damaged, or no such table.
+    """
+    path = Path(path)
+    if path.is_dir():  # a user's own, in parts
+        return pd.read_parquet(path)
+    data = path.read_bytes()
+    pages, footer = _split_at_footer(data)
+    end = len(pages) - hashlib.sha256().digest_size
+    if pages[: max(0, end)].endswith(_MARK):
+        own = pages[: end - len(_MARK)]
+        if hashlib.sha256(own + footer).digest() != pages[end:]:
+            raise ValueError("it was damaged after it was written")
+    return parsing.read_parquet(io.BytesIO(data))
 
 
 def fingerprint_of(path: Path) -> str:
@@ -390,8 +458,12 @@ class RunFolder:
             raise RunFolderError(
                 f"'{path}' is not empty and not a MoENAS run. Choose another folder with --run."
             )
-        write_json(run.config, {"moenas_format": FORMAT, "kind": kind, "settings": config})
-        return run
+        with run.locked():
+            if not is_there(run.config):  # another process may have been first
+                wanted = {"moenas_format": FORMAT, "kind": kind, "settings": config}
+                write_json(run.config, wanted)
+                return run
+        return cls.create(path, kind, config)
 
     @classmethod
     def open(cls, path: Path | str) -> RunFolder:
@@ -426,23 +498,31 @@ class RunFolder:
     def locked(self) -> Iterator[None]:
         """Hold the folder for this process; the lock goes when the process ends, however it ends.
 
+        What a process that was killed in the folder left half-written is removed.
+
         Raises:
-            RunFolderInUseError: Another process holds it.
+            RunFolderInUseError: Another process holds it; the message says which.
             RunFolderError: The folder cannot be written.
         """
         lock = filelock.FileLock(self.path / ".lock", timeout=0)
+        holder = self.path / ".lock-holder.json"
         try:
+            self.path.mkdir(parents=True, exist_ok=True)
             lock.acquire()
         except filelock.Timeout:
             raise RunFolderInUseError(
-                f"Another process works in '{self.path}'. Wait for it, or choose another folder "
-                "with --run."
+                f"Another process works in '{self.path}'{_who(holder)}. Wait for it, or choose "
+                "another folder with --run."
             ) from None
         except OSError as error:
             raise explain_os_error(error, self.path) from error
         try:
+            remove_leftovers(self.path)
+            write_json(holder, {"pid": os.getpid(), "host": socket.gethostname()})
             yield
         finally:
+            with contextlib.suppress(OSError):  # it only helps a message
+                holder.unlink(missing_ok=True)
             lock.release()
 
 
@@ -453,3 +533,12 @@ def run_of(path: Path) -> RunFolder | None:
         if is_there(run.config) and is_there(run.manifest):
             return run
     return None
+
+
+def _who(holder: Path) -> str:
+    """Which process holds a folder, as far as it has said so yet."""
+    try:
+        stored = read_json(holder)
+        return f": process {stored['pid']} on '{stored['host']}'"
+    except (RunFolderError, KeyError, TypeError):
+        return ""

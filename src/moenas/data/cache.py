@@ -23,7 +23,7 @@ from moenas.data.manifest import Manifest
 from moenas.data.waiting import one_at_a_time
 from moenas.errors import DataError
 from moenas.parsing import parse_json
-from moenas.runs import atomic_file
+from moenas.runs import atomic_file, remove_leftovers
 from moenas.runtime import available_cores
 
 _FORMAT = b"moenas-images-1\n"
@@ -180,6 +180,7 @@ def _checksum(images: npt.NDArray[np.uint8]) -> int:
 def _write(path: Path, manifest: Manifest, size: int, progress: bool) -> None:
     errors: dict[int, str] = {}
     crc, row = 0, 0
+    remove_leftovers(path.parent, of=path.name)  # a killed process's may be gigabytes
     with atomic_file(path) as file, progress_bar() as bar:
         task = bar.add_task("Decoding", total=len(manifest), note="images", visible=progress)
         file.write(_FORMAT.ljust(_HEAD, b"\0"))

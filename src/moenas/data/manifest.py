@@ -22,9 +22,9 @@ from moenas.data.validation import (
     rows_of,
 )
 from moenas.errors import DataError
-from moenas.parsing import read_csv, read_parquet, to_numbers
+from moenas.parsing import read_csv, to_numbers
 from moenas.predictions import LIGHTS
-from moenas.runs import write_parquet
+from moenas.runs import read_parquet, write_parquet
 
 COLUMNS = {
     "image_id": "str",

@@ -38,6 +38,7 @@ from moenas.nas.rungs import FULL_LENGTH, Rungs
 from moenas.nas.sampler import MoENASSampler
 from moenas.nas.space import BASE, SearchSpace
 from moenas.nas.storage import STUDY_NAME, SharedStorage, shared_study
+from moenas.nas.study_file import STORAGE, VALUES, check_file, study_errors
 from moenas.runs import RunFolder, read_json
 from moenas.training.loop import OutOfTime
 from moenas.training.outcome import JobResult
@@ -76,7 +77,10 @@ def open_study(
         place = shared_study(run, shared)
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     directions = [StudyDirection[OBJECTIVES[name].direction.upper()] for name in objectives]
-    try:
+    told = study_errors(run, "opened", STORAGE + VALUES) if shared is None else shared.explained()
+    with told:
+        if shared is None:
+            check_file(run)
         study = optuna.create_study(
             storage=place[0],
             study_name=place[1],
@@ -84,17 +88,11 @@ def open_study(
             directions=directions,
             load_if_exists=True,
         )
-    except Exception as error:  # SQLAlchemy's and Optuna's own, many kinds
-        if shared is not None:
-            with shared.explained():
-                raise
-        raise RunFolderError(
-            f"The study '{run.study}' cannot be opened: {masked(str(error))}."
-        ) from error
-    with warnings.catch_warnings():  # experimental since 2023
-        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        study.set_user_attr("objectives", list(objectives))
-        study.set_metric_names(list(objectives))  # what plots of the study call its axes
+        with warnings.catch_warnings():  # experimental since 2023
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            study.set_user_attr("objectives", list(objectives))
+            study.set_metric_names(list(objectives))  # what plots of the study call its axes
+        study.get_trials()  # all that is there can be read
     return study
 
 
@@ -114,12 +112,11 @@ def open_recorded_study(run: RunFolder) -> optuna.Study:
             f"'{run.path}' has no study.db: only a search has one, and it is made when the dense "
             "parents are trained."
         )
-    try:
-        return optuna.load_study(study_name=STUDY_NAME, storage=run.study_url)
-    except Exception as error:  # SQLAlchemy's and Optuna's own, many kinds
-        raise RunFolderError(
-            f"The study '{run.study}' cannot be read: {masked(str(error))}."
-        ) from error
+    with study_errors(run, "read", STORAGE + VALUES):
+        check_file(run)
+        study = optuna.load_study(study_name=STUDY_NAME, storage=run.study_url)
+        study.get_trials()
+    return study
 
 
 def make_sampler(name: str, space: SearchSpace, seed: int) -> optuna.samplers.BaseSampler:
@@ -344,6 +341,8 @@ class StudyDriver:
         error = future.exception()
         if isinstance(error, OutOfTime):
             return False
+        if isinstance(error, RunFolderError):
+            raise error  # a full disk says nothing of the architecture: it stays RUNNING
         values: list[float] = []
         if error is None:
             result = future.result()

@@ -8,9 +8,8 @@ from collections.abc import Mapping
 from moenas.data.manifest import OWN, count_images, sources_of
 from moenas.data.sources.emoji import note_on
 from moenas.errors import RunFolderError
-from moenas.parsing import read_parquet
 from moenas.report.results import DataSummary, SplitCounts, Summary, read_part
-from moenas.runs import RunFolder, is_there
+from moenas.runs import RunFolder, is_there, read_parquet
 
 
 @dataclasses.dataclass(frozen=True)

@@ -5,8 +5,7 @@ from __future__ import annotations
 import pandas as pd
 
 from moenas.errors import RunFolderError
-from moenas.parsing import read_parquet
-from moenas.runs import RunFolder
+from moenas.runs import RunFolder, read_parquet
 
 
 def read_routes(run: RunFolder) -> pd.DataFrame:

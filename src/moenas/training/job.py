@@ -6,6 +6,7 @@ scores, an interrupted one goes on from its last epoch.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import time
 from collections.abc import Callable
@@ -15,19 +16,26 @@ import numpy as np
 import torch
 from torch import nn
 
+from moenas.console import logger
 from moenas.data.cache import ImageStore, cached_images
 from moenas.data.dataset import ImageDataset
 from moenas.data.manifest import Manifest
 from moenas.data.transforms import train_transform
-from moenas.errors import ConfigError, ModelError
+from moenas.errors import CheckpointError, ConfigError, ModelError
 from moenas.evaluation.predict import probabilities
 from moenas.models.architecture import Architecture
 from moenas.models.builder import build_model
 from moenas.models.convert import upcycle
 from moenas.models.quantum_head import with_head
-from moenas.models.storage import load_model, save_model
+from moenas.models.storage import load_model, read_card, save_model
 from moenas.runs import ModelFolder, find_checkpoint
-from moenas.runtime import best_precision, derived_seed, pick_device, seed_everything
+from moenas.runtime import (
+    best_precision,
+    derived_seed,
+    pick_device,
+    process_index,
+    seed_everything,
+)
 from moenas.training import processes
 from moenas.training.distillation import DistillationStep
 from moenas.training.head_only import HeadStep
@@ -114,18 +122,24 @@ def run_job(job: TrainingJob, on_epoch: Callable[[EpochRecord], None] | None = N
         MoENASError: Whatever is wrong with the images, the parent or the folder.
     """
     folder = ModelFolder(Path(job.folder))
-    if folder.finished:
+    architecture = Architecture.parse(job.architecture)
+    if folder.finished and _is_of(folder, architecture):
         return read_result(folder)
-    with folder.locked():
-        return read_result(folder) if folder.finished else _run(job, folder, on_epoch)
+    # The first of several processes of one training holds the folder for all of them.
+    with contextlib.nullcontext() if process_index() else folder.locked():
+        if folder.finished and _is_of(folder, architecture):
+            return read_result(folder)
+        return _run(job, architecture, folder, on_epoch)
 
 
 def _run(
-    job: TrainingJob, folder: ModelFolder, on_epoch: Callable[[EpochRecord], None] | None
+    job: TrainingJob,
+    architecture: Architecture,
+    folder: ModelFolder,
+    on_epoch: Callable[[EpochRecord], None] | None,
 ) -> JobResult:
     start = time.monotonic()
     device = pick_device(job.device)
-    architecture = Architecture.parse(job.architecture)
     manifest, images = job.data.load()
     model = _initial_model(job, architecture)
     split, labels = manifest.frame["split"].to_numpy(), manifest.frame["label"].to_numpy()
@@ -178,6 +192,18 @@ def _run(
         return done
 
     return processes.by_main(finish) or read_result(folder)
+
+
+def _is_of(folder: ModelFolder, architecture: Architecture) -> bool:
+    """Whether a finished model is what is asked for, and there.
+
+    The trial that a number means may be another one when an earlier study was put back.
+    """
+    try:
+        return read_card(folder.checkpoint).architecture == architecture.id
+    except CheckpointError as error:
+        logger.warning("%s It is trained again.", error)
+        return False
 
 
 def _step(job: TrainingJob, model: nn.Module, device: torch.device) -> Step:

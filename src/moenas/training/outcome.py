@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from moenas.config import from_dict, to_dict
 from moenas.data.manifest import Manifest
+from moenas.errors import ConfigError, RunFolderError
 from moenas.evaluation.predict import tabulate
 from moenas.evaluation.scores import Scores, score
 from moenas.evaluation.threshold import best_threshold
@@ -80,10 +81,15 @@ def leave(
 
 
 def read_result(folder: ModelFolder) -> JobResult:
-    """Read what a finished job left in its folder."""
+    """Read what a finished job left in its folder.
+
+    Raises:
+        RunFolderError: The file is missing or damaged.
+    """
     stored = read_json(folder.scores)
-    return JobResult(
-        {name: from_dict(Scores, value) for name, value in stored["scores"].items()},
-        stored["seconds"],
-        stored["stopped_because"],
-    )
+    try:
+        return from_dict(JobResult, stored)
+    except (ConfigError, TypeError) as error:
+        raise RunFolderError(
+            f"'{folder.scores}' is damaged ({error}). Delete it and run the same command again."
+        ) from error

@@ -33,7 +33,15 @@ from moenas.export.parity import (
 from moenas.models.architecture import Architecture
 from moenas.models.cost import macs_of, parameters_of
 from moenas.models.storage import load_model
-from moenas.runs import ModelFolder, cache_home, run_of, write_bytes, write_json, write_text
+from moenas.runs import (
+    ModelFolder,
+    cache_home,
+    remove_leftovers,
+    run_of,
+    write_bytes,
+    write_json,
+    write_text,
+)
 from moenas.workflows.data import open_manifest
 
 CHECKED = ("val", "search")
@@ -77,6 +85,7 @@ def export(
     images = cached_images(manifest, card.image_size, cache_home() / "images")
     source = ModelFolder(Path(checkpoint).parent)
     folder = source.exports if out is None else Path(out)
+    remove_leftovers(folder)
     origin = Source(model, details, lambda: calibration_images(manifest, images))
     return [_export_one(kind, origin, manifest, images, folder, force) for kind in kinds]
 

@@ -40,6 +40,7 @@ from moenas.nas.space import BASE, SearchSpace
 from moenas.nas.stages import run_jobs
 from moenas.nas.storage import SharedStorage, announce, keep_copy
 from moenas.nas.study import StudyDriver, count_feasible, make_sampler, open_study
+from moenas.nas.study_file import study_errors
 from moenas.report.card.writing import leave_cards
 from moenas.report.html import render
 from moenas.runs import ModelFolder, RunFolder, is_there, read_json, write_json
@@ -309,7 +310,8 @@ class SearchRun:
                 leases=Alone() if self.shared is None else FileLeases(self.folder),
             )
             reserve = self._seconds_of_finals(maker)
-            complete = driver.run(self.config.trials, lambda: self.clock.has(reserve))
+            with study_errors(self.folder, "written"):
+                complete = driver.run(self.config.trials, lambda: self.clock.has(reserve))
         if not complete and not self.clock.has(0):
             raise OutOfTime("The time limit came in the search. Run the same command to go on.")
 

@@ -29,7 +29,7 @@ from moenas.data.sources.emoji_concepts import Concept, Pool, split_concepts
 from moenas.data.sources.emoji_scenes import Scene, render_scene
 from moenas.data.waiting import one_at_a_time
 from moenas.errors import ConfigError
-from moenas.runs import write_bytes, write_json, write_text
+from moenas.runs import remove_leftovers, write_bytes, write_json, write_text
 from moenas.runtime import generator
 
 VERSION = 7
@@ -144,6 +144,7 @@ def make_emoji_scenes(
     folder = Path(out_dir) / f"emoji-{fingerprint(identity)}"
     write_text(folder / "ATTRIBUTION.txt", CREDITS)
     with one_at_a_time(folder / ".lock", "draws these images"):
+        remove_leftovers(folder)
         scenes = plan_scenes(config)
         sheets = list(_sheets(scenes))
         frame = _table(sheets, config.size)
