@@ -22,6 +22,7 @@ PRELOADED = (
     "torch",
     "moenas.nas.study",
     "moenas.workflows.data",
+    "moenas.workflows.export",
     "moenas.workflows.prune",
     "moenas.data.sources.emoji",
 )
