@@ -10,7 +10,7 @@ from typing import Literal
 import torch
 
 from moenas.config import to_dict
-from moenas.console import progress
+from moenas.console import note, progress
 from moenas.data.sources.opening import names_of
 from moenas.errors import ConfigError
 from moenas.models.architecture import Architecture
@@ -21,13 +21,16 @@ from moenas.models.storage import load_model
 from moenas.models.zoo import model_for
 from moenas.nas.settings import SearchConfig
 from moenas.report.card.writing import leave_cards
+from moenas.run_log import working
 from moenas.runs import RunFolder, find_checkpoint
 from moenas.runtime import fastest_threads, keep_freed_memory, pick_device
+from moenas.tracking.recording import recording
 from moenas.training.job import TrainingJob, run_job
-from moenas.training.loop import EpochRecord
+from moenas.training.loop import EpochRecord, read_history
 from moenas.training.outcome import JobResult
 from moenas.workflows.data import prepare
 from moenas.workflows.settings import Resources
+from moenas.workflows.tracked import record_epoch, score_numbers
 
 
 @dataclasses.dataclass(frozen=True)
@@ -102,9 +105,10 @@ def train(config: TrainConfig, run: Path | str, resources: Resources | None = No
         augmentation=config.augmentation,
     )
     scheme = recipe.training(config.epochs, tuning=_goes_on(config))
-    folder = RunFolder.create(run, "train", to_dict(config))
+    settings = to_dict(config)
+    folder = RunFolder.create(run, "train", settings)
     keep_freed_memory()
-    with folder.locked():
+    with working(folder), recording(resources.track, folder, settings) as record:
         job = TrainingJob(
             architecture=architecture.id,
             folder=str(folder.model().path),
@@ -122,11 +126,17 @@ def train(config: TrainConfig, run: Path | str, resources: Resources | None = No
         with progress() as bar:
             task = bar.add_task("Epochs", total=math.ceil(config.epochs), note="")
 
-            def show(record: EpochRecord) -> None:
-                note = f"loss {record.loss:.3f}, validation {record.accuracy_val:.1%}"
-                bar.update(task, completed=record.epoch, note=note)
+            def show(epoch: EpochRecord) -> None:
+                text = f"loss {epoch.loss:.3f}, validation {epoch.accuracy_val:.1%}"
+                bar.update(task, completed=epoch.epoch, note=text)
+                note("epoch", f"Epoch {epoch.epoch}: {text}", **to_dict(epoch))
+                record_epoch(record, epoch)
 
+            for epoch in read_history(folder.model()):  # of before an interruption
+                record_epoch(record, epoch)
             result = run_job(job, show)
+        for split, scores in result.scores.items():
+            record.add(split, 0, score_numbers(scores))
         leave_cards(folder)
         return result
 
