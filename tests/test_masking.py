@@ -23,7 +23,13 @@ def test_secrets(text: str, masked: str) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["tokens=96 of 128", "http://host:5000/a@b", "me@host", "token 5 of a basic block", "a://b c@d"],
+    [
+        "tokens=96 of 128",
+        "http://host:5000/a@b",
+        "me@host",
+        "token 5 of a basic block",
+        "a://b c@d",
+    ],
 )
 def test_no_secrets(text: str) -> None:
     assert mask(text) == text
