@@ -38,6 +38,11 @@ def mask(text: str) -> str:
     return text
 
 
+def mask_variable(name: str, value: str) -> str:
+    """Return an environment variable's value without secrets, none of it where it is one."""
+    return HIDDEN if _VARIABLE.search(name) else mask(value)
+
+
 def mask_all(value: Any) -> Any:
     """Return JSON-ready data with all texts in it masked."""
     if isinstance(value, str):

@@ -383,6 +383,19 @@ class RunFolder:
         config: dict[str, Any] = read_json(self.config)
         return config
 
+    def is_locked(self) -> bool:
+        """Whether a process holds the folder now."""
+        path = self.path / ".lock"
+        if not is_there(path):
+            return False
+        try:
+            with filelock.FileLock(path, timeout=0):
+                return False
+        except filelock.Timeout:
+            return True
+        except OSError:  # it cannot be told, nor worked in
+            return False
+
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
         """Hold the folder for this process; the lock goes when the process ends, however it ends.
