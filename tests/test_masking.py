@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from moenas.masking import mask, mask_all
+from moenas.masking import mask, mask_all, mask_variable
 
 
 @pytest.mark.parametrize(
@@ -27,7 +27,7 @@ def test_secrets(text: str, masked: str) -> None:
         "tokens=96 of 128",
         "http://host:5000/a@b",
         "me@host",
-        "token 5 of a basic block",
+        "token 5 of a basic building block",
         "a://b c@d",
     ],
 )
@@ -38,5 +38,7 @@ def test_no_secrets(text: str) -> None:
 def test_values_of_secret_variables_anywhere(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "correct horse")
     monkeypatch.setenv("SHORT_TOKEN", "in")
+    assert mask_variable("SHORT_TOKEN", "in") == "***"
+    assert mask_variable("MLFLOW_URI", "correct horse") == "***"
     found = mask_all({"a": ["it is correct horse in", 3], "b": None})
     assert found == {"a": ["it is *** in", 3], "b": None}

@@ -16,11 +16,11 @@ SHORTEST = 8
 """Letters of a secret variable's value that is looked for; shorter ones are in any text."""
 
 _NAMES = r"(?:token|secret|passw(?:or)?d|api[-_]?key|access[-_]?key|signature)"
-_VARIABLE = re.compile(rf"{_NAMES}$", re.IGNORECASE)
+_VARIABLE = re.compile(r"(?:token|secret|passw(?:or)?d|[-_]key)$", re.IGNORECASE)
 _RULES = (
     (re.compile(r"(\b[a-z][a-z0-9+.-]*://)[^\s/@'\"]+@", re.IGNORECASE), rf"\1{HIDDEN}@"),
     (re.compile(rf"(\b[\w.-]*{_NAMES}=)[^\s&,;'\"]+", re.IGNORECASE), rf"\1{HIDDEN}"),
-    (re.compile(r"(\b(?:bearer|basic) )[\w.~+/=-]{8,}", re.IGNORECASE), rf"\1{HIDDEN}"),
+    (re.compile(r"(\bauthorization\W+(?:bearer|basic) )\S+", re.IGNORECASE), rf"\1{HIDDEN}"),
 )
 
 
@@ -28,7 +28,7 @@ def mask(text: str) -> str:
     """Return a text with ``***`` in place of each secret in it.
 
     Hidden are the user and password of an address, what follows ``token=``, ``password=`` and the
-    like, what follows ``Bearer``, and the values of environment variables that are named so.
+    like and ``Authorization:``, and the values of environment variables that are named so.
     """
     for name, value in os.environ.items():
         if len(value) >= SHORTEST and _VARIABLE.search(name):

@@ -56,7 +56,7 @@ def test_a_run_that_goes_on_sends_what_is_new(
     folder: RunFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     use(memory := Memory(), monkeypatch)
-    with pytest.raises(OutOfTime), recording("mlflow", folder, {}) as record:
+    with pytest.raises(OutOfTime), recording("mlflow", folder, {}) as record:  # noqa: PT012
         record.add("trial", 0, {"a": 0})
         record.add("trial", 1, {"a": 1})
         raise OutOfTime("later")

@@ -35,11 +35,12 @@ def folder(tmp_path: Path) -> RunFolder:
 def track_twice(name: TrackerName, folder: RunFolder) -> None:
     """A search that is stopped, goes on, and tells all of its trials again."""
     folder.report.write_text("<html>")
-    with pytest.raises(OutOfTime), recording(name, folder, folder.read_config()["settings"]) as r:
+    settings = folder.read_config()["settings"]
+    with pytest.raises(OutOfTime), recording(name, folder, settings) as r:  # noqa: PT012
         r.add("trial", 1, {"fairness": 0.5}, 1000.0)
         r.add("trial", 0, {"fairness": 0.25}, 1001.0)
         raise OutOfTime("later")
-    with recording(name, folder, folder.read_config()["settings"]) as r:
+    with recording(name, folder, settings) as r:
         for step, value in ((1, 0.5), (0, 0.25), (2, 0.75)):
             r.add("trial", step, {"fairness": value}, 1002.0)
         r.add("report/net:1", 0, {"fairness": 0.9})
@@ -55,9 +56,9 @@ def test_a_missing_library_is_told_at_once(
         if module.endswith(("_files", "_server", "_run")):
             monkeypatch.delitem(sys.modules, module)
     monkeypatch.setitem(sys.modules, gone[name], None)  # type: ignore[arg-type]
-    with pytest.raises(MissingDependencyError, match=rf"pip install 'moenas\[{name}\]'"):
-        with recording(name, folder, {}):
-            pass
+    told = pytest.raises(MissingDependencyError, match=rf"pip install 'moenas\[{name}\]'")
+    with told, recording(name, folder, {}):
+        pass
 
 
 def test_tensorboard(folder: RunFolder) -> None:

@@ -45,7 +45,8 @@ OTHERS = ("numpy", "pyarrow", "scipy", "safetensors", "pillow")
 """Libraries that bugs, rather than results, depend on."""
 
 VARIABLES = (
-    "MOENAS_", "OMP_", "MKL_", "CUDA_", "TORCH_", "PYTORCH_", "RAY_ADDRESS", "HF_", "MLFLOW_", "WANDB_",
+    "MOENAS_", "OMP_", "MKL_", "CUDA_", "TORCH_", "PYTORCH_", "RAY_ADDRESS", "HF_", "MLFLOW_",
+    "WANDB_",
 )  # fmt: skip
 """Beginnings of the names of environment variables that change what happens."""
 
