@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -23,16 +24,18 @@ from moenas.models.latency import Agreement, LatencyTable
 from moenas.models.latency_measuring import Measurement
 from moenas.models.storage import save_model
 from moenas.nas.settings import SearchConfig
-from moenas.runs import RunFolder, read_json
+from moenas.run_log import read_log, working
+from moenas.runs import RunFolder, read_json, write_text
+from moenas.training.loop import OutOfTime
 from moenas.workflows import dashboard, doctor
 
 MOST_FLAGS = {
-    "demo": 5,
+    "demo": 6,
     "data": 4,
     "train": 21,
     "evaluate": 5,
-    "audit": 19,
-    "search": 42,
+    "audit": 20,
+    "search": 43,
     "prune": 10,
     "export": 6,
     "routes": 6,
@@ -50,7 +53,8 @@ and --latency-table: the size limit's sibling, and the device that the model is 
 --curve, --importance, --fine-tune and --rescue: the pruning study; report's --out: where a
 comparison of runs, which belongs to none, is written; and benchmark's --formats and --batch: what
 models are timed as; search's and audit's --executor, --address, --gpus and --memory-gb: a cluster;
-and search's --storage: where the study is that several processes work on."""
+and search's --storage: where the study is that several processes work on;
+and --track, of all that train: where the numbers of many runs are drawn beside each other."""
 
 
 @pytest.fixture
@@ -252,7 +256,7 @@ def test_each_error_is_one_message_and_exit_code_1(run: Any, tmp_path: Path) -> 
         assert err.startswith("Error: "), (arguments, err)
         assert "Traceback" not in err
     made = [p for p in (tmp_path / "run").glob("*") if p.name != "config.json"]
-    assert not [p for p in made if not p.name.startswith(".")]
+    assert not [p for p in made if not p.name.startswith(".") and p.name != "log.jsonl"]
 
 
 def test_messages_are_printed_as_they_are(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -263,6 +267,29 @@ def test_messages_are_printed_as_they_are(run: Any, monkeypatch: pytest.MonkeyPa
 
     monkeypatch.setattr(doctor, "doctor", fail)
     assert run("doctor") == (1, "", "Error: '[red]odd[/red].png' is odd")
+
+
+def test_out_of_time_ends_with_3(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def late() -> None:
+        raise OutOfTime("The time limit came. Run the same command to go on.")
+
+    monkeypatch.setattr(doctor, "doctor", late)
+    code, out, err = run("doctor")
+    assert (code, out) == (3, "")
+    assert err == "Not finished: The time limit came. Run the same command to go on."
+
+
+def test_a_fault_of_ours_ends_with_4(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail() -> None:
+        raise ZeroDivisionError("[red] http://me:secret@host")
+
+    monkeypatch.setattr(doctor, "doctor", fail)
+    code, out, err = run("doctor", "--json")
+    assert (code, out) == (4, "")
+    assert "Traceback" in err
+    assert "ZeroDivisionError: [red] http://***@host" in err
+    assert "a fault of MoENAS, not yours" in err
+    assert "moenas doctor RUN" in err
 
 
 def test_ctrl_c_ends_with_130(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -301,7 +328,49 @@ def test_doctor(run: Any) -> None:
     found = strict(out)
     assert found["versions"]["moenas"]
     assert found["machine"]["python"] in err
+    assert found["run"] is None
     assert run("doctor")[1] == ""
+
+
+def test_the_doctor_knows_all_extras() -> None:
+    """Extras with packages of their own, and those packages."""
+    import tomllib
+
+    path = Path(__file__).parent.parent / "pyproject.toml"
+    stated = tomllib.loads(path.read_text())["project"]["optional-dependencies"]
+    for name in set(stated) - {"dev", "docs"}:
+        needs = {re.split(r"[>=<\[]", need)[0] for need in stated[name]} - {"moenas", "torch"}
+        assert set(doctor.EXTRAS[name]) == needs, name
+
+
+def test_the_doctor_looks_at_a_run(run: Any, tiny_run: Path, tmp_path: Path) -> None:
+    code, out, err = run("doctor", tiny_run, "--json")
+    assert code == 0
+    state = strict(out)["run"]
+    assert (state["kind"], state["finished"], state["holder"]) == ("search", True, None)
+    assert (state["trials"], state["damaged"]) == ({"complete": 4}, {})
+    assert (state["models"] > 8, state["begun"]) == (True, 0)
+    assert state["log"][-1]["event"] == "ended"
+    assert "search: finished" in err
+    bad = tmp_path / "bad"
+    shutil.copytree(tiny_run, bad)
+    weights, table = next(bad.rglob("*.safetensors")), next(bad.rglob("predictions.parquet"))
+    for file in (weights, table, bad / "study.db"):
+        file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+    write_text(bad / "summary.json", "{")
+    (bad / ".summary.json.x1").touch()
+    with working(RunFolder(bad)):
+        code, out, err = run("doctor", bad, "--json")
+    assert code == 0
+    state = strict(out)["run"]
+    files = {"study.db", "summary.json", *(str(f.relative_to(bad)) for f in (weights, table))}
+    assert set(state["damaged"]) == files
+    assert state["leftovers"] == [".summary.json.x1"]
+    assert re.fullmatch(r"process \d+ on \S+", state["holder"])
+    assert f"'{weights.relative_to(bad)}' is damaged: ValueError: it has" in err
+    code, out, err = run("doctor", tmp_path)
+    assert (code, out) == (1, "")
+    assert "is not a MoENAS run folder" in err
 
 
 def test_search_dry_run_tells_the_price_and_writes_nothing(
@@ -389,6 +458,14 @@ def test_prune(run: Any, checkpoint: Path, scenes: Path, tmp_path: Path) -> None
     assert "Accepted: 0 removals; no more because the model has at most" in err
 
 
+def scalars(folder: Path) -> set[str]:
+    """Names of the numbers that TensorBoard would draw."""
+    files = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    found = files.EventAccumulator(str(folder / "tensorboard"))
+    found.Reload()
+    return set(found.Tags()["scalars"])
+
+
 def test_train_and_evaluate_the_result(run: Any, scenes: Path, tmp_path: Path) -> None:
     options = ["--data", scenes, "--image-size", 32, "--epochs", 1, "--batch-size", 16]
     folder = tmp_path / "run"
@@ -397,9 +474,13 @@ def test_train_and_evaluate_the_result(run: Any, scenes: Path, tmp_path: Path) -
     assert set(strict(out)["scores"]) == {"search", "report"}
     assert (folder / "model" / "checkpoint.safetensors").exists()
     assert (folder / "model" / "README.md").read_text().startswith("---\nlibrary_name: moenas\n")
-    again, same, _ = run("train", *options, "--run", folder, "--json")
+    again, same, _ = run("train", *options, "--run", folder, "--json", "--track", "tensorboard")
     assert again == 0
     assert strict(same) == strict(out)
+    assert scalars(folder) >= {"epoch/loss", "epoch/accuracy_val", "report/fairness"}
+    log = read_log(folder / "log.jsonl", 99)
+    assert [e["event"] for e in log] == ["began", "epoch", "ended", "began", "ended"]
+    assert (log[1]["epoch"], log[1]["loss"] > 0) == (1, True)
     upcycled = ["--architecture", "mobilevitv2_050-e211111111", "--parent", folder]
     code, out, err = run("train", *options, *upcycled, "--run", tmp_path / "two", "--json")
     assert code == 0, err
@@ -475,16 +556,30 @@ def test_the_dashboard_says_where_it_is_and_ends_quietly(
 
 
 @pytest.mark.usefixtures("here")
-def test_search(run: Any, tiny_run: Path, tiny_config: SearchConfig) -> None:
-    """A finished search prints what it found."""
+def test_search(run: Any, tiny_run: Path, tiny_config: SearchConfig, tmp_path: Path) -> None:
+    """A finished search prints what it found, and can still be tracked."""
+    copy = tmp_path / "tiny"
+    shutil.copytree(tiny_run, copy)
     options: list[object] = []
     for name, default in SearchConfig.__dataclass_fields__.items():
         value = getattr(tiny_config, name)
         if value != default.default:
             values = value if isinstance(value, tuple) else [value]
             options += [f"--{name.replace('_', '-')}", *values]
-    code, out, err = run("search", *options, "--run", tiny_run, "--workers", 1, "--json")
+    where = ["--run", copy, "--workers", 1, "--track", "tensorboard"]
+    code, out, err = run("search", *options, *where, "--json")
     assert code == 0, err
+    names = scalars(copy)
+    assert {f"trial/{o}" for o in (*tiny_config.objectives, "hypervolume", "parameters")} <= names
+    assert any(re.fullmatch(r"parents/mobilevitv2_050-s0/fairness", name) for name in names)
+    assert "report/mobilevitv2_075/balanced_accuracy" in names
+    sent = read_json(copy / "tracking.json")["tensorboard tensorboard"]["sent"]
+    assert sent["trial"] == list(range(tiny_config.trials))
+    assert sent["report.html"] == [0]
+    log = read_log(tiny_run / "log.jsonl", 999)
+    trials = [e for e in log if e["event"] == "trial"]
+    assert sorted(e["trial"] for e in trials) == list(range(tiny_config.trials))
+    assert all(e["state"] == "complete" and e["seconds"] > 0 for e in trials)
     found = strict(out)
     assert found["verdict"] == read_json(tiny_run / "comparison.json")["verdict"]
     assert len(found["models"]) == len(read_json(tiny_run / "comparison.json")["models"])

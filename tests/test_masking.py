@@ -9,7 +9,7 @@ import pytest
 
 from moenas.cli import main
 from moenas.console import console, set_up_logging, table
-from moenas.masking import MOST, masked, shown
+from moenas.masking import MOST, masked, masked_all, masked_variable, shown
 
 
 @pytest.mark.parametrize(
@@ -61,3 +61,39 @@ def test_errors_logs_and_tables_show_text_alone(capsys: pytest.CaptureFixture[st
     assert "s3cret" not in err
     assert "\x1b[2J" not in err
     assert err.count("[/red]") >= 5
+
+
+@pytest.mark.parametrize(
+    ("text", "hidden"),
+    [
+        ("at https://me:pa$$w0rd@host:5000/api", "at https://me:***@host:5000/api"),
+        ("postgresql+psycopg://u:p@db/x", "postgresql+psycopg://u:***@db/x"),
+        ("GET /x?api_key=abc123&n=3", "GET /x?api_key=***&n=3"),
+        ("HF_TOKEN=hf_abc and more", "HF_TOKEN=*** and more"),
+        ("Authorization: Bearer eyJhbGciOi.J9", "Authorization: Bearer ***"),
+    ],
+)
+def test_secrets(text: str, hidden: str) -> None:
+    assert masked(text) == hidden
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "tokens=96 of 128",
+        "me@host",
+        "token 5 of a basic building block",
+        "a://b c@d",
+    ],
+)
+def test_no_secrets(text: str) -> None:
+    assert masked(text) == text
+
+
+def test_values_of_secret_variables_anywhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "correct horse")
+    monkeypatch.setenv("SHORT_TOKEN", "in")
+    assert masked_variable("SHORT_TOKEN", "in") == "***"
+    assert masked_variable("MLFLOW_URI", "correct horse") == "***"
+    found = masked_all({"a": ["it is correct horse in", 3], "b": None})
+    assert found == {"a": ["it is *** in", 3], "b": None}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 from rich.console import Console
 from rich.logging import RichHandler
@@ -24,6 +25,23 @@ console = Console(stderr=True)
 """People read stderr; stdout is for ``--json`` alone."""
 
 logger = logging.getLogger("moenas")
+
+events = logging.getLogger("moenas.events")
+"""What only the log of a run is told; the terminal shows the same in bars and tables."""
+
+events.setLevel(logging.INFO)
+events.propagate = False
+
+
+def note(event: str, message: str, **fields: Any) -> None:
+    """Tell the log of the run, and nobody else, what happened.
+
+    Args:
+        event: Its kind, one word.
+        message: For people.
+        fields: For machines, JSON-ready.
+    """
+    events.info("%s", message, extra={"event": event, "fields": fields})
 
 
 def set_up_logging(verbose: bool = False) -> None:

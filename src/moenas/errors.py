@@ -7,7 +7,13 @@ from collections.abc import Iterable
 
 
 class MoENASError(Exception):
-    """Base of all errors whose message is written for the user; the CLI prints it bare."""
+    """Base of all errors whose message is written for the user; the CLI prints it bare.
+
+    Attributes:
+        goes_on: Whether nothing is wrong: the same command, run again, goes on.
+    """
+
+    goes_on = False
 
 
 class ConfigError(MoENASError):

@@ -5,6 +5,7 @@ A run folder is all that a command leaves and all that ``report`` and ``verify``
     runs/NAME/
         config.json  summary.json  study.db  manifest.parquet  images/  latency.json
         storage.json  leases/NNNN
+        log.jsonl  log-older.jsonl  tracking.json  tensorboard/  wandb/
         parents/NAME-sS/  supernets/NAME/  trials/NNNN/  trials/NNNN/rung-K/
         finalists/ARCHITECTURE-sS/  pruned/  pruned/{curve,steps}.json  pruned/tuned-N/
         models/NAME-SCHEME-sS/
@@ -144,19 +145,20 @@ def write_text(path: Path, text: str) -> None:
     write_bytes(path, text.encode())
 
 
-def _json_safe(value: Any) -> Any:
+def json_safe(value: Any) -> Any:
+    """Return data that strict JSON can hold: NaN and infinity become null, keys texts."""
     if isinstance(value, float) and not math.isfinite(value):
         return None
     if isinstance(value, dict):
-        return {str(key): _json_safe(item) for key, item in value.items()}
+        return {str(key): json_safe(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_json_safe(item) for item in value]
+        return [json_safe(item) for item in value]
     return value
 
 
 def json_text(value: Any) -> str:
     """Return strict JSON, one value a line (NaN and infinity become null)."""
-    return json.dumps(_json_safe(value), indent=2, allow_nan=False) + "\n"
+    return json.dumps(json_safe(value), indent=2, allow_nan=False) + "\n"
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -318,6 +320,11 @@ class RunFolder:
         self.summary = path / "summary.json"
         self.study = path / "study.db"
         self.storage = path / "storage.json"
+        self.log = path / "log.jsonl"
+        self.older_log = path / "log-older.jsonl"
+        self.tracking = path / "tracking.json"
+        self.tensorboard = path / "tensorboard"
+        self.wandb = path / "wandb"
         self.manifest = path / "manifest.parquet"
         self.images = path / "images"
         self.latency = path / "latency.json"
@@ -486,13 +493,27 @@ class RunFolder:
         return run
 
     def _is_unused(self) -> bool:
+        told = (self.log, self.older_log, self.tracking, self.tensorboard, self.wandb)
         made = {name for name in _names(self.path) if not name.startswith(".")}
-        return made <= {self.config.name, self.images.name}
+        return made <= {path.name for path in (self.config, self.images, *told)}
 
     def read_config(self) -> dict[str, Any]:
         """Return ``{"moenas_format", "kind", "settings"}``."""
         config: dict[str, Any] = read_json(self.config)
         return config
+
+    def is_locked(self) -> bool:
+        """Whether a process holds the folder now."""
+        path = self.path / ".lock"
+        if not is_there(path):
+            return False
+        try:
+            with filelock.FileLock(path, timeout=0):
+                return False
+        except filelock.Timeout:
+            return True
+        except OSError:  # it cannot be told, nor worked in
+            return False
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:

@@ -24,7 +24,9 @@ from moenas.training.outcome import JobResult, read_result
 from moenas.training.scoring import ScoringJob, run_scoring_job
 from moenas.workflows.audit import AuditConfig, audit
 from moenas.workflows.report import report
+from moenas.workflows.settings import Resources
 from moenas.workflows.verify import verify
+from tracked_run import Memory, use
 
 MODELS, PLANS = ("lcnet_035", "mobilevitv2_050"), ("mobilevitv2", "resnet")
 
@@ -48,7 +50,9 @@ def run(config: AuditConfig, tmp_path: Path, here: None) -> Path:
     return tmp_path / "audit"
 
 
-def test_an_audit(config: AuditConfig, tmp_path: Path, here: None) -> None:
+def test_an_audit(
+    config: AuditConfig, tmp_path: Path, here: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
     run, config = tmp_path / "audit", dataclasses.replace(config, corruptions=("low_light",))
     audit(config, run)
     summary = read_json(run / "summary.json")
@@ -84,7 +88,12 @@ def test_an_audit(config: AuditConfig, tmp_path: Path, here: None) -> None:
     assert set(curves["model"]) == set(MODELS)
     assert set(curves["severity"]) == set(range(6))
 
-    audit(config, run)  # everything is there
+    use(memory := Memory(), monkeypatch)
+    audit(config, run, Resources(track="mlflow"))  # everything is there
+    sent = {series.rpartition("/")[0] for series, _, values in memory.points if values}
+    assert sent == {"models", "report"}
+    assert {f"report/{model}" for model in config.models} <= {point[0] for point in memory.points}
+    assert memory.outcomes == ["finished"]
     again = read_json(run / "summary.json")
     assert {k: again[k] for k in ("models", "verdict", "data")} == {
         k: summary[k] for k in ("models", "verdict", "data")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import sys
+import traceback
 from collections.abc import Callable
 
 import tyro
@@ -11,7 +12,7 @@ from rich.markup import escape
 
 from moenas.console import console, set_up_logging
 from moenas.errors import MoENASError, did_you_mean
-from moenas.masking import shown
+from moenas.masking import masked, shown
 from moenas.runtime import keep_freed_memory, process_count, process_index
 
 COMMANDS = (
@@ -19,6 +20,9 @@ COMMANDS = (
     "report", "dashboard", "verify", "benchmark", "doctor",
 )  # fmt: skip
 """All commands, in the order of the help."""
+
+OK, ERROR, WRONG_CALL, GOES_ON, FAULT, INTERRUPTED = 0, 1, 2, 3, 4, 130
+"""Exit codes: ``docs/command-line.md`` says what they mean; scripts rely on them."""
 
 SETTINGS = (tyro.conf.OmitArgPrefixes,)
 
@@ -31,7 +35,7 @@ def load(name: str) -> Callable[..., None]:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run a command; returns 0, 1 for an error, 2 for a wrong call, 130 when stopped by Ctrl-C."""
+    """Run a command and return its exit code."""
     arguments = sys.argv[1:] if arguments is None else arguments
     set_up_logging()
     keep_freed_memory()
@@ -39,18 +43,18 @@ def main(arguments: list[str] | None = None) -> int:
     if name and not name.startswith("-") and name not in COMMANDS:
         hint = did_you_mean(name, COMMANDS)
         console.print(f"[red]There is no command '{escape(shown(name))}'.[/red] {hint}")
-        return 2
+        return WRONG_CALL
     if process_count() > 1 and name != "train":
         console.print(
             "[red]Only 'moenas train' works in several processes.[/red] Start this command without "
             "the launcher."
         )
-        return 2
+        return WRONG_CALL
     if repeated := _repeated(arguments):
         console.print(
             f"[red]{repeated} is given twice.[/red] Give it once, with all values after it."
         )
-        return 2
+        return WRONG_CALL
     try:
         if name in COMMANDS:
             tyro.cli(load(name), prog=f"moenas {name}", args=arguments[1:], config=SETTINGS)
@@ -63,13 +67,21 @@ def main(arguments: list[str] | None = None) -> int:
                 config=SETTINGS,
             )
     except MoENASError as error:
-        where = f" of process {process_index()}" if process_index() else ""
-        console.print(f"[red]Error{where}:[/red] {escape(shown(str(error)))}", highlight=False)
-        return 1
+        told = "Not finished" if error.goes_on else "[red]Error[/red]"
+        where = f" (process {process_index()})" if process_index() else ""
+        console.print(f"{told}{where}: {escape(shown(str(error)))}", highlight=False)
+        return GOES_ON if error.goes_on else ERROR
     except KeyboardInterrupt:
         console.print("Stopped. What was finished is kept; the same command goes on.")
-        return 130
-    return 0
+        return INTERRUPTED
+    except Exception:
+        console.print(masked(traceback.format_exc()), markup=False, highlight=False, soft_wrap=True)
+        console.print(
+            "[red]This is a fault of MoENAS, not yours.[/red] Please report it with the lines "
+            "above and what 'moenas doctor RUN' prints, RUN being the run folder if there is one."
+        )
+        return FAULT
+    return OK
 
 
 def _repeated(arguments: list[str]) -> str | None:

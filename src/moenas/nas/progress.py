@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -92,14 +93,29 @@ class SearchProgress:
 
     @classmethod
     def of(
-        cls, study: optuna.Study, objectives: tuple[str, ...], total: int, workers: int = 1
+        cls,
+        study: optuna.Study,
+        objectives: tuple[str, ...],
+        total: int,
+        workers: int = 1,
+        on_result: Callable[[SearchProgress, FrozenTrial], None] | None = None,
     ) -> SearchProgress:
-        """The progress of a study that may have trials already."""
+        """The progress of a study that may have trials already.
+
+        Args:
+            study: The study.
+            objectives: See the class.
+            total: See the class.
+            workers: See the class.
+            on_result: Called after each of them, with the progress up to it.
+        """
         progress = cls(objectives, study.directions, total, workers)
         finished = (TrialState.COMPLETE, TrialState.FAIL)
         trials = study.get_trials(deepcopy=False, states=finished)
         for trial in sorted(trials, key=lambda t: (t.datetime_complete, t.number)):
             progress.finish(trial)
+            if on_result:
+                on_result(progress, trial)
         return progress
 
     @property

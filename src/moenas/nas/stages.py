@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import concurrent.futures
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
-from moenas.console import progress
+from moenas.console import note, progress
 from moenas.errors import MoENASError, RunFolderError
 from moenas.execution.executor import Executor, WorkerDiedError
 from moenas.models.architecture import Architecture
@@ -14,20 +15,29 @@ from moenas.training.job import TrainingJob, run_job
 from moenas.training.loop import OutOfTime
 from moenas.training.outcome import JobResult
 
+OnResult = Callable[[TrainingJob, JobResult], None]
+"""Called with each training that is done, in the order in which they end."""
 
-def run_jobs(executor: Executor, jobs: Sequence[TrainingJob], title: str) -> list[JobResult]:
+
+def run_jobs(
+    executor: Executor,
+    jobs: Sequence[TrainingJob],
+    title: str,
+    on_result: OnResult | None = None,
+) -> list[JobResult]:
     """Run jobs, the costliest first, and return their results in the order given.
 
     Args:
         executor: Where.
         jobs: Finished ones return at once.
         title: Of the progress bar.
+        on_result: See there.
 
     Raises:
         OutOfTime: At least one job reached its deadline; all that run were let end before.
         MoENASError: A job failed; the message names its folder. The others were finished first.
     """
-    outcomes = _outcomes(executor, jobs, title)
+    outcomes = _outcomes(executor, jobs, title, on_result)
     results = []
     for job, outcome in zip(jobs, outcomes, strict=True):
         if isinstance(outcome, JobResult):
@@ -39,7 +49,10 @@ def run_jobs(executor: Executor, jobs: Sequence[TrainingJob], title: str) -> lis
 
 
 def attempt_jobs(
-    executor: Executor, jobs: Sequence[TrainingJob], title: str
+    executor: Executor,
+    jobs: Sequence[TrainingJob],
+    title: str,
+    on_result: OnResult | None = None,
 ) -> list[JobResult | MoENASError]:
     """Run jobs as `run_jobs` does, and return errors of trainings in their places.
 
@@ -48,7 +61,7 @@ def attempt_jobs(
         Exception: What no other training of the same model would have spared: a worker that was
             killed, a full disk, a fault of ours.
     """
-    outcomes = _outcomes(executor, jobs, title)
+    outcomes = _outcomes(executor, jobs, title, on_result)
     told: list[JobResult | MoENASError] = []
     for outcome in outcomes:
         if isinstance(outcome, FATAL) or not isinstance(outcome, JobResult | MoENASError):
@@ -63,7 +76,7 @@ FATAL = (WorkerDiedError, RunFolderError)
 
 
 def _outcomes(
-    executor: Executor, jobs: Sequence[TrainingJob], title: str
+    executor: Executor, jobs: Sequence[TrainingJob], title: str, on_result: OnResult | None
 ) -> list[JobResult | BaseException]:
     order = sorted(range(len(jobs)), key=lambda i: -_work(jobs[i]))
     futures = {executor.submit(run_job, jobs[i]): i for i in order}
@@ -72,9 +85,23 @@ def _outcomes(
         task = bar.add_task(title, total=len(jobs), note="")
         for future in concurrent.futures.as_completed(futures):
             index = futures[future]
-            outcomes[index] = future.exception() or future.result()
-            bar.update(task, advance=1, note=jobs[index].architecture)
+            job, outcome = jobs[index], future.exception() or future.result()
+            outcomes[index] = outcome
+            bar.update(task, advance=1, note=job.architecture)
+            _tell(job, outcome)
+            if on_result and isinstance(outcome, JobResult):
+                on_result(job, outcome)
     return [outcomes[i] for i in range(len(jobs))]
+
+
+def _tell(job: TrainingJob, outcome: JobResult | BaseException) -> None:
+    """Tell the log of the run how a training ended."""
+    fields: dict[str, Any] = {"folder": job.folder, "architecture": job.architecture}
+    if isinstance(outcome, JobResult):
+        fields["seconds"] = outcome.seconds
+        note("training", f"{job.architecture} trained", **fields)
+    else:
+        note("training", f"{job.architecture} not trained: {outcome}", **fields)
 
 
 def check_time(outcomes: Sequence[object]) -> None:

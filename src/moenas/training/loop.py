@@ -49,6 +49,8 @@ from moenas.training.step import Batch, Step, in_parts, plain_step
 class OutOfTime(MoENASError):  # noqa: N818 - not an error of the run: it goes on later
     """The time limit came before the work was finished; what it needs to go on is saved."""
 
+    goes_on = True
+
 
 def check_deadline(deadline: float | None, where: str) -> None:
     """Raise `OutOfTime` where a `time.monotonic` value is past.
@@ -272,6 +274,15 @@ def train(
         stopped_because = stop(tuple(history)) if stop else None
     inner.load_state_dict(best.weights)
     return TrainResult(inner.eval(), best.probability, tuple(history), stopped_because)
+
+
+def read_history(folder: ModelFolder) -> list[EpochRecord]:
+    """Return the epochs that a model was trained so far; none where none is finished."""
+    try:
+        lines = folder.history.read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return []
+    return [EpochRecord(**json.loads(line)) for line in lines]
 
 
 def forget_state(folder: ModelFolder) -> None:

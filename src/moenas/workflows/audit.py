@@ -10,6 +10,7 @@ import dataclasses
 import time
 from collections.abc import Sequence
 from concurrent.futures import Future
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -26,8 +27,10 @@ from moenas.models.architecture import Architecture
 from moenas.models.zoo import PAPER_MODELS, get_model, is_model, models_for
 from moenas.nas.stages import attempt_jobs, check_time
 from moenas.predictions import Predictions
+from moenas.run_log import working
 from moenas.runs import ModelFolder, RunFolder
 from moenas.runtime import keep_freed_memory, pick_device
+from moenas.tracking.recording import Recording, recording
 from moenas.training.degrading import DegradationJob, run_degradation_job
 from moenas.training.job import DataReference, TrainingJob
 from moenas.training.loop import OutOfTime
@@ -39,6 +42,7 @@ from moenas.workflows.audit_models import Candidate
 from moenas.workflows.audit_writing import AuditResult, conclude
 from moenas.workflows.data import data_record, prepare
 from moenas.workflows.settings import Resources
+from moenas.workflows.tracked import record_models, record_training
 
 
 @dataclasses.dataclass(frozen=True)
@@ -103,11 +107,16 @@ def audit(config: AuditConfig, run: Path | str, resources: Resources | None = No
     """
     resources = resources or Resources()
     names = models_for(config.models, config.image_size)  # refuses what cannot take the images
-    folder = RunFolder.create(run, "audit", to_dict(config))
+    settings = to_dict(config)
+    folder = RunFolder.create(run, "audit", settings)
     keep_freed_memory()
-    with folder.locked(), resources.start() as executor:
+    with (
+        working(folder),
+        recording(resources.track, folder, settings) as record,
+        resources.start() as executor,
+    ):
         data = prepare(config.data, config.image_size, folder)
-        work = _Audit(config, names, folder, data, resources, executor)
+        work = _Audit(config, names, folder, data, resources, executor, record)
         tried = work.try_schemes()
         chosen, failed = work.train_chosen(tried)
         start = time.monotonic()
@@ -121,7 +130,7 @@ def audit(config: AuditConfig, run: Path | str, resources: Resources | None = No
             for jobs in chosen.values()
             for job in jobs.values()
         ]
-        return conclude(
+        result = conclude(
             folder,
             find(candidates),
             data=data_record(data),
@@ -133,6 +142,9 @@ def audit(config: AuditConfig, run: Path | str, resources: Resources | None = No
             device=pick_device(resources.device),
             curves=curves,
         )
+        record_models(record, [each.record() for each in result.models])
+        record.attach(result.report)
+        return result
 
 
 Tried = dict[str, JobResult | MoENASError]
@@ -153,10 +165,12 @@ class _Audit:
         data: DataReference,
         resources: Resources,
         executor: Executor,
+        record: Recording,
     ) -> None:
         self.config, self.names = config, names  # what models are called for images of this size
         self.folder, self.data = folder, data
         self.resources, self.executor = resources, executor
+        self.keep = partial(record_training, record)
         self.deadline = resources.deadline()
         self.images = int((Manifest.load(data.manifest).frame["split"] == "train").sum())
 
@@ -165,7 +179,7 @@ class _Audit:
         config = self.config
         pairs = [(model, scheme) for model in config.models for scheme in config.schemes]
         jobs = [self._job(*pair, config.seed) for pair in pairs]
-        outcomes = attempt_jobs(self.executor, jobs, "Trainings")
+        outcomes = attempt_jobs(self.executor, jobs, "Trainings", self.keep)
         tried: dict[str, Tried] = {model: {} for model in config.models}
         for (model, scheme), outcome in zip(pairs, outcomes, strict=True):
             tried[model][scheme] = outcome
@@ -188,7 +202,7 @@ class _Audit:
         jobs = [self._job(model, best[model], seed) for model, seed in wanted]
         chosen: Chosen = {model: {} for model in best}
         failed: dict[str, dict[int, str]] = {model: {} for model in best}
-        outcomes = attempt_jobs(self.executor, jobs, "Seeds")
+        outcomes = attempt_jobs(self.executor, jobs, "Seeds", self.keep)
         for (model, seed), job, outcome in zip(wanted, jobs, outcomes, strict=True):
             if isinstance(outcome, JobResult):
                 chosen[model][seed] = job

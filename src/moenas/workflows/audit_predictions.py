@@ -13,6 +13,7 @@ from moenas.data.manifest import OWN, count_images, sources_of
 from moenas.data.sources.emoji import note_on
 from moenas.data.sources.opening import names_of
 from moenas.errors import DataError
+from moenas.run_log import working
 from moenas.runs import RunFolder
 from moenas.workflows.audit_findings import find
 from moenas.workflows.audit_models import Candidate
@@ -58,7 +59,7 @@ def audit_predictions(
         "data": list(names_of(data)) if data is not None else [],
     }
     folder = RunFolder.create(run, "audit", settings)
-    with folder.locked():
+    with working(folder):
         for each in answers:
             each.table.save(folder.judged(each.name).predictions)
         return conclude(

@@ -24,6 +24,7 @@ from moenas.pruning.experts import PruningResult, PruningStep, prune_experts, re
 from moenas.pruning.importance import IMPORTANCES
 from moenas.pruning.qualities import thresholds
 from moenas.report.card.writing import leave_cards
+from moenas.run_log import working
 from moenas.runs import ModelFolder, RunFolder, write_json
 from moenas.runtime import pick_device
 from moenas.training.job import DataReference
@@ -99,7 +100,7 @@ def prune(
         **to_dict(config),
     }
     folder = RunFolder.create(run, "prune", settings)
-    with folder.locked():
+    with working(folder):
         source = ModelFolder(Path(checkpoint).parent)
         source.checkpoint = Path(checkpoint)
         reference = prepare(data, card.image_size, folder)

@@ -29,6 +29,7 @@ from moenas.models.storage import load_model
 from moenas.report.figures import save_figures
 from moenas.report.pictures import data_uri
 from moenas.report.routes_page import render_routes
+from moenas.run_log import working
 from moenas.runs import RunFolder, cache_home, write_json, write_parquet
 from moenas.runtime import pick_device
 from moenas.workflows.data import open_manifest
@@ -84,7 +85,7 @@ def routes(
         "by": list(by),
     }
     folder = RunFolder.create(run, "routes", settings)
-    with folder.locked():
+    with working(folder):
         images = cached_images(manifest, card.image_size, cache_home() / "images")
         rows = np.flatnonzero(images.readable & here.to_numpy(dtype=np.bool_))
         if not len(rows):

@@ -9,13 +9,14 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
 import optuna
 
 from moenas.config import to_dict
-from moenas.console import logger
+from moenas.console import logger, note
 from moenas.data.manifest import describe
 from moenas.data.sources.emoji import EmojiConfig, planned_manifest
 from moenas.data.sources.opening import DRAWN
@@ -32,7 +33,7 @@ from moenas.nas.jobs import SEARCH_SEED, JobMaker
 from moenas.nas.leases import Alone, FileLeases
 from moenas.nas.objectives import defined_objectives
 from moenas.nas.progress import SearchProgress
-from moenas.nas.progress_view import watch
+from moenas.nas.progress_view import line, watch
 from moenas.nas.records import comparison_record, trial_records
 from moenas.nas.rungs import Rungs
 from moenas.nas.settings import SearchConfig
@@ -43,8 +44,10 @@ from moenas.nas.study import StudyDriver, count_feasible, make_sampler, open_stu
 from moenas.nas.study_file import study_errors
 from moenas.report.card.writing import leave_cards
 from moenas.report.html import render
+from moenas.run_log import working
 from moenas.runs import ModelFolder, RunFolder, is_there, read_json, write_json
 from moenas.runtime import pick_device
+from moenas.tracking.recording import Recording, recording
 from moenas.training.job import DataReference, TrainingJob
 from moenas.training.loop import OutOfTime
 from moenas.training.outcome import read_result
@@ -54,6 +57,7 @@ from moenas.workflows.latency import given_table, table_for, within_latency
 from moenas.workflows.search_pruning import prune_largest
 from moenas.workflows.search_summary import write_summary
 from moenas.workflows.settings import Resources
+from moenas.workflows.tracked import record_models, record_training, record_trial, trial_fields
 
 T = TypeVar("T")
 
@@ -97,8 +101,12 @@ def search(
             f"The study of '{run}' is in '{read_json(folder.storage)['storage']}', which several "
             "processes may share: give that with --storage."
         )
-    with folder.locked(), resources.start() as executor:
-        return SearchRun(config, folder, resources, clock, executor).lead()
+    with (
+        working(folder),
+        recording(resources.track, folder, to_dict(config)) as record,
+        resources.start() as executor,
+    ):
+        return SearchRun(config, folder, resources, clock, executor, record).lead()
 
 
 def open_run(config: SearchConfig, run: Path | str) -> RunFolder:
@@ -157,6 +165,7 @@ class SearchRun:
     resources: Resources
     clock: Clock
     executor: Executor
+    record: Recording
     shared: SharedStorage | None = None
     seconds: dict[str, float] = dataclasses.field(default_factory=dict)
 
@@ -200,6 +209,8 @@ class SearchRun:
         )
         report = render(self.folder)
         leave_cards(self.folder)
+        record_models(self.record, comparison["models"])
+        self.record.attach(report)
         return SearchResult(self.folder.path, report, tuple(comparison["verdict"]), comparison)
 
     def work_on_trials(self) -> Trials:
@@ -231,7 +242,10 @@ class SearchRun:
         start = time.monotonic()
         result = work()
         self.seconds[stage] = round(time.monotonic() - start, 1)
-        logger.info("%s: %.0f s", stage.capitalize(), self.seconds[stage])
+        logger.info(
+            "%s: %.0f s", stage.capitalize(), self.seconds[stage],
+            extra={"event": "stage", "fields": {"stage": stage, "seconds": self.seconds[stage]}},
+        )  # fmt: skip
         return result
 
     def _latency(self) -> LatencyTable | None:
@@ -251,7 +265,8 @@ class SearchRun:
         jobs += [maker.parent(config.base, seed) for seed in seeds]
         if config.wider_base is not None:
             jobs += [maker.parent(config.wider_base, seed) for seed in seeds]
-        return run_jobs(self.executor, jobs, "Dense parents")[0].scores["search"]
+        keep = partial(record_training, self.record)
+        return run_jobs(self.executor, jobs, "Dense parents", keep)[0].scores["search"]
 
     def _supernets(self, maker: JobMaker) -> Scores:
         """Train the supernets; return the scores of the base model as a part of its own."""
@@ -286,12 +301,15 @@ class SearchRun:
     ) -> None:
         """Train trials until enough are finished or the finalists need the rest of the time."""
         total = count_feasible(space, self.config.trials)
-        seen = SearchProgress.of(study, objectives, total, self.executor.workers)
+        keep = partial(record_trial, self.record)
+        seen = SearchProgress.of(study, objectives, total, self.executor.workers, keep)
         with watch(seen) as show:
 
             def finish(trial: optuna.trial.FrozenTrial) -> None:
                 seen.finish(trial)
                 show()
+                note("trial", line(seen), **trial_fields(trial, objectives))
+                keep(seen, trial)
 
             rungs = None
             if self.config.rungs > 1:

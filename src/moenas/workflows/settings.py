@@ -12,6 +12,7 @@ from moenas.errors import ConfigError
 from moenas.execution.local import LocalExecutor
 from moenas.execution.ray import RayExecutor
 from moenas.runtime import available_cores, pick_device
+from moenas.tracking.tracker import TrackerName
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,11 +24,13 @@ class Resources:
             fastest with one thread each.
         device: ``auto``, ``cpu``, ``cuda``, ``mps``.
         time_limit: Minutes after which the command saves and stops; run it again to go on.
+        track: Also record the run in ``tensorboard``, ``mlflow`` or ``wandb``.
     """
 
     workers: int | None = None
     device: str = "auto"
     time_limit: float | None = None
+    track: TrackerName | None = None
 
     def __post_init__(self) -> None:
         if self.workers is not None and self.workers < 1:

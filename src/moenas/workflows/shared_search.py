@@ -11,11 +11,14 @@ import contextlib
 import time
 from pathlib import Path
 
+from moenas.config import to_dict
 from moenas.console import logger
 from moenas.errors import RunFolderInUseError
 from moenas.nas.budget import Clock
 from moenas.nas.settings import SearchConfig
 from moenas.nas.storage import SharedStorage
+from moenas.run_log import working
+from moenas.tracking.recording import Recording, recording
 from moenas.training.loop import OutOfTime
 from moenas.workflows.search import SearchResult, SearchRun, open_run
 from moenas.workflows.settings import Resources
@@ -51,16 +54,20 @@ def search_together(
     folder = open_run(config, run)
     joined = False
     with resources.start() as executor, shared.explained():
-        part = SearchRun(config, folder, resources, clock, executor, shared)
+        unrecorded = Recording(None, "", folder)  # who leads records what all of them find
+        part = SearchRun(config, folder, resources, clock, executor, unrecorded, shared)
         logger.info("The study is in '%s'.", shared)
         while True:
             with contextlib.ExitStack() as stack:
                 try:
-                    stack.enter_context(folder.locked())
+                    stack.enter_context(working(folder))
                 except RunFolderInUseError:
                     pass
                 else:
                     shared.open()  # what is wrong with it is told before anything is trained
+                    part.record = stack.enter_context(
+                        recording(resources.track, folder, to_dict(config))
+                    )
                     return part.lead()
             if joined:
                 logger.info("This process has done its part; another one finishes the search.")

@@ -11,7 +11,7 @@ from typing import Literal
 import torch
 
 from moenas.config import to_dict
-from moenas.console import progress
+from moenas.console import note, progress
 from moenas.data.sources.opening import names_of
 from moenas.errors import ConfigError
 from moenas.models.architecture import Architecture
@@ -22,14 +22,17 @@ from moenas.models.storage import load_model
 from moenas.models.zoo import model_for
 from moenas.nas.settings import SearchConfig
 from moenas.report.card.writing import leave_cards
+from moenas.run_log import working
 from moenas.runs import RunFolder, find_checkpoint
 from moenas.runtime import fastest_threads, keep_freed_memory, pick_device
+from moenas.tracking.recording import recording
 from moenas.training import processes
 from moenas.training.job import TrainingJob, run_job
-from moenas.training.loop import EpochRecord
+from moenas.training.loop import EpochRecord, read_history
 from moenas.training.outcome import JobResult
 from moenas.workflows.data import prepare
 from moenas.workflows.settings import Resources
+from moenas.workflows.tracked import record_epoch, score_numbers
 
 
 @dataclasses.dataclass(frozen=True)
@@ -111,18 +114,21 @@ def train(config: TrainConfig, run: Path | str, resources: Resources | None = No
         augmentation=config.augmentation,
     )
     scheme = recipe.training(config.epochs, tuning=_goes_on(config))
+    settings = to_dict(config)
     processes.join(pick_device(resources.device))
     keep_freed_memory()
     with contextlib.ExitStack() as held:
         held.callback(processes.part_company)
 
         def claim() -> RunFolder:
-            made = RunFolder.create(run, "train", to_dict(config))
-            held.enter_context(made.locked())
+            made = RunFolder.create(run, "train", settings)
+            held.enter_context(working(made))
             prepare(config.data, config.image_size, made)
             return made
 
         folder = processes.by_main(claim) or RunFolder.open(run)
+        track = resources.track if processes.index() == 0 else None
+        record = held.enter_context(recording(track, folder, settings))
         job = TrainingJob(
             architecture=architecture.id,
             folder=str(folder.model().path),
@@ -143,11 +149,17 @@ def train(config: TrainConfig, run: Path | str, resources: Resources | None = No
             visible = processes.index() == 0
             task = bar.add_task("Epochs", total=math.ceil(config.epochs), note="", visible=visible)
 
-            def show(record: EpochRecord) -> None:
-                note = f"loss {record.loss:.3f}, validation {record.accuracy_val:.1%}"
-                bar.update(task, completed=record.epoch, note=note)
+            def show(epoch: EpochRecord) -> None:
+                text = f"loss {epoch.loss:.3f}, validation {epoch.accuracy_val:.1%}"
+                bar.update(task, completed=epoch.epoch, note=text)
+                note("epoch", f"Epoch {epoch.epoch}: {text}", **to_dict(epoch))
+                record_epoch(record, epoch)
 
+            for epoch in read_history(folder.model()):  # of before an interruption
+                record_epoch(record, epoch)
             result = run_job(job, show)
+        for split, scores in result.scores.items():
+            record.add(split, 0, score_numbers(scores))
         processes.by_main(lambda: leave_cards(folder))
         return result
 

@@ -1,0 +1,123 @@
+"""MLflow: a run on the server that ``MLFLOW_TRACKING_URI`` names."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from moenas.errors import ConfigError, MissingDependencyError
+from moenas.masking import masked
+from moenas.runs import RunFolder
+from moenas.tracking.tracker import Point
+
+# A server that is away is tried again by us; MLflow's own patience would be minutes.
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
+
+try:
+    from mlflow.entities import Metric, Param
+    from mlflow.exceptions import MlflowException
+    from mlflow.tracking import MlflowClient
+except ImportError as error:
+    raise MissingDependencyError("mlflow-skinny", "mlflow", "MLflow") from error
+
+ADDRESS = "MLFLOW_TRACKING_URI"
+EXPERIMENT = "MLFLOW_EXPERIMENT_NAME"
+
+MOST_METRICS, MOST_PARAMS, LONGEST = 1000, 100, 500
+"""What a server takes at once, and how long a setting may be."""
+
+OUTCOMES = {"finished": "FINISHED", "stopped": "KILLED", "failed": "FAILED"}
+
+ABSENT = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE", "INVALID_STATE")
+"""What servers say of a run that was deleted, for good or for a while."""
+
+
+class MlflowServer:
+    """Records a run through MLflow's client, not its global active run: that is the user's.
+
+    Args:
+        folder: The run.
+        settings: Its settings, the parameters.
+
+    Raises:
+        ConfigError: The environment names no server.
+    """
+
+    def __init__(self, folder: RunFolder, settings: Mapping[str, Any]) -> None:
+        address = os.environ.get(ADDRESS)
+        if not address:
+            raise ConfigError(f"Say where MLflow is: {ADDRESS}=http://host:5000, for instance.")
+        self.where = masked(address)
+        self._client = MlflowClient(address)
+        self._name = folder.name
+        self._kind = folder.read_config()["kind"]
+        self._settings = settings
+        self._run = ""
+
+    def start(self, known: str | None) -> str:
+        """Set the run to running; a new one gets the settings."""
+        if known is not None and self._goes_on(known):
+            self._run = known
+            return known
+        tags = {"moenas.kind": self._kind}
+        run = self._client.create_run(self._experiment(), run_name=self._name, tags=tags)
+        self._run = str(run.info.run_id)
+        texts = {
+            name: value if isinstance(value, str) else json.dumps(value)
+            for name, value in self._settings.items()
+        }
+        params = [Param(name, masked(text)[:LONGEST]) for name, text in texts.items()]
+        for first in range(0, len(params), MOST_PARAMS):
+            self._client.log_batch(self._run, params=params[first : first + MOST_PARAMS])
+        return self._run
+
+    def add(self, points: Sequence[Point]) -> None:
+        """Send points; a server keeps one of metrics that are equal in name, time and step."""
+        metrics = [
+            Metric(_allowed(f"{p.series}/{name}"), value, round(1000 * p.time), p.step)
+            for p in points
+            for name, value in p.values.items()
+        ]
+        for first in range(0, len(metrics), MOST_METRICS):
+            self._client.log_batch(self._run, metrics=metrics[first : first + MOST_METRICS])
+
+    def attach(self, file: Path) -> None:
+        """Send the file."""
+        self._client.log_artifact(self._run, str(file))
+
+    def end(self, outcome: str) -> None:
+        """Tell how the run ended."""
+        self._client.set_terminated(self._run, OUTCOMES[outcome])
+
+    def _goes_on(self, known: str) -> bool:
+        try:
+            if self._client.get_run(known).info.lifecycle_stage == "deleted":
+                return False
+            self._client.update_run(known, status="RUNNING")
+        except MlflowException as error:
+            if error.error_code in ABSENT:
+                return False
+            raise
+        return True
+
+    def _experiment(self) -> str:
+        name = os.environ.get(EXPERIMENT, "moenas")
+        found = self._client.get_experiment_by_name(name)
+        if found is None:
+            with contextlib.suppress(MlflowException):  # another run makes it at this moment
+                return str(self._client.create_experiment(name))
+            found = self._client.get_experiment_by_name(name)
+        if found is None:
+            raise ConfigError(f"MLflow's experiment '{name}' cannot be made: set {EXPERIMENT}.")
+        return str(found.experiment_id)
+
+
+def _allowed(name: str) -> str:
+    """A metric's name in the letters that MLflow takes."""
+    return re.sub(r"[^\w\-. /]", "_", name)

@@ -1,0 +1,143 @@
+"""Tracking never ends or delays the work, and each step arrives once."""
+
+from __future__ import annotations
+
+import logging
+import math
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from moenas.console import logger
+from moenas.runs import RunFolder
+from moenas.tracking import recording as module
+from moenas.tracking.recording import recording
+from moenas.training.loop import OutOfTime
+from tracked_run import Memory, new_run, use
+
+
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "FIRST_PAUSE", 0.01)
+    monkeypatch.setattr(module, "PATIENCE", 0.5)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> RunFolder:
+    return new_run(tmp_path / "run")
+
+
+@pytest.fixture
+def warnings(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    class Listen(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            if record.levelno >= logging.WARNING:
+                heard.append(record.getMessage())
+
+    heard: list[str] = []
+    monkeypatch.setattr(logger, "handlers", [Listen()])
+    monkeypatch.setattr(logger, "propagate", False)
+    return heard
+
+
+def test_points_and_files(folder: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    use(memory := Memory(), monkeypatch)
+    with recording("mlflow", folder, {}) as record:
+        record.add("trial", 0, {"a": 1, "none": None, "nan": math.nan})
+        record.add("trial", 2, {"a": 3.5})
+        record.attach(folder.report)
+    assert memory.points == [("trial", 0, {"a": 1.0}), ("trial", 2, {"a": 3.5})]
+    assert (memory.files, memory.outcomes, memory.known) == (["report.html"], ["finished"], [None])
+
+
+def test_a_run_that_goes_on_sends_what_is_new(
+    folder: RunFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    use(memory := Memory(), monkeypatch)
+    with pytest.raises(OutOfTime), recording("mlflow", folder, {}) as record:  # noqa: PT012
+        record.add("trial", 0, {"a": 0})
+        record.add("trial", 1, {"a": 1})
+        raise OutOfTime("later")
+    with recording("mlflow", folder, {}) as record:
+        for step in (0, 1, 1, 2):
+            record.add("trial", step, {"a": step})
+        record.add("epoch", 1, {"a": 1})
+    assert [(series, step) for series, step, _ in memory.points] == [
+        ("trial", 0), ("trial", 1), ("trial", 2), ("epoch", 1),
+    ]  # fmt: skip
+    assert memory.known == [None, "run-1"]
+    assert memory.outcomes == ["stopped", "finished"]
+
+
+def test_another_tracker_gets_all_of_it(folder: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("mlflow", "wandb"):
+        use(memory := Memory(), monkeypatch)
+        with recording(name, folder, {}) as record:  # type: ignore[arg-type]
+            record.add("trial", 0, {"a": 0})
+        assert len(memory.points) == 1
+
+
+def test_a_tracker_that_comes_back_gets_everything(
+    folder: RunFolder, monkeypatch: pytest.MonkeyPatch, warnings: list[str]
+) -> None:
+    use(memory := Memory(away=3), monkeypatch)
+    with recording("mlflow", folder, {}) as record:
+        for step in range(5):
+            record.add("trial", step, {"a": step})
+        deadline = time.monotonic() + 5
+        while not memory.points and time.monotonic() < deadline:
+            time.sleep(0.01)
+    assert [step for _, step, _ in memory.points] == list(range(5))
+    assert len(warnings) == 1
+    assert "mlflow takes nothing: no answer from http://***@host. The work goes on" in warnings[0]
+
+
+def test_a_tracker_that_stays_away(
+    folder: RunFolder, monkeypatch: pytest.MonkeyPatch, warnings: list[str]
+) -> None:
+    use(Memory(away=10**9), monkeypatch)
+    with recording("mlflow", folder, {}) as record:
+        record.add("trial", 0, {"a": 0})
+    assert len(warnings) == 2
+    assert "1 of the points for mlflow were not sent" in warnings[1]
+    use(memory := Memory(), monkeypatch)
+    with recording("mlflow", folder, {}) as record:
+        record.add("trial", 0, {"a": 0})
+    assert len(memory.points) == 1
+
+
+def test_a_tracker_that_hangs_delays_nothing(
+    folder: RunFolder, monkeypatch: pytest.MonkeyPatch, warnings: list[str]
+) -> None:
+    memory, go = Memory(), threading.Event()
+    monkeypatch.setattr(memory, "_reach", lambda: go.wait(20))
+    use(memory, monkeypatch)
+    start = time.monotonic()
+    with recording("mlflow", folder, {}) as record:
+        for step in range(1000):
+            record.add("trial", step, {"a": step})
+        assert time.monotonic() - start < 0.4
+    assert time.monotonic() - start < 2
+    assert "1000 of the points" in warnings[0]
+    go.set()
+
+
+def test_points_that_failed_are_not_taken_for_sent(
+    folder: RunFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    memory = Memory()
+    use(memory, monkeypatch)
+    monkeypatch.setattr(memory, "add", lambda points: 1 / 0)
+    with recording("mlflow", folder, {}) as record:
+        record.add("trial", 0, {"a": 0})
+    assert '"trial"' not in folder.tracking.read_text()
+
+
+def test_a_damaged_ledger_is_no_end(folder: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder.tracking.write_text("[1, 2")
+    use(memory := Memory(), monkeypatch)
+    with recording("mlflow", folder, {}) as record:
+        record.add("trial", 0, {"a": 0})
+    assert len(memory.points) == 1
