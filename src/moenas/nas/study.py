@@ -195,10 +195,11 @@ class StudyDriver:
         for stale in self.study.get_trials(states=(TrialState.RUNNING,)):
             trial = optuna.Trial(self.study, stale._trial_id)
             running[self._submit(trial)] = trial
+        finished = self._finished()  # counted here from now on: the storage reads all of them
         in_time = True
         while True:
             while in_time and len(running) < self.executor.workers:
-                if self._finished() + len(running) >= trials:
+                if finished + len(running) >= trials:
                     break
                 if not may_start():
                     in_time = False
@@ -218,7 +219,9 @@ class StudyDriver:
                     else:  # it stays RUNNING, to be adopted
                         in_time = False
                 else:
-                    in_time &= self._tell(trial, future)
+                    told = self._tell(trial, future)
+                    finished += told
+                    in_time &= told
 
     def _finished(self) -> int:
         states = (TrialState.COMPLETE, TrialState.FAIL)
