@@ -1,9 +1,10 @@
 """How many workers can one search keep busy, and how long a study stays usable?
 
-Simulated: the real driver, sampler and storage are measured on synthetic studies of several lengths
-while several numbers of trials run (CPU seconds, so that a busy machine hardly matters, and for each
-write to the storage the time of a commit to this disk). With these costs, and with trials as long
-as recorded ones (``trial_seconds.json``, scaled), searches of 1 to 512 workers are simulated.
+Simulated: the real driver, sampler and storage are measured on synthetic studies of several
+lengths while several numbers of trials run: CPU seconds, so that a busy machine hardly matters, and
+for each write to the storage the time of a commit to this disk. With these costs, and with trials
+as long as recorded ones (``trial_seconds.json``, scaled), searches of 1 to 512 workers are
+simulated.
 
 Measured: the overhead of a call of the executors, the utilisation of eight workers that sleep in
 place of training in a search by the real driver, the restart of long studies, and what a report
@@ -60,6 +61,7 @@ class Results:
     def add(
         self, case: str, value: float, unit: str, better: str = "lower", goal: float | None = None
     ) -> None:
+        """Append and print one."""
         row = {"case": case, "value": value, "unit": unit, "peer": None, "goal": goal}
         self.rows.append(row | {"better": better} | self._common)
         print(f"{case}: {value:.4g} {unit}" + (f" (goal {goal:g})" if goal else ""), flush=True)

@@ -84,6 +84,7 @@ class Crowd:
         self._since = 0.0
 
     def submit(self, function: Any, job: TrainingJob) -> Future[JobResult]:
+        """Take a trial; when all workers have one, the oldest ones are done."""
         self._step(self._next)
         self._next = "following"
         future: Future[JobResult] = Future()
@@ -100,6 +101,7 @@ class Crowd:
         return future
 
     def told(self, trial: optuna.trial.FrozenTrial) -> None:
+        """Note that the driver has stored a result."""
         self._step("tell")
         self._next = "first"
 

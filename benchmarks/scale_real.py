@@ -69,9 +69,11 @@ class Sleepers:
 
     @property
     def workers(self) -> int:
+        """As many as the executor has."""
         return int(self._executor.workers)
 
     def submit(self, function: Any, job: TrainingJob) -> Future[JobResult]:
+        """Sleep elsewhere."""
         span = [time.monotonic(), np.inf]
         self.spans.append(span)
         future: Future[JobResult] = self._executor.submit(

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+
 from moenas.evaluation.scores import Scores
 from moenas.models.architecture import Architecture
 from moenas.nas.objectives import PAPER_OBJECTIVES
@@ -74,6 +75,7 @@ class AtOnce:
     workers = 1
 
     def submit(self, function: Any, job: TrainingJob) -> Future[JobResult]:
+        """Return a future that is done."""
         future: Future[JobResult] = Future()
         future.set_result(result_of(job.architecture))
         return future
@@ -110,14 +112,16 @@ def fill(database: Path, trials: int, running: int = 0) -> None:
         }
         trial, param, value, user, system = rows.values()
         costs = SPACE.parameters(np.array(vectors))
-        for number, (experts, parameters) in enumerate(zip(vectors, costs.tolist()), start=count):
+        for number, (experts, parameters) in enumerate(
+            zip(vectors, costs.tolist(), strict=True), start=count
+        ):
             own = number + 1  # as the database counts them
             runs = number >= trials - running
             when = f"2026-01-{1 + number // 86400:02d} " + time.strftime("%T", time.gmtime(number))
             ends = None if runs else f"{when}.500000"
             state = "RUNNING" if runs else "COMPLETE"
             trial.append((own, number, key, state, f"{when}.000000", ends))
-            params = dict(zip(SPACE.names, experts))
+            params = dict(zip(SPACE.names, experts, strict=True))
             param += [(own, name, params[name], kind) for name, kind in pattern["trial_params"]]
             system.append((own, "moenas:params", json.dumps(params)))
             if runs:

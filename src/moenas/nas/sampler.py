@@ -155,8 +155,8 @@ class MoENASSampler(BaseSampler):
             finished = {t.number for t in trials if t.state.is_finished()}
             # Other workers learn of the point before it is asked for, parameter by parameter ...
             study._storage.set_trial_system_attr(trial._trial_id, RESERVED, params)
-            # ... and a point that another one reserved meanwhile is given up. Finished trials do not
-            # change: of a long study, few are to be read again.
+            # ... and a point that another one reserved meanwhile is given up. Those that were
+            # finished have not changed: few of a long study are to be looked at again.
             later = [t for t in study.get_trials(deepcopy=False) if t.number not in finished]
             tried = read_history(later, study.directions, space.grid, trial.number).tried
             if row.tobytes() not in tried - history.tried:
