@@ -23,7 +23,7 @@ from moenas.runs import ModelFolder
 
 def measured(study: optuna.Study) -> tuple[list[FrozenTrial], Values, np.ndarray]:
     """Return finished trials in the order of their end, [n, m] values to maximise, feasibility."""
-    trials = study.get_trials(states=(TrialState.COMPLETE,))
+    trials = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))  # a list of our own
     trials.sort(key=lambda t: (t.datetime_complete, t.number))
     values, feasible = maximised(study, trials)
     return trials, values, feasible
@@ -33,6 +33,7 @@ def trial_records(study: optuna.Study, objectives: tuple[str, ...]) -> list[dict
     """Return ``trials.json``: one entry a trial, by number."""
     trials, values, feasible = measured(study)
     front = on_front(values, feasible)
+    places = {trial.number: place for place, trial in enumerate(trials)}
     rows = []
     for trial in study.get_trials(deepcopy=False):
         record: dict[str, Any] = {
@@ -49,7 +50,7 @@ def trial_records(study: optuna.Study, objectives: tuple[str, ...]) -> list[dict
         if "latency_ms" in trial.user_attrs:
             record["latency_ms"] = trial.user_attrs["latency_ms"]
         if trial.state == TrialState.COMPLETE:
-            place = next(i for i, t in enumerate(trials) if t.number == trial.number)
+            place = places[trial.number]
             told = dict(zip(objectives, trial.values, strict=True))
             if FULL_LENGTH in trial.constraints:  # a guess, and what it is guessed from
                 by_rung = trial.user_attrs[RUNGS]["values"]

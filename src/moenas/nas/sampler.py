@@ -139,7 +139,7 @@ class MoENASSampler(BaseSampler):
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
         """Suggest the parameters of the search space together."""
-        if not search_space:
+        if search_space.keys() <= trial.params.keys():  # none, or adopted: it was suggested once
             return {}
         space = self._feasibility(search_space)
         fixed = trial.system_attrs.get("fixed_params", {})
@@ -157,12 +157,14 @@ class MoENASSampler(BaseSampler):
             if params and row.tobytes() in refused:  # repeats allowed and nothing new is left
                 return params
             params = space.grid.decode(row)
+            finished = {t.number for t in trials if t.state.is_finished()}
             # Other workers learn of the point before it is asked for, parameter by parameter ...
             study._storage.set_trial_system_attr(trial._trial_id, RESERVED, params)
-            trials = study.get_trials(deepcopy=False)
-            later = read_history(trials, study.directions, space.grid, trial.number)
-            # ... and a point that another one reserved meanwhile is given up.
-            if row.tobytes() not in later.tried - history.tried:
+            # ... and a point that another one reserved meanwhile is given up. Those that were
+            # finished have not changed: few of a long study are to be looked at again.
+            later = [t for t in study.get_trials(deepcopy=False) if t.number not in finished]
+            tried = read_history(later, study.directions, space.grid, trial.number).tried
+            if row.tobytes() not in tried - history.tried:
                 return params
             refused.add(row.tobytes())
 
