@@ -137,8 +137,8 @@ class RayExecutor:
         elif isinstance(error, self._ray.exceptions.RayError):
             error = WorkerDiedError(
                 f"The worker died {self._retries + 1} times at the same work, or was stopped: "
-                f"{str(error).strip().splitlines()[0]} Where memory ran out, ask for more with "
-                "--memory-gb."
+                f"{(str(error).strip() or type(error).__name__).splitlines()[0]} "
+                "Where memory ran out, ask for more with --memory-gb."
             )
         future.set_exception(error)
 
