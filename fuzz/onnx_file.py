@@ -16,7 +16,7 @@ from onnx import TensorProto, helper
 from harness import fuzz
 
 with atheris.instrument_imports(include=["moenas"]):
-    from moenas.export.metadata import PREPROCESSING, read_stamp
+    from moenas.export.metadata import preprocessing, read_stamp
     from moenas.export.onnx_session import read_onnx
 
 _CARD = {
@@ -46,7 +46,7 @@ def _model(card: str) -> bytes:
 
 def seeds() -> list[bytes]:
     """A file and its card."""
-    content = {"format": 1, "card": _CARD, "preprocessing": PREPROCESSING, "layers": ["a.b"]}
+    content = {"format": 1, "card": _CARD, "preprocessing": preprocessing("onnx"), "layers": ["a.b"]}
     card = json.dumps({**content, "sha256": "HASH"})
     return [b"\0" + _model(card), b"\1" + card.encode()]
 

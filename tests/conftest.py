@@ -12,6 +12,7 @@ import socket
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):  # read when numpy and torch are imported
     os.environ[_name] = "1"
@@ -26,9 +27,28 @@ from moenas.nas.settings import SearchConfig  # noqa: E402
 IMAGE_SIZE = 32
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with the tests that share a long fixture: left to the end, they would run alone."""
-    items.sort(key=lambda item: item.get_closest_marker("xdist_group") is None)
+TOGETHER = (
+    "tests/execution/test_ray.py",
+    "tests/export/test_benchmark_formats.py",
+    "tests/training/test_processes.py",
+    "tests/workflows/test_routes_workflow.py",
+    "tests/workflows/test_search_rungs.py",
+    "tests/workflows/test_search_supernet.py",
+)
+"""Files whose tests share a long fixture: they run on one worker, and before all others."""
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Give each worker a test at a time, or such a file."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class Scheduling(LoadScopeScheduling):  # type: ignore[misc]
+        def _split_scope(self, nodeid: str) -> str:
+            file = nodeid.partition("::")[0]
+            return file if file in TOGETHER else nodeid
+
+    return Scheduling(config, log)
 
 
 @pytest.fixture(scope="session")

@@ -17,20 +17,25 @@ import work
 from moenas.errors import ConfigError, MoENASError
 from moenas.execution.executor import EXECUTORS, Executor, Share, WorkerDiedError
 from moenas.execution.ray import RayExecutor
-from moenas.nas.study import open_recorded_study
 from moenas.runs import RunFolder
 
 ray = pytest.importorskip("ray", reason="needs the extra 'ray'")
 cluster_utils = pytest.importorskip("ray.cluster_utils")
 
-pytestmark = [pytest.mark.filterwarnings("ignore"), pytest.mark.xdist_group("ray")]
+TESTS = Path(__file__).parents[1]
+MODULES = [TESTS / name for name in ("execution", "nas", "promises", "")] + [
+    *filter(None, sys.path)
+]
+"""Where workers and drivers find what they run."""
+
+pytestmark = pytest.mark.filterwarnings("ignore")
 
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Any]:
     """One machine that stays, of one core; tests add others."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PYTHONPATH", str(Path(__file__).parent), prepend=os.pathsep)
+        patch.setenv("PYTHONPATH", os.pathsep.join(map(str, MODULES)))
         patch.setenv("RAY_AUTH_MODE", "disabled")
         found = cluster_utils.Cluster(
             initialize_head=True,
@@ -124,8 +129,6 @@ DRIVER = """
 import sys, time
 import work
 from moenas.execution.ray import RayExecutor
-from moenas.nas.study import open_recorded_study
-from moenas.runs import RunFolder
 executor = RayExecutor(address=sys.argv[1])
 executor.submit(work.wait_for, sys.argv[2], sys.argv[3]).result()
 """
@@ -177,23 +180,40 @@ def test_shares_that_cannot_be(wrong: dict[str, float]) -> None:
         Share(**wrong)
 
 
+SEARCH = """
+import sys
+import deadly, fake_search
+from moenas.execution.ray import RayExecutor
+from moenas.runs import RunFolder
+deadly.study_module.run_trial = deadly._trial
+run = RunFolder.create(sys.argv[2], "search", {})
+with run.locked(), RayExecutor(address=sys.argv[1]) as executor:
+    fake_search.make_driver(run, executor=executor).run(8)
+"""
+
+
 def test_a_search_on_a_cluster_goes_on_after_its_driver_was_killed(
-    cluster: Any, scenes: Path, tmp_path: Path
+    cluster: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """From the storage alone: no finished trial is lost, none runs for ever."""
-    run = tmp_path / "run"
-    command = [
-        *(sys.executable, "-m", "moenas", "search", "--data", str(scenes), "--run", str(run)),
-        *("--image-size", "32", "--trials", "3", "--finalists", "1", "--seeds", "2"),
-        *("--parent-epochs", "0.1", "--trial-epochs", "0.1", "--finalist-epochs", "0.1"),
-        *("--executor", "ray", "--address", cluster.address, "--json"),
-    ]
+    """From the storage alone, to the end that it would have had without a cluster or a kill."""
+    script, run = tmp_path / "driver.py", tmp_path / "run"
+    script.write_text(SEARCH)
+    command = [sys.executable, str(script), cluster.address]
     log = tmp_path / "log"
-    with log.open("w") as told, subprocess.Popen(command, stdout=told, stderr=told) as driver:
-        assert until(lambda: any(run.glob("trials/*/scores.json")), 90), log.read_text()
+    with log.open("w") as told:
+        driver = subprocess.Popen([*command, str(run)], stdout=told, stderr=told)
+        trained = run / "trials" / "trained.log"
+        assert until(lambda: trained.exists() and len(trained.read_text().split()) > 2, 90), (
+            log.read_text()
+        )
         driver.kill()
-    done = {path: path.read_bytes() for path in run.glob("trials/*/scores.json")}
-    subprocess.run(command, check=True, capture_output=True, timeout=120)
-    assert all(path.read_bytes() == content for path, content in done.items())
-    study = open_recorded_study(RunFolder.open(run))
-    assert [trial.state.name for trial in study.trials] == ["COMPLETE"] * 3
+        driver.wait()
+        subprocess.run([*command, str(run)], check=True, stdout=told, stderr=told, timeout=120)
+    monkeypatch.syspath_prepend(TESTS / "nas")
+    import fake_search
+
+    monkeypatch.setattr("moenas.nas.study.run_trial", fake_search.fake_job)
+    fake_search.make_driver(RunFolder.create(tmp_path / "whole", "search", {})).run(8)
+    found = fake_search.archive(run)
+    assert found == fake_search.archive(tmp_path / "whole")
+    assert [entry[1] for entry in found] == ["COMPLETE"] * 8

@@ -23,8 +23,6 @@ from moenas.workflows.verify import verify
 
 EXPERTS = (3, 1, 1, 1, 1, 2, 1, 1, 4)
 
-pytestmark = pytest.mark.xdist_group("routes")  # one long fixture
-
 
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:

@@ -13,8 +13,6 @@ from moenas.workflows.search import search
 from moenas.workflows.settings import Resources
 from moenas.workflows.verify import verify
 
-pytestmark = pytest.mark.xdist_group("rungs")  # one long fixture
-
 
 @pytest.fixture(scope="module")
 def finished(tiny_config: SearchConfig, tmp_path_factory: pytest.TempPathFactory) -> RunFolder:

@@ -15,8 +15,6 @@ from moenas.workflows.search import search
 from moenas.workflows.settings import Resources
 from moenas.workflows.verify import verify
 
-pytestmark = pytest.mark.xdist_group("supernet")  # one long fixture
-
 
 @pytest.fixture(scope="module")
 def config(tiny_config: SearchConfig) -> SearchConfig:
