@@ -46,7 +46,12 @@ def _model(card: str) -> bytes:
 
 def seeds() -> list[bytes]:
     """A file and its card."""
-    content = {"format": 1, "card": _CARD, "preprocessing": preprocessing("onnx"), "layers": ["a.b"]}
+    content = {
+        "format": 1,
+        "card": _CARD,
+        "preprocessing": preprocessing("onnx"),
+        "layers": ["a.b"],
+    }
     card = json.dumps({**content, "sha256": "HASH"})
     return [b"\0" + _model(card), b"\1" + card.encode()]
 
