@@ -28,6 +28,7 @@ EXTRAS = {
     "executorch": ("executorch",),
     "litert": ("ai-edge-litert", "litert-torch"),
     "ncnn": ("ncnn", "pnnx"),
+    "postgres": ("psycopg",),
     "quantum": ("pennylane",),
     "ray": ("ray",),
     "tensorboard": ("tensorboard",),

@@ -76,7 +76,9 @@ class Cluster(Resources):
         super().__post_init__()
         asked = (self.address, self.gpus, self.memory_gb)
         if self.executor == "local" and asked != ("auto", None, None):
-            raise ConfigError("address, gpus and memory_gb are a cluster's: add executor ray.")
+            raise ConfigError(
+                "--address, --gpus and --memory-gb are of a cluster: add --executor ray."
+            )
 
     def start(self) -> LocalExecutor | RayExecutor:
         """Start the workers, or join the cluster.
