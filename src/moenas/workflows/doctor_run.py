@@ -115,7 +115,7 @@ def _holder(run: RunFolder) -> str | None:
 
 def _is_left(file: Path) -> bool:
     """Whether a file is one that `runs.atomic_file` has not renamed yet."""
-    return file.name.startswith(".") and file.name != ".lock"
+    return file.name.startswith(".") and not file.name.startswith(".lock")
 
 
 def _damage(file: Path) -> str | None:
