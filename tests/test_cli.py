@@ -32,7 +32,7 @@ from moenas.workflows import dashboard, doctor
 MOST_FLAGS = {
     "demo": 6,
     "data": 4,
-    "train": 21,
+    "train": 22,
     "evaluate": 5,
     "audit": 20,
     "search": 43,
@@ -287,7 +287,7 @@ def test_a_fault_of_ours_ends_with_4(run: Any, monkeypatch: pytest.MonkeyPatch) 
     code, out, err = run("doctor", "--json")
     assert (code, out) == (4, "")
     assert "Traceback" in err
-    assert "ZeroDivisionError: [red] http://***@host" in err
+    assert "ZeroDivisionError: [red] http://me:***@host" in err
     assert "a fault of MoENAS, not yours" in err
     assert "moenas doctor RUN" in err
 

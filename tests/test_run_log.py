@@ -35,7 +35,7 @@ def test_what_is_logged_and_noted(folder: RunFolder) -> None:
     assert (began["event"], began["kind"], ended["event"]) == ("began", "train", "ended")
     assert (ended["outcome"], ended["seconds"] >= 0) == ("finished", True)
     assert warned["level"] == "warning"
-    assert warned["message"] == "3 odd images at ftp://***@host"
+    assert warned["message"] == "3 odd images at ftp://me:***@host"
     assert (noted["trial"], noted["fairness"], noted["level"]) == (7, None, "info")
     moment = datetime.datetime.fromisoformat(noted["time"])
     assert noted["time"].endswith("Z")

@@ -91,7 +91,9 @@ def test_a_tracker_that_comes_back_gets_everything(
             time.sleep(0.01)
     assert [step for _, step, _ in memory.points] == list(range(5))
     assert len(warnings) == 1
-    assert "mlflow takes nothing: no answer from http://***@host. The work goes on" in warnings[0]
+    assert (
+        "mlflow takes nothing: no answer from http://me:***@host. The work goes on" in warnings[0]
+    )
 
 
 def test_a_tracker_that_stays_away(
