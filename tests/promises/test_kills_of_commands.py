@@ -16,7 +16,7 @@ from moenas.models.builder import build_model
 from moenas.models.convert import upcycle
 from moenas.models.storage import save_model
 
-KILLS = {"cache": 4, "draw": 4, "prune": 2, "export": 2}
+KILLS = {"cache": 4, "draw": 4, "prune": 2, "export": 1}
 """Of each command; some take seconds."""
 
 
