@@ -9,7 +9,7 @@ from typing import Any
 
 from moenas.config import to_dict
 from moenas.console import console, table
-from moenas.evaluation.scores import Scores
+from moenas.evaluation.scores import SHOWN, Scores
 from moenas.masking import shown
 from moenas.runs import json_text
 
@@ -29,15 +29,7 @@ def show(value: Any, as_json: bool, *human: Any) -> None:
 def score_table(title: str, scores: Scores) -> Any:
     """A model's scores with intervals."""
     rows = []
-    for name in (
-        "balanced_accuracy",
-        "fairness",
-        "fairness_debiased",
-        "robustness",
-        "overfitting",
-        "worst_group_accuracy",
-        "gap_lightest_darkest",
-    ):
+    for name in SHOWN:
         value = getattr(scores, name)
         low, high = scores.intervals.get(name, (None, None))
         text = "–" if value is None else f"{100 * value:.1f}"

@@ -33,6 +33,18 @@ OBJECTIVES = ("balanced_accuracy", "fairness", "robustness", "generalisation")
 """What the search maximises."""
 
 
+SHOWN = (
+    "balanced_accuracy",
+    "fairness",
+    "fairness_debiased",
+    "robustness",
+    "overfitting",
+    "worst_group_accuracy",
+    "gap_lightest_darkest",
+)
+"""What screens and trackers show of a model."""
+
+
 @dataclasses.dataclass(frozen=True)
 class GroupScore:
     """One group: images, accuracy with its interval, recall and false alarms (None: undefined)."""

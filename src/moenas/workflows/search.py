@@ -156,6 +156,7 @@ class SearchRun:
         resources: Where and how long to compute.
         clock: What is left of that time.
         executor: Where models are trained.
+        record: Where a tracker gets the numbers.
         shared: Where the study is, when other processes work on it, too; None: in the folder.
         seconds: What each stage took.
     """

@@ -9,7 +9,7 @@ from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState
 
-from moenas.evaluation.scores import Scores
+from moenas.evaluation.scores import SHOWN, Scores
 from moenas.nas.progress import SearchProgress
 from moenas.nas.rungs import FULL_LENGTH
 from moenas.nas.study import is_feasible
@@ -18,16 +18,7 @@ from moenas.training.job import TrainingJob
 from moenas.training.loop import EpochRecord
 from moenas.training.outcome import JobResult
 
-SCORES = (
-    "balanced_accuracy",
-    "fairness",
-    "fairness_debiased",
-    "robustness",
-    "overfitting",
-    "worst_group_accuracy",
-    "gap_lightest_darkest",
-    "parameters",
-)
+SCORES = (*SHOWN, "parameters")
 """Scores that models are compared by."""
 
 

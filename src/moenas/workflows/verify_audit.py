@@ -49,19 +49,21 @@ def verify_audit(folder: RunFolder, result: Verification) -> None:
         [{k: v for k, v in entry.items() if k != "folder"} for entry in summary["models"]],
         [json.loads(json.dumps(model.record())) for model in found.models],
     )
+    audit = read_audit(folder)
+    table = table_one(audit)
     for path, frame in (
         (folder.answers, found.answers),
         (folder.intersections, found.intersections),
         (folder.sensitivity, found.sensitivity),
-        (folder.audit, table_one(read_audit(folder))),
+        (folder.audit, table),
     ):
         _table(path, frame, result)
     result.compare(
         folder.audit_latex.name,
         folder.audit_latex.read_text(encoding="utf-8"),
-        latex(table_one(read_audit(folder))),
+        latex(table),
     )
-    _unspoilt(folder, found.compared, result)
+    _unspoilt(folder.degradation.name, audit.degradation, found.compared, result)
 
 
 def _trained(
@@ -121,11 +123,12 @@ def _table(path: Path, frame: pd.DataFrame | None, result: Verification) -> None
         result.compare(f"{path.name}.{part}", stored[part], again[part])
 
 
-def _unspoilt(folder: RunFolder, compared: list[dict[str, Any]], result: Verification) -> None:
+def _unspoilt(
+    file: str, curves: pd.DataFrame, compared: list[dict[str, Any]], result: Verification
+) -> None:
     """Compare what corrupted images start from with the scores of the images as they are."""
-    curves = read_audit(folder).degradation
     whole = curves[(curves["severity"] == 0) & (curves["score"] == "balanced_accuracy")]
     first = {entry["name"]: entry["report"]["balanced_accuracy"]["values"][0] for entry in compared}
     for row in whole.itertuples():
-        where = f"{folder.degradation.name}: {row.model}, {row.corruption}, as is"
+        where = f"{file}: {row.model}, {row.corruption}, as is"
         result.compare(where, row.value, first.get(row.model))

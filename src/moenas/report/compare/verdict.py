@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from moenas.evaluation.comparison import TESTED
-from moenas.evaluation.judgement import GUESSING
 from moenas.evaluation.statistics.answers import EVERYONE
 from moenas.evaluation.words import listed
 from moenas.report.measures import MEASURES, percent, span
@@ -50,8 +49,7 @@ def verdict(compared: ComparedRuns) -> tuple[str, ...]:
     guessing = [
         model.name
         for model in compared.models
-        if model.name in {entrant.key for entrant in compared.best.values()}
-        and (model.report["balanced_accuracy"].low or 0.0) <= GUESSING
+        if model.name in {entrant.key for entrant in compared.best.values()} and not model.able
     ]
     sentences += [
         f"{name} is not shown to be better than guessing: its fairness and robustness mean nothing."
