@@ -14,7 +14,9 @@ from moenas.predictions import Predictions
 from moenas.runs import read_json, write_json
 from moenas.workflows.audit_predictions import audit_predictions
 from moenas.workflows.predictions_file import read_predictions
+from moenas.workflows.verification import Verification
 from moenas.workflows.verify import verify
+from moenas.workflows.verify_audit import _table
 
 
 @pytest.fixture
@@ -100,6 +102,15 @@ def test_a_forged_audit_is_found_out(said: pd.DataFrame, scenes: Path, tmp_path:
         write_json(run / name, whole | {"models": whole["models"][:1]})
         assert verify(run).problems, name
         write_json(run / name, whole)
+
+
+def test_an_empty_table_is_not_missed(tmp_path: Path) -> None:
+    """An audit writes none."""
+    found = Verification()
+    _table(tmp_path / "intersections.csv", pd.DataFrame(columns=["model"]), found)
+    assert found.problems == []
+    _table(tmp_path / "intersections.csv", pd.DataFrame({"model": ["one"]}), found)
+    assert found.problems == ["intersections.csv: it is missing"]
 
 
 def test_a_file_that_knows_its_labels_needs_no_data(tmp_path: Path) -> None:
