@@ -11,9 +11,9 @@ import os
 import platform
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import psutil
@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 def pick_device(name: str = "auto") -> torch.device:
     """Return the device to compute on: ``auto`` takes CUDA, then MPS, then the CPU.
 
+    A GPU that has a number (``cuda:1``) becomes the process's own; ``cuda`` means that one. Of
+    processes that a launcher started, each gets the GPU of its rank.
+
     Raises:
         ConfigError: The device is unknown or absent.
     """
@@ -36,12 +39,16 @@ def pick_device(name: str = "auto") -> torch.device:
 
     if name == "auto":
         if torch.cuda.is_available():
-            return torch.device("cuda")
+            return pick_device("cuda")
         if torch.backends.mps.is_available():
             return torch.device("mps")
         return torch.device("cpu")
     try:
         device = torch.device(name)
+        if device.type == "cuda" and torch.cuda.is_available():
+            own = int(os.environ.get("LOCAL_RANK", 0)) if launched() else None
+            if device.index is not None or own is not None:
+                torch.cuda.set_device(own if device.index is None else device.index)
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError) as error:
         raise ConfigError(f"The device '{name}' cannot be used here: {error}.") from error
@@ -51,6 +58,29 @@ def pick_device(name: str = "auto") -> torch.device:
 def best_precision(device: torch.device) -> str:
     """Return ``bf16`` where a device gains from it without losing range, else ``no`` (float32)."""
     return "bf16" if device.type == "cuda" else "no"
+
+
+@contextlib.contextmanager
+def exact_products(device: torch.device) -> Iterator[None]:
+    """Have float32 be float32 while the context is open: CUDA's convolutions round it otherwise.
+
+    Where they round (TF32), a model's tokens go to other experts than on another device; with
+    routers drawn at random, one in eight did on an H100.
+    """
+    import torch
+
+    if device.type != "cuda":
+        yield
+        return
+    settings: tuple[Any, ...] = torch.backends.cudnn, torch.backends.cuda.matmul
+    before = [each.allow_tf32 for each in settings]
+    for each in settings:
+        each.allow_tf32 = False
+    try:
+        yield
+    finally:
+        for each, value in zip(settings, before, strict=True):
+            each.allow_tf32 = value
 
 
 def seed_everything(seed: int) -> None:
@@ -168,6 +198,20 @@ def available_cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+_sharing = 1
+
+
+def share_cores(processes: int) -> None:
+    """Tell this process that so many like it compute on this machine; see `own_cores`."""
+    global _sharing
+    _sharing = max(1, processes)
+
+
+def own_cores() -> int:
+    """Number of CPU cores that are this process's part, at least 1."""
+    return max(1, available_cores() // _sharing)
 
 
 @functools.cache

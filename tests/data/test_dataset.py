@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import pickle
+
 import numpy as np
 import pytest
 import torch
@@ -33,6 +35,20 @@ def test_items_are_copies():
     before = images.copy()
     ImageDataset(images, [1] * 5)[0][0].zero_()
     np.testing.assert_array_equal(images, before)
+
+
+def test_a_loaders_process_maps_the_cache_file_and_gets_no_copy(tmp_path):
+    images = _images(50)
+    images.tofile(tmp_path / "cache.bin")
+    mapped = np.memmap(tmp_path / "cache.bin", np.uint8, "r", images[0].nbytes, (49, 4, 6, 3))
+    dataset = ImageDataset(mapped, [0, 1] * 24 + [0], rows=[7, 3])
+    sent = pickle.dumps(dataset)
+    assert len(sent) < images.nbytes
+    for own, other in ((dataset[i], pickle.loads(sent)[i]) for i in range(2)):
+        assert torch.equal(own[0], other[0])
+        assert own[1:] == other[1:]
+    part = ImageDataset(mapped[5:], [0, 1] * 22)  # a view: its offset is not its own
+    assert torch.equal(part[1][0], pickle.loads(pickle.dumps(part))[1][0])
 
 
 def test_unreadable_rows_are_left_out():

@@ -5,6 +5,7 @@ import platform
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -148,6 +149,17 @@ def test_shutdown_now_ends_work_at_once(tmp_path: Path) -> None:
     assert not alive(int(note.read_text()))
 
 
+def test_shutdown_now_ends_though_a_worker_was_killed() -> None:
+    executor = LocalExecutor(2)
+    for _ in range(2):
+        os.kill(executor.submit(work.pid).result(60), signal.SIGKILL)
+    assert executor.submit(work.add, 1, 1).result(60) == 2
+    ending = threading.Thread(target=executor.shutdown, kwargs={"now": True}, daemon=True)
+    ending.start()
+    ending.join(20)
+    assert not ending.is_alive()
+
+
 def test_leaving_by_an_error_ends_work_at_once(tmp_path: Path) -> None:
     note = tmp_path / "started"
     start = time.monotonic()
@@ -182,8 +194,10 @@ def test_workers_end_with_their_parent(tmp_path: Path, method: str, how: signal.
     script.write_text(SCRIPT)
     arguments = [str(Path(__file__).parent), str(tmp_path / "never"), str(note), method]
     with subprocess.Popen([sys.executable, str(script), *arguments]) as parent:
-        assert eventually(note.exists, 60)
-        worker = int(note.read_text())
-        assert alive(worker)
-        parent.send_signal(how)
+        try:
+            assert eventually(note.exists, 60)
+            worker = int(note.read_text())
+            assert alive(worker)
+        finally:
+            parent.send_signal(how)
     assert eventually(lambda: not alive(worker), 10)

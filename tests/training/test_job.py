@@ -76,6 +76,21 @@ def test_what_a_job_leaves(parent: Path) -> None:
     assert result.stopped_because is None
 
 
+def test_what_is_predicted_in_mixed_precision_is_what_the_saved_model_predicts(
+    job: TrainingJob, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(job_module, "best_precision", lambda device: "bf16")
+    job = dataclasses.replace(job, scheme=dataclasses.replace(job.scheme, epochs=1))
+    run_job(job)
+    folder = ModelFolder(Path(job.folder))
+    stored = Predictions.load(folder.predictions)
+    model, _ = load_model(folder.checkpoint)
+    manifest, images = job.data.load()
+    again = predict(model, manifest, images, splits=("val", "search"), device=torch.device("cpu"))
+    difference = stored.frame["probability"].to_numpy() - again.frame["probability"].to_numpy()
+    assert abs(difference).max() < 1e-5
+
+
 def test_predictions_are_in_the_manifests_order(
     job: TrainingJob, scenes: Path, tmp_path: Path
 ) -> None:

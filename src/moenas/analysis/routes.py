@@ -20,6 +20,7 @@ from moenas.models.convert import architecture_of, ffn_layers
 from moenas.models.folding import fold_batch_norms
 from moenas.models.routing import record_routing
 from moenas.models.switch_ffn import SwitchFFN
+from moenas.runtime import exact_products
 
 F32 = npt.NDArray[np.float32]
 U8 = npt.NDArray[np.uint8]
@@ -206,7 +207,8 @@ def _passes(
         for start in range(0, len(rows), batch_size):
             here = slice(start, min(start + batch_size, len(rows)))
             batch = torch.from_numpy(np.array(images[rows[here]])).to(device)
-            logits = model(normalise(batch))
-            seen = logits.float().softmax(dim=1)[:, 1].double().cpu().numpy()
+            with exact_products(device):
+                logits = model(normalise(batch))
+            seen = logits.float().softmax(dim=1)[:, 1].cpu().double().numpy()
             # Every base keeps an image's tokens together, so rows of tokens split into images.
             yield here, seen, {n: r.expert.view(len(batch), -1) for n, r in routings.items()}

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import functools
+import mmap
 from collections.abc import Callable, Sequence
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +24,16 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 
 Images = ImageStore | npt.NDArray[np.uint8]
 Item = tuple[torch.Tensor, int, int]
+
+
+class _Mapped(NamedTuple):
+    """What `numpy.memmap` takes."""
+
+    filename: Any
+    dtype: npt.DTypeLike
+    mode: Literal["r"]
+    offset: int
+    shape: tuple[int, ...]
 
 
 class ImageDataset(Dataset[Item]):
@@ -61,6 +74,20 @@ class ImageDataset(Dataset[Item]):
         self.rows = chosen
         self.transform = transform
         self.draws: int | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave a cache file's images in the file: a loader's process maps it anew."""
+        state = dict(vars(self))
+        images = self.images
+        if isinstance(images, np.memmap) and isinstance(images.base, mmap.mmap):
+            where = (images.filename, images.dtype, "r", images.offset, images.shape)
+            state["images"] = _Mapped(*where)
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        if isinstance(self.images, _Mapped):
+            self.images = np.memmap(*self.images)
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -108,7 +135,15 @@ def normalise(batch: torch.Tensor) -> torch.Tensor:
     values_BHWC = pixels_BHWC.to(torch.float32, memory_format=torch.contiguous_format)
     # Row by row: an inner loop over three channels alone would take four times as long.
     count, height, width, _ = values_BHWC.shape
-    mean = (255 * torch.tensor(IMAGENET_MEAN, device=batch.device)).repeat(width)
-    std = (255 * torch.tensor(IMAGENET_STD, device=batch.device)).repeat(width)
+    mean, std = _row(width, batch.device)
     values_BHWC.view(count * height, width * 3).sub_(mean).div_(std)
     return values_BHWC.permute(0, 3, 1, 2)
+
+
+@functools.lru_cache(maxsize=16)
+def _row(width: int, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+    """Mean and deviation of a row's values ``[width * 3]``; kept, for a GPU waits for new ones."""
+    with torch.inference_mode(False):  # what is made in that mode cannot be used outside of it
+        mean = (255 * torch.tensor(IMAGENET_MEAN, device=device)).repeat(width)
+        std = (255 * torch.tensor(IMAGENET_STD, device=device)).repeat(width)
+    return mean, std

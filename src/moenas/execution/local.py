@@ -8,6 +8,7 @@ import queue
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import CancelledError, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -16,7 +17,7 @@ from typing import Any, TypeVar
 import torch
 
 from moenas.execution.executor import EXECUTORS, WorkerDiedError
-from moenas.runtime import keep_freed_memory, return_freed_memory
+from moenas.runtime import keep_freed_memory, return_freed_memory, share_cores
 
 R = TypeVar("R")
 
@@ -55,7 +56,8 @@ class LocalExecutor:
         self._retries = retries
         self._context = multiprocessing.get_context(method or start_method())
         self._context.set_forkserver_preload(list(PRELOADED))
-        self._stop = self._context.Event()
+        # No lock and no event: whoever is killed while it waits for one never lets it go.
+        self._stop = self._context.RawValue("b", 0)
         self._closed = False
         self._free: queue.SimpleQueue[int] = queue.SimpleQueue()
         for rank in range(workers):
@@ -73,7 +75,7 @@ class LocalExecutor:
         if now:
             with self._lock:
                 self._closed = True
-            self._stop.set()
+            self._stop.value = 1
         self._waiters.shutdown(wait=True, cancel_futures=now)
         for process in self._processes.values():
             process.shutdown(wait=True, cancel_futures=True)
@@ -111,7 +113,7 @@ class LocalExecutor:
                     1,
                     mp_context=self._context,
                     initializer=_prepare_worker,
-                    initargs=(rank, self._threads, self._stop, dict(os.environ)),
+                    initargs=(rank, self.workers, self._threads, self._stop, dict(os.environ)),
                 )
             return self._processes[rank]
 
@@ -122,13 +124,16 @@ def _leave_interrupts_to_main() -> None:
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
 
 
-def _prepare_worker(rank: int, threads: int, stop: Any, environment: dict[str, str]) -> None:
+def _prepare_worker(
+    rank: int, workers: int, threads: int, stop: Any, environment: dict[str, str]
+) -> None:
     """Run first in each worker process."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
     threading.Thread(target=_end_with_parent, args=(stop,), daemon=True).start()
     os.environ.clear()  # a forked one has that of the time when the first was forked
     os.environ.update(environment)
     keep_freed_memory()
+    share_cores(workers)
     torch.set_num_threads(threads)
     if torch.cuda.is_available():
         torch.cuda.set_device(rank % torch.cuda.device_count())
@@ -144,9 +149,8 @@ def _work(function: Callable[..., R], arguments: tuple[Any, ...]) -> R:
 
 def _end_with_parent(stop: Any) -> None:
     parent = multiprocessing.parent_process()
-    while not stop.wait(0.5):
-        if parent is None or not parent.is_alive():
-            break
+    while not stop.value and parent is not None and parent.is_alive():
+        time.sleep(0.1)
     os._exit(1)
 
 

@@ -97,7 +97,8 @@ class RayExecutor:
 
     def submit(self, function: Callable[..., R], /, *arguments: Any) -> Future[R]:
         """Run ``function(*arguments)`` on a machine that has room."""
-        reference = self._remote.remote(function, tuple(map(_with_wall_clock, arguments)))
+        given = tuple(map(_with_wall_clock, arguments))
+        reference = self._remote.remote(function, given, max(1, *self._fits()))
         future: Future[R] = Future()
         future.set_running_or_notify_cancel()
         self._running[future] = reference
@@ -144,8 +145,12 @@ class RayExecutor:
 
     def _room(self) -> int:
         """How many functions the machines that are there now can run at once."""
-        return sum(self._share.fits(node["Resources"]) for node in self._ray.nodes()
-                   if node["Alive"])  # fmt: skip
+        return sum(self._fits())
+
+    def _fits(self) -> list[int]:
+        """The same for each machine."""
+        alive = (node["Resources"] for node in self._ray.nodes() if node["Alive"])
+        return [self._share.fits(resources) for resources in alive]
 
 
 def _answers(address: str | None) -> None:
@@ -191,16 +196,17 @@ class _Dated:
 
 
 def _work(
-    function: Callable[..., Any], arguments: tuple[Any, ...]
+    function: Callable[..., Any], arguments: tuple[Any, ...], neighbours: int
 ) -> tuple[Any, BaseException | None]:
-    """Run on a worker; errors are returned, so that they come back as they are."""
+    """Run on a worker, of so many on its machine; errors are returned, to come back as they are."""
     own = _ray().get_runtime_context().get_assigned_resources()
     if not own.get("GPU"):  # it would see the machine's GPUs, which are others'
         os.environ["CUDA_VISIBLE_DEVICES"] = ""
     import torch
 
-    from moenas.runtime import return_freed_memory
+    from moenas.runtime import return_freed_memory, share_cores
 
+    share_cores(neighbours)
     torch.set_num_threads(max(1, int(own.get("CPU", 1))))
     try:
         here = [each.here() if isinstance(each, _Dated) else each for each in arguments]

@@ -1,9 +1,9 @@
 """Dispatch: bring every token to its one expert and back, without padding or dropped tokens.
 
 Four ways compute the same: the kernel (CPU, float32), sorted slices in torch (any type, any
-device), grouped products (CUDA), and, while torch compiles or exports, an operator that takes the
-first or the second when it runs. Axes: T tokens, E experts, D width of a token, H width of the
-hidden layer.
+device), grouped products (Hopper GPUs, bfloat16), and, while torch compiles or exports, an operator
+that takes the first or the second when it runs. Axes: T tokens, E experts, D width of a token, H
+width of the hidden layer.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ def dispatch(
         gate = None if unit else gate_T
         return ops.experts_now(found, x_TD, expert_T, gate, given, activation)
     w1, b1, w2, b2 = weights = tuple(w.to(dtype) for w in given)
-    if x_TD.device.type == "cuda" and grouped_usable(x_TD, w1):
+    if grouped_usable(x_TD, w1):
         kept = gate_T if derivative or not unit else None
         return grouped_experts(x_TD, expert_T, counts_E, kept, (w1, b1, w2, b2), activation)
     gate = gate_T if gate_T is not None else x_TD.new_ones(x_TD.shape[0])

@@ -11,14 +11,22 @@ from torch import Tensor
 
 from moenas.models.activation import Activation, activate
 
-DTYPES = (torch.bfloat16, torch.float32)
+HOPPER = 9
+"""Compute capability. On other cards, and in float32, torch's grouped product is a loop that waits
+for the sizes; on Blackwell, before torch 2.13, it fails."""
 
 
 def usable(x_TD: Tensor, w1_EHD: Tensor) -> bool:
-    """Whether torch has grouped products for these: rows must be multiples of 16 bytes."""
+    """Whether torch multiplies all groups of these at once: rows are multiples of 16 bytes."""
     rows = w1_EHD.shape[1] * x_TD.element_size(), w1_EHD.shape[2] * x_TD.element_size()
-    aligned = all(row % 16 == 0 for row in rows)
-    return hasattr(F, "grouped_mm") and x_TD.dtype in DTYPES and aligned and x_TD.shape[0] > 0
+    return (
+        x_TD.device.type == "cuda"
+        and x_TD.dtype == torch.bfloat16
+        and hasattr(F, "grouped_mm")
+        and x_TD.shape[0] > 0
+        and all(row % 16 == 0 for row in rows)
+        and torch.cuda.get_device_capability(x_TD.device)[0] == HOPPER
+    )
 
 
 def grouped_experts(

@@ -79,7 +79,7 @@ class Router(nn.Module):
         with torch.autocast(x_TD.device.type, enabled=False):
             logits = self._logits(x_TD.float(), self.weight.float())
         expert = logits.detach().max(dim=-1).indices  # faster than argmax on a short axis
-        counts = torch.bincount(expert, minlength=self.num_experts)
+        counts = expert_counts(expert, self.num_experts)
         active = self.num_experts - len(self.disabled)
         return Routing(logits, expert.to(torch.uint8), counts, active)
 
@@ -91,6 +91,13 @@ class Router(nn.Module):
         kept = torch.tensor(keep, device=x_TD.device)
         logits = x_TD.new_full((x_TD.shape[0], self.num_experts), -math.inf)
         return logits.index_copy(1, kept, F.linear(x_TD, weight_ED.index_select(0, kept)))
+
+
+def expert_counts(expert_T: Tensor, experts: int) -> Tensor:
+    """Return the tokens of each expert ``[E]``; the host does not wait, as for `bincount`."""
+    if expert_T.device.type == "cpu":
+        return torch.bincount(expert_T, minlength=experts)
+    return (expert_T.unsqueeze(1) == torch.arange(experts, device=expert_T.device)).sum(dim=0)
 
 
 def is_watched(router: nn.Module) -> bool:

@@ -18,6 +18,7 @@ from moenas.models.cost import count_macs, count_parameters, layer_count
 from moenas.nas.halving import FACTOR, Halving
 from moenas.nas.settings import SearchConfig
 from moenas.runs import ModelFolder
+from moenas.runtime import best_precision
 from moenas.training.loop import train
 from moenas.training.recalibration import IMAGES
 from moenas.training.sandwich import RANDOM_PARTS
@@ -89,7 +90,15 @@ def measure_speed(config: SearchConfig, device: torch.device) -> Speed:
     few = ImageDataset(images[:8], labels[:8])
     with tempfile.TemporaryDirectory() as folder:
         scheme = dataclasses.replace(scheme, epochs=2)  # the first one warms up
-        result = train(model, data, few, scheme, folder=ModelFolder(Path(folder)), device=device)
+        result = train(
+            model,
+            data,
+            few,
+            scheme,
+            folder=ModelFolder(Path(folder)),
+            device=device,
+            precision=best_precision(device),
+        )
     training = result.history[-1].seconds / len(images)
     start = time.perf_counter()
     probabilities(model, images, device=device)

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from moenas.models.dispatch import dispatch
-from moenas.models.routing import Routing
+from moenas.models.routing import Routing, expert_counts
 from moenas.models.switch_ffn import SwitchFFN
 from moenas.registry import Registry
 
@@ -112,7 +112,7 @@ class OutputChange(Importance):
         """Return ``[T, E + 1]``: squared change without each expert, then the output's square."""
         first = routing.expert.long().unsqueeze(1)
         second = routing.logits.scatter(1, first, -torch.inf).argmax(dim=1)
-        counts = torch.bincount(second, minlength=layer.num_experts)
+        counts = expert_counts(second, layer.num_experts)
         (w1, b1), (w2, b2) = layer.fc1(), layer.fc2()
         other = dispatch(
             x_TD, second.to(torch.uint8), counts, w1, b1, w2, b2, activation=layer.activation

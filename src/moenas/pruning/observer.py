@@ -22,6 +22,7 @@ from moenas.models.midway import Point, entered, find_points
 from moenas.models.routing import Routing
 from moenas.models.switch_ffn import SwitchFFN
 from moenas.pruning.importance import F64, Importance
+from moenas.runtime import exact_products
 
 MEMORY = 1 << 30
 """Bytes of layers' inputs that are kept: 1 GiB, at 128 pixels about 4,000 images of
@@ -111,9 +112,10 @@ class Observer:
         with self._watched(routings, self._after(point), keep_input, lambda: here):
             for start in range(0, len(places), BATCH):
                 here = places[start : start + BATCH]
-                logits = self._from(point, here)
+                with exact_products(self._device):
+                    logits = self._from(point, here)
                 said = logits.float().softmax(dim=1)[:, 1]
-                self.probability[here] = said.double().cpu().numpy()
+                self.probability[here] = said.cpu().double().numpy()
 
     def _from(self, point: Point | None, here: I64) -> Tensor:
         if point is None:
@@ -176,7 +178,7 @@ class Observer:
         y_TD = (y.movedim(1, -1) if switch.channels_first else y).reshape(-1, switch.dim)
         found = self._importance.amounts(switch, x, y_TD, routing)
         if found is not None:
-            sums = found.reshape(n, -1, *found.shape[1:]).double().sum(1).cpu().numpy()
+            sums = found.reshape(n, -1, *found.shape[1:]).cpu().double().sum(1).numpy()
             self.amounts.setdefault(layer, np.zeros((total, *sums.shape[1:])))[here] = sums
 
     def _choose_points(self, memory: int) -> dict[str, Point]:

@@ -19,7 +19,7 @@ import numpy.typing as npt
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
-from accelerate.utils import DataLoaderConfiguration
+from accelerate.utils import DataLoaderConfiguration, extract_model_from_parallel
 from timm.utils import ModelEmaV3
 from torch import nn
 from torch.utils.data import DataLoader
@@ -29,12 +29,13 @@ from moenas.errors import DataError, MoENASError
 from moenas.evaluation.predict import probabilities
 from moenas.models.routing import record_routing
 from moenas.runs import ModelFolder, write_text
-from moenas.runtime import available_cores, derived_seed, launched, seed_everything
+from moenas.runtime import derived_seed, launched, own_cores, seed_everything
 from moenas.training import processes
 from moenas.training.batch_norms import share_batch_norms
 from moenas.training.checkpoint import TrainingState, drop_state, load_state, save_state
 from moenas.training.dropout import classifier_dropout, stochastic_depth
 from moenas.training.expert_sharing import share_gradients
+from moenas.training.graphs import graphed
 from moenas.training.input_size import resized
 from moenas.training.optimizer import (
     lay_out_as_parameters,
@@ -169,7 +170,10 @@ def train(
     accelerator = Accelerator(
         mixed_precision=precision,
         cpu=device is not None and device.type == "cpu",
-        dataloader_config=DataLoaderConfiguration(split_batches=True),  # batch_size is of all
+        dataloader_config=DataLoaderConfiguration(
+            split_batches=True,  # batch_size is of all
+            non_blocking=True,
+        ),
     )
     batch_size = min(scheme.batch_size, len(data))
     processes.check_parts(batch_size, accumulate)
@@ -181,9 +185,10 @@ def train(
         batch_size=batch_size,
         shuffle=True,
         drop_last=True,
-        num_workers=0 if accelerator.device.type == "cpu" else min(8, available_cores()),
+        num_workers=0 if accelerator.device.type == "cpu" else min(8, own_cores()),
         collate_fn=collate,
         generator=torch.Generator(),
+        pin_memory=accelerator.device.type == "cuda",
     )
     optimizer = make_optimizer(model, scheme)
     model, optimizer, loader = accelerator.prepare(model, optimizer, loader)
@@ -196,7 +201,8 @@ def train(
     judged = inner if ema is None else ema.module
 
     def judge(rows: npt.NDArray[np.integer]) -> npt.NDArray[np.float64]:
-        return probabilities(judged, validation.images, rows, device=accelerator.device)
+        saved = _as_saved(judged)
+        return probabilities(saved, validation.images, rows, device=accelerator.device)
 
     history: list[EpochRecord] = []
     best = _Best(-math.inf, {}, np.empty(0))
@@ -211,6 +217,9 @@ def train(
         seen = state.modules["validation"]["probability"].numpy()
         best = _Best(state.progress["best"], state.modules["best"], seen)
     processes.check_agreement(len(history))
+    alone = accelerator.num_processes == 1 and accumulate == 1
+    if accelerator.device.type == "cuda" and alone and precision != "fp16":  # its scaler decides
+        step = graphed(step)
 
     stopped_because = stop(tuple(history)) if stop and history else None
     for epoch in range(len(history), epochs):
@@ -219,7 +228,7 @@ def train(
         start = time.perf_counter()
         seed_everything(derived_seed(seed, "epoch", epoch, accelerator.process_index))
         loader.generator.manual_seed(derived_seed(seed, "order", epoch))
-        if launched():  # an image is the same whichever process it comes to
+        if launched() or loader.num_workers:  # the same image whichever process brings it
             data.draws = derived_seed(seed, "images", epoch)
         losses, log = [], RouterLog()
         model.train()
@@ -273,7 +282,15 @@ def train(
             on_epoch(record)
         stopped_because = stop(tuple(history)) if stop else None
     inner.load_state_dict(best.weights)
-    return TrainResult(inner.eval(), best.probability, tuple(history), stopped_because)
+    return TrainResult(_as_saved(inner).eval(), best.probability, tuple(history), stopped_because)
+
+
+def _as_saved(model: nn.Module) -> nn.Module:
+    """Return what computes as the saved weights do: a copy where precision is mixed."""
+    if "_original_forward" not in vars(model):  # accelerate's casts are in the model itself
+        return model
+    plain: nn.Module = extract_model_from_parallel(copy.deepcopy(model), keep_fp32_wrapper=False)
+    return plain
 
 
 def read_history(folder: ModelFolder) -> list[EpochRecord]:

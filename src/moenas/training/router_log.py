@@ -25,8 +25,8 @@ class RouterLog:
     def add(self, routings: Mapping[str, Routing]) -> None:
         """Take in one step's routing, by layer."""
         for layer, routing in routings.items():
-            before = self._counts.get(layer)
-            self._counts[layer] = routing.counts if before is None else before + routing.counts
+            before = self._counts.get(layer, torch.zeros_like(routing.counts))
+            self._counts[layer] = before + routing.counts  # not the same memory: a step reuses it
             p = routing.probabilities.detach()
             nats = torch.special.entr(p).sum(dim=1).mean()
             self._entropy.setdefault(layer, []).append(nats / math.log(p.shape[1]))

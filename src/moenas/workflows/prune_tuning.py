@@ -20,6 +20,7 @@ from moenas.nas.settings import SearchConfig
 from moenas.pruning.experts import PruningResult, judge
 from moenas.pruning.qualities import broken
 from moenas.runs import ModelFolder, RunFolder
+from moenas.runtime import best_precision
 from moenas.training.job import DataReference
 from moenas.training.loop import forget_state, train
 
@@ -65,6 +66,7 @@ def tune(
         folder=folder,
         seed=SEED,
         device=device,
+        precision=best_precision(device),
     )
     save_model(folder.checkpoint, result.model, image_size=card.image_size)
     forget_state(folder)
