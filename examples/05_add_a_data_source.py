@@ -15,7 +15,7 @@ import pandas as pd
 from PIL import Image
 
 from moenas import Manifest
-from moenas.data.manifest import describe
+from moenas.data.counts import describe
 from moenas.data.sources import SOURCES
 from moenas.data.splits import split_by_cluster
 

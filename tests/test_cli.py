@@ -43,7 +43,7 @@ MOST_FLAGS = {
     "report": 3,
     "dashboard": 3,
     "verify": 1,
-    "benchmark": 9,
+    "benchmark": 10,
     "doctor": 1,
 }
 """A flag is a promise: raise a number only with a reason. The last ones were --max-latency-ms
@@ -52,7 +52,8 @@ and --latency-table: the size limit's sibling, and the device that the model is 
 --head-only: the paper's quantum head, and --accumulate: batches that no memory holds; prune's
 --curve, --importance, --fine-tune and --rescue: the pruning study; report's --out: where a
 comparison of runs, which belongs to none, is written; and benchmark's --formats and --batch: what
-models are timed as; search's and audit's --executor, --address, --gpus and --memory-gb: a cluster;
+models are timed as, and --gate: what another benchmark asks of them; search's and audit's
+--executor, --address, --gpus and --memory-gb: a cluster;
 and search's --storage: where the study is that several processes work on;
 and --track, of all that train: where the numbers of many runs are drawn beside each other."""
 
@@ -226,6 +227,8 @@ def error_cases(tmp: Path) -> list[tuple[list[object], str]]:
         (["benchmark", tmp, "--latency-table", tmp / "t.json"], "A latency table is of no model"),
         (["benchmark", tmp / "old", "--formats", "onxx"], "Did you mean 'onnx'?"),
         (["benchmark", tmp / "old", "--batch", 0], "batch must be at least 1"),
+        (["benchmark", tmp / "old", "--gate", "mlperf"], "Did you mean 'mlperf-tiny'?"),
+        (["benchmark", "--gate", "mlperf-tiny"], "name a run or a checkpoint"),
         (["search", *run, "--data", "no.csv"], "There is no file or folder 'no.csv'"),
         (["search", *run, "--workers", 0], "workers must be at least 1"),
         (["search", *run, "--device", "gpu"], "The device 'gpu' cannot be used here"),

@@ -8,7 +8,8 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from moenas.data.manifest import COLUMNS, Manifest, describe
+from moenas.data.counts import describe
+from moenas.data.manifest import COLUMNS, Manifest
 from moenas.errors import DataError
 
 

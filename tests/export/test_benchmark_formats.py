@@ -23,6 +23,7 @@ from moenas.export.backends import BACKENDS  # noqa: E402
 from moenas.export.measuring import memory_of  # noqa: E402
 from moenas.runs import ModelFolder, read_json, write_json  # noqa: E402
 from moenas.workflows import benchmark_formats as workflow  # noqa: E402
+from moenas.workflows import benchmark_lanes as lanes  # noqa: E402
 from moenas.workflows.benchmark_entrants import find_entrants  # noqa: E402
 from moenas.workflows.benchmark_formats import FormatRow, benchmark_formats  # noqa: E402
 
@@ -48,7 +49,7 @@ def quick(cards: Any, monkeypatch: pytest.MonkeyPatch) -> None:
         lambda model, details: onnx.load_model_from_string(content),
     )
     monkeypatch.setattr(workflow, "ROUNDS", 20)
-    monkeypatch.setattr(workflow, "memory_of", lambda *_: 7_000_000)
+    monkeypatch.setattr(lanes, "memory_of", lambda *_: 7_000_000)
 
 
 def by_format(rows: tuple[FormatRow, ...], model: str) -> dict[str, FormatRow]:
@@ -97,7 +98,7 @@ def test_what_fails_has_a_row_and_the_others_go_on(
         raise RuntimeError("no operator for this\nand a long story")
 
     monkeypatch.setitem(BACKENDS, "pt2", dataclasses.replace(BACKENDS["pt2"], write=fail))
-    find = workflow.FORMATS["openvino"].__class__.missing.fget
+    find = lanes.FORMATS["openvino"].__class__.missing.fget
     monkeypatch.setattr(
         "moenas.export.formats.Format.missing",
         property(lambda kind: "openvino" if kind.name == "openvino" else find(kind)),  # type: ignore[misc]
@@ -116,7 +117,7 @@ def test_what_fails_has_a_row_and_the_others_go_on(
 
         return later if kind == "torch" else answer
 
-    monkeypatch.setattr(workflow, "open_timed", open_timed)
+    monkeypatch.setattr(lanes, "open_timed", open_timed)
     rows = by_format(
         benchmark_formats([folder.path], ["openvino", "pt2"]).rows, "small_vit-e312-s1"
     )
@@ -134,8 +135,8 @@ def test_what_a_format_cannot_do_is_not_measured(
 ) -> None:
     """One image at a time, one thread: such a row beside others would be of something else."""
     monkeypatch.delitem(measuring._OPENERS, "pt2")
-    fixed = dataclasses.replace(workflow.FORMATS["onnx-int8"], dynamic_batch=False)
-    monkeypatch.setitem(workflow.FORMATS, "onnx-int8", fixed)
+    fixed = dataclasses.replace(lanes.FORMATS["onnx-int8"], dynamic_batch=False)
+    monkeypatch.setitem(lanes.FORMATS, "onnx-int8", fixed)
     found = benchmark_formats([folder.path], ["pt2", "onnx-int8"], threads=2, batch=2)
     rows = by_format(found.rows, "small_vit-e312-s1")
     assert rows["pt2"].status == "failed: it runs on one thread"
@@ -229,7 +230,7 @@ def test_memory_is_that_of_a_process_of_its_own(cards: Any, tmp_path: Path) -> N
 def test_the_table_fits_80_columns(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    name = max(workflow.FORMATS, key=len)
+    name = max(lanes.FORMATS, key=len)
     full = FormatRow(
         "m", name, 12_340_000, 3_000_000, 0.9876, 0.5, 12.34, 56.78, 1.23, 26_800_000, "ok"
     )

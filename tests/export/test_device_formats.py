@@ -20,11 +20,13 @@ from moenas.export.deployed import Deployed
 from moenas.export.experts import MaskedExperts, SelectedExperts
 from moenas.export.exported import person
 from moenas.export.formats import FORMATS, get_format
+from moenas.export.masked_file import write_masked
 from moenas.export.metadata import Details
 from moenas.export.parity import eager_answers, exported_answers
 from moenas.export.seal import seal, unseal
 from moenas.models.builder import build_model
 from moenas.models.switch_ffn import SwitchFFN
+from moenas.workflows.benchmark_entrants import find_entrants
 from moenas.workflows.predict import predict_files
 
 SIZE = 32
@@ -81,6 +83,41 @@ def test_predict_takes_the_file(file: Path, model: nn.Module, tmp_path: Path) ->
     (answer,) = predict_files(file, [tmp_path])
     (expected,) = person(eager_answers(model, image, np.arange(1)).logits)
     assert answer.probability == pytest.approx(expected, abs=1e-5)
+
+
+def test_benchmark_reads_the_card_in_the_file(file: Path, tmp_path: Path) -> None:
+    """Without its checkpoint and without a card beside it."""
+    (entrant,) = find_entrants([file], [])
+    assert entrant.details == DETAILS
+    assert entrant.file == file
+    assert not entrant.problem
+    bad = tmp_path / file.name
+    bad.write_bytes(file.read_bytes()[:-5])
+    (entrant,) = find_entrants([bad], [])
+    assert entrant.file is None
+    assert "damaged" in entrant.problem or "does not exist" in entrant.problem
+
+
+def test_a_converter_that_fails_is_named(
+    model: nn.Module, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("importlib.metadata.version", lambda name: "1.2.3")
+    path = tmp_path / "model"
+
+    def fail(module: nn.Module, example: tuple[torch.Tensor]) -> bytes:
+        assert module(*example)[0].shape == (1, 2)
+        raise RuntimeError("no such operator\nand more")
+
+    with pytest.raises(ConfigError) as caught:
+        write_masked(model, DETAILS, path, "litert", fail, "Another works.")
+    assert str(caught.value) == (
+        "litert-torch 1.2.3 and torch 1.2.3 cannot convert this model: no such operator "
+        "Another works."
+    )
+    assert not path.exists()
+    write_masked(model, DETAILS, path, "litert", lambda *_: b"content", "")
+    content, details, layers = unseal(path)
+    assert (content, details, len(layers)) == (b"content", DETAILS, 1)
 
 
 def test_ncnn_names_what_it_lacks(tmp_path: Path) -> None:

@@ -9,7 +9,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from moenas.config import from_dict, to_dict
 from moenas.data.images import Box
+from moenas.data.labelling import Labelling
 from moenas.data.skipped import TOO_MANY, tell_skipped
 from moenas.data.splits import SPLITS
 from moenas.data.validation import (
@@ -21,9 +23,8 @@ from moenas.data.validation import (
     leaves_root,
     rows_of,
 )
-from moenas.errors import DataError
+from moenas.errors import ConfigError, DataError
 from moenas.parsing import read_csv, to_numbers
-from moenas.predictions import LIGHTS
 from moenas.runs import read_parquet, write_parquet
 
 COLUMNS = {
@@ -50,7 +51,7 @@ differ in nothing but their group. Further columns are kept as given."""
 REQUIRED = ("path", "label", "split")
 """Columns without a default."""
 
-_ROOT = "moenas_root"
+_ROOT, _LABELLING = "moenas_root", "moenas_labelling"
 
 NAMES = ("image_id", "path")
 """Columns of names: ``NA`` and ``null`` are names of images, too."""
@@ -85,14 +86,19 @@ class Manifest:
         frame: A table with the `REQUIRED` columns; missing others get defaults (no group, no
             lighting, whole image, weight 1, each image its own cluster).
         root: The folder that ``path`` is relative to.
+        labelling: The rule by which all its labels were made, None where that is not known: own
+            labels, several sources, manifests older than this record.
 
     Raises:
         DataError: A column is missing or holds a value of the wrong type, or images are in a split
             that their source's licence forbids.
     """
 
-    def __init__(self, frame: pd.DataFrame, root: Path | str) -> None:
+    def __init__(
+        self, frame: pd.DataFrame, root: Path | str, labelling: Labelling | None = None
+    ) -> None:
         self.root = Path(root)
+        self.labelling = labelling
         self.frame = _typed(frame)
         if problem := evaluation_only(self.frame):
             raise DataError(problem)
@@ -112,7 +118,7 @@ class Manifest:
         mask = np.asarray(rows)
         chosen = self.frame[mask] if mask.dtype == bool else self.frame.iloc[mask]
         result = Manifest.__new__(Manifest)
-        result.root = self.root
+        result.root, result.labelling = self.root, self.labelling
         result.frame = chosen.reset_index(drop=True)
         return result
 
@@ -131,11 +137,13 @@ class Manifest:
         return self.root / path
 
     def save(self, path: Path | str) -> None:
-        """Write the table (Parquet), atomically; it remembers where its images are."""
+        """Write the table (Parquet), atomically, with where its images are and its rule."""
         path = Path(path)
         frame = self.frame.copy()
         root, folder = self.root.resolve(), path.parent.resolve()
         frame.attrs = {_ROOT: "." if root == folder else str(root)}
+        if self.labelling is not None:
+            frame.attrs[_LABELLING] = to_dict(self.labelling)
         write_parquet(path, frame)
 
     @classmethod
@@ -156,8 +164,12 @@ class Manifest:
         except (OSError, ValueError) as error:
             raise DataError(f"'{path}' cannot be read as a manifest: {error}.") from error
         root = path.parent / str(frame.attrs.get(_ROOT, "."))
+        stored = frame.attrs.get(_LABELLING)
         frame.attrs = {}
-        return cls(frame, root)
+        try:
+            return cls(frame, root, None if stored is None else from_dict(Labelling, stored))
+        except (ConfigError, TypeError) as error:
+            raise DataError(f"'{path}' names a rule of labels that is none: {error}") from error
 
     def validate(self, check_images: bool = True, need_splits: Sequence[str] = SPLITS) -> None:
         """Check all that training and evaluation rely on, and tell everything that is wrong.
@@ -209,39 +221,6 @@ def _raise(problems: Sequence[str]) -> None:
     if problems:
         count = "a problem" if len(problems) == 1 else f"{len(problems)} problems"
         raise DataError(f"The manifest has {count}:\n- " + "\n- ".join(problems))
-
-
-def describe(manifest: Manifest) -> dict[str, dict[str, Any]]:
-    """Count images per split: ``{split: {"n", "positives", "groups": {}, "lights": {}}}``."""
-    return count_images(manifest.frame)
-
-
-OWN = "own images"
-"""Images of which no source is known."""
-
-
-def sources_of(*frames: pd.DataFrame) -> list[str]:
-    """Return where the images of tables come from, by name; none for a user's own."""
-    named = (frame["source"].dropna() for frame in frames if "source" in frame)
-    return sorted({str(name) for names in named for name in names.unique()} - {""})
-
-
-def count_images(frame: pd.DataFrame) -> dict[str, dict[str, Any]]:
-    """`describe` of a table with the columns ``split``, ``label``, ``group``, ``lighting``."""
-    result: dict[str, dict[str, Any]] = {}
-    for split in SPLITS:
-        part = frame[frame["split"] == split]
-        if part.empty:
-            continue
-        groups = part["group"].dropna().astype(int).value_counts().sort_index()
-        lights = part["lighting"].value_counts()
-        result[split] = {
-            "n": len(part),
-            "positives": int((part["label"] == 1).sum()),
-            "groups": {str(group): int(n) for group, n in groups.items()},
-            "lights": {light: int(lights[light]) for light in LIGHTS if light in lights},
-        }
-    return result
 
 
 def _typed(frame: pd.DataFrame) -> pd.DataFrame:

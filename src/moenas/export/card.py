@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from moenas.data.labelling import Labelling
 from moenas.evaluation.scores import Scores, score
 from moenas.evaluation.statistics.paired import holm, mcnemar_test
 from moenas.export.formats import Format
@@ -85,6 +86,7 @@ class ExportCard:
         versions: Of what wrote and ran it.
         preprocessing: How its images are made.
         sha256: Of the file and of what belongs beside it, by name; empty in older cards.
+        labelling: By which rule the report half was labelled, None where that is not known.
     """
 
     format: str
@@ -101,6 +103,7 @@ class ExportCard:
     versions: dict[str, str]
     preprocessing: dict[str, str]
     sha256: dict[str, str] = dataclasses.field(default_factory=dict)
+    labelling: Labelling | None = None
 
     def markdown(self, kind: Format) -> str:
         """Return the card as a page."""

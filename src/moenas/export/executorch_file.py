@@ -7,54 +7,36 @@ docs/export.md).
 
 from __future__ import annotations
 
-import importlib.metadata
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from moenas.errors import CheckpointError, ConfigError
-from moenas.export.deployed import Deployed
+from moenas.errors import CheckpointError
 from moenas.export.exported import OneByOne, first_line
 from moenas.export.formats import get_format
+from moenas.export.masked_file import write_masked
 from moenas.export.metadata import Details
 from moenas.export.quiet import quiet
-from moenas.export.seal import seal, unseal
+from moenas.export.seal import unseal
 
-TRIED = "executorch 1.5.1 with torch 2.14.1"
+WORKS = "ExecuTorch fits few versions of torch; executorch 1.5.1 with torch 2.14.1 works."
 
 
 def write_executorch(model: nn.Module, details: Details, path: Path) -> None:
-    """Write a model for ExecuTorch, one image at a time, weights in float32.
+    """Write a model for ExecuTorch; see `write_masked`."""
+    write_masked(model, details, path, "executorch", _convert, WORKS)
 
-    Args:
-        model: A model of ours; it is not changed.
-        details: Its card, stored in the file.
-        path: Of the file.
 
-    Raises:
-        ConfigError: The installed ExecuTorch and torch cannot convert it.
-    """
-    size = details.image_size
-    module = Deployed(model, size, "masked", watch=True).eval()
-    image = torch.zeros(1, size, size, 3, dtype=torch.uint8)
-    try:
-        with torch.no_grad(), quiet():
-            from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
-            from executorch.exir import to_edge_transform_and_lower
+def _convert(module: nn.Module, example: tuple[Tensor]) -> bytes:
+    from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
+    from executorch.exir import to_edge_transform_and_lower
 
-            program = torch.export.export(module, (image,), strict=False)
-            lowered = to_edge_transform_and_lower(program, partitioner=[XnnpackPartitioner()])
-            content = bytes(lowered.to_executorch().buffer)
-    except Exception as error:  # an ExecuTorch of another time than torch fails anywhere
-        versions = [f"{n} {importlib.metadata.version(n)}" for n in ("executorch", "torch")]
-        raise ConfigError(
-            f"{' and '.join(versions)} cannot convert this model: {first_line(error)} ExecuTorch "
-            f"fits few versions of torch; {TRIED} works."
-        ) from error
-    path.write_bytes(seal(content, details, module.layers, "executorch"))
+    program = torch.export.export(module, example, strict=False)
+    lowered = to_edge_transform_and_lower(program, partitioner=[XnnpackPartitioner()])
+    return bytes(lowered.to_executorch().buffer)
 
 
 class ExecuTorchModel(OneByOne):

@@ -58,6 +58,9 @@ def int8_model(
     ]
     inputs = sorted({node.input[0] for node in nodes})
     ranges = _shared(_ranges(model, inputs, images, batch_size), layers)
+    # ONNX Runtime 1.20.0 corrects the range of each softmax, whether it is quantised or not.
+    softmaxes = (node.output[0] for node in model.graph.node if node.op_type == "Softmax")
+    ranges |= dict.fromkeys(softmaxes, (0.0, 1.0))
     quantiser = QDQQuantizer(
         model,
         per_channel=True,

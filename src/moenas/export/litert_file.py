@@ -5,51 +5,36 @@ Masked: LiteRT's converter takes no shape that depends on values.
 
 from __future__ import annotations
 
-import importlib.metadata
+import tempfile
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-import torch
-from torch import nn
+from torch import Tensor, nn
 
-from moenas.errors import CheckpointError, ConfigError
-from moenas.export.deployed import Deployed
+from moenas.errors import CheckpointError
 from moenas.export.exported import OneByOne, first_line
 from moenas.export.formats import get_format
+from moenas.export.masked_file import write_masked
 from moenas.export.metadata import Details
 from moenas.export.quiet import quiet
-from moenas.export.seal import seal, unseal
+from moenas.export.seal import unseal
 
-TRIED = "litert-torch 0.10.0 with torch 2.14.1"
+WORKS = "litert-torch 0.10.0 with torch 2.14.1 works."
 
 
 def write_litert(model: nn.Module, details: Details, path: Path) -> None:
-    """Write a model for LiteRT, one image at a time, weights in float32.
+    """Write a model for LiteRT; see `write_masked`."""
+    write_masked(model, details, path, "litert", _convert, WORKS)
 
-    Args:
-        model: A model of ours; it is not changed.
-        details: Its card, stored in the file.
-        path: Of the file.
 
-    Raises:
-        ConfigError: The installed converter and torch cannot convert it.
-    """
-    size = details.image_size
-    module = Deployed(model, size, "masked", watch=True).eval()
-    image = torch.zeros(1, size, size, 3, dtype=torch.uint8)
-    try:
-        with torch.no_grad(), quiet():
-            import litert_torch
+def _convert(module: nn.Module, example: tuple[Tensor]) -> bytes:
+    import litert_torch
 
-            litert_torch.convert(module, (image,)).export(str(path))
-    except Exception as error:
-        versions = [f"{n} {importlib.metadata.version(n)}" for n in ("litert-torch", "torch")]
-        raise ConfigError(
-            f"{' and '.join(versions)} cannot convert this model: {first_line(error)} "
-            f"{TRIED} works."
-        ) from error
-    path.write_bytes(seal(path.read_bytes(), details, module.layers, "litert"))
+    with tempfile.TemporaryDirectory() as scratch:
+        file = Path(scratch) / "model.tflite"
+        litert_torch.convert(module, example).export(str(file))
+        return file.read_bytes()
 
 
 class LiteRtModel(OneByOne):

@@ -27,8 +27,7 @@ CHECKPOINT = "torch"
 """What a checkpoint is called among formats: it runs in torch, as ``moenas predict`` runs it."""
 
 ONNX = ".onnx"
-"""How files end that are looked through before they run. The runtimes of other formats trust what a
-file says: of them only files that were written just now are opened."""
+"""How the files of ONNX Runtime end, whichever of its formats they are."""
 
 RUNS = 3
 """Of a model whose memory is measured."""
@@ -38,7 +37,7 @@ MOST_SECONDS = 300
 
 
 def open_timed(kind: str, path: Path, threads: int) -> Answer:
-    """Open a model to be timed; it must have been written just now, or looked through.
+    """Open a model to be timed; it must have been written just now, or read by its backend.
 
     Args:
         kind: A format's name, or `CHECKPOINT`.

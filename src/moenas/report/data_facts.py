@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 
-from moenas.data.manifest import OWN, count_images, sources_of
+from moenas.data.counts import OWN, count_images, sources_of
 from moenas.data.sources.emoji import note_on
 from moenas.errors import RunFolderError
 from moenas.report.results import DataSummary, SplitCounts, Summary, read_part

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from moenas.console import logger
-from moenas.data.manifest import OWN, count_images, sources_of
+from moenas.data.counts import OWN, count_images, sources_of
 from moenas.data.sources.emoji import note_on
 from moenas.data.sources.opening import names_of
 from moenas.errors import DataError

@@ -12,12 +12,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from moenas.config import from_dict
+from moenas.data.labelling import Labelling
 from moenas.errors import CheckpointError, ConfigError, MoENASError, RunFolderError
 from moenas.evaluation.scores import Scores
+from moenas.export.backends import BACKENDS
 from moenas.export.card import ExportCard
 from moenas.export.formats import FORMATS, get_format
-from moenas.export.measuring import CHECKPOINT, ONNX
-from moenas.export.metadata import Details, read_stamp
+from moenas.export.measuring import CHECKPOINT
+from moenas.export.metadata import Details
 from moenas.models.architecture import Architecture
 from moenas.models.cost import parameters_of
 from moenas.models.storage import read_card
@@ -39,6 +41,8 @@ class Entrant:
         scores: On the report half, as they were stored.
         note: Why there are no scores.
         problem: Why it cannot be run; empty where it can be.
+        labelling: By which rule the images of an exported file's scores were labelled, as its card
+            says.
     """
 
     model: str
@@ -50,6 +54,7 @@ class Entrant:
     scores: Scores | None = None
     note: str = ""
     problem: str = ""
+    labelling: Labelling | None = None
 
 
 def find_entrants(paths: Sequence[Path], formats: Sequence[str]) -> list[Entrant]:
@@ -159,8 +164,9 @@ def _exported(path: Path) -> Entrant:
     folder = ModelFolder(path.resolve().parent.parent)
     source, problem = None, ""
     try:
-        if path.suffix == ONNX:
-            details = _read_onnx(path)
+        read = BACKENDS[kind].read
+        if read is not None:
+            details = read(path).details
         elif folder.exports == path.resolve().parent and is_there(folder.checkpoint):
             source, own = folder.checkpoint, _details_of(folder.checkpoint)
             if details is not None and details.architecture != own.architecture:
@@ -174,20 +180,14 @@ def _exported(path: Path) -> Entrant:
         model=_name(folder, details.architecture) if details else path.name,
         kind=kind,
         details=details,
-        file=path if path.suffix == ONNX and not problem else None,
+        file=None if source or problem else path,
         source=source,
         size=card.bytes if card else path.stat().st_size,
         scores=card.report.exported if card and card.report else None,
         note=note,
         problem=problem,
+        labelling=card.labelling if card else None,
     )
-
-
-def _read_onnx(path: Path) -> Details:
-    get_format("onnx").require()
-    from moenas.export.onnx_session import read_onnx
-
-    return read_stamp(read_onnx(path), path)[0]
 
 
 def _card_of(path: Path) -> tuple[ExportCard | None, str]:

@@ -8,39 +8,25 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import functools
-import itertools
-import logging
 import tempfile
-import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
 from moenas.console import console
-from moenas.data.images import crop_and_resize, read_image
-from moenas.data.manifest import Manifest
-from moenas.errors import ConfigError, MoENASError
-from moenas.export.backends import BACKENDS, Source
-from moenas.export.formats import FORMATS
-from moenas.export.measuring import CHECKPOINT, Answer, memory_of, open_timed, takes_threads
-from moenas.export.metadata import Details
+from moenas.errors import ConfigError
 from moenas.models.architecture import Architecture
-from moenas.models.builder import build_model
 from moenas.models.cost import parameters_of
-from moenas.models.storage import load_model, save_model
-from moenas.runs import run_of
-from moenas.runtime import device_name, generator
+from moenas.runtime import device_name
 from moenas.timing import Timing, interleaved
 from moenas.workflows.benchmark_entrants import Entrant, find_entrants
+from moenas.workflows.benchmark_gate import GateResult, get_gate, judge
+from moenas.workflows.benchmark_inputs import Images, Workshop
+from moenas.workflows.benchmark_lanes import Lane, prepare
 
 DENSE = "dense base"
-
-IMAGES = 32
-"""Training images of the models' run that are run in turn; int8 takes its ranges from them."""
 
 ROUNDS, FEWEST_ROUNDS = 100, 20
 """Timings of each model with one image at a time, and with many."""
@@ -92,6 +78,7 @@ class FormatBenchmark:
         batch: Images of one run.
         rounds: Timings of each.
         images: What was shown to the models.
+        gate: What the gate says that was asked for.
     """
 
     rows: tuple[FormatRow, ...]
@@ -100,6 +87,7 @@ class FormatBenchmark:
     batch: int
     rounds: int
     images: str
+    gate: GateResult | None = None
 
 
 def benchmark_formats(
@@ -108,6 +96,7 @@ def benchmark_formats(
     *,
     threads: int = 1,
     batch: int = 1,
+    gate: str | None = None,
 ) -> FormatBenchmark:
     """Measure models in their formats on this machine's processor.
 
@@ -116,25 +105,29 @@ def benchmark_formats(
         formats: Formats to export checkpoints to for this table alone.
         threads: Threads of one run.
         batch: Images of one run.
+        gate: Name of one of `GATES` to hold the models' accuracy against.
 
     Raises:
-        ConfigError: Fewer than one thread or image, or an unknown format.
+        ConfigError: Fewer than one thread or image, or an unknown format or gate.
+        DataError: Models were scored on other images than the gate's.
         RunFolderError: A folder holds no model.
         CheckpointError: A file does not exist or is not one of ours.
     """
     for name, value in (("threads", threads), ("batch", batch)):
         if value < 1:
             raise ConfigError(f"{name} must be at least 1, not {value}.")
+    wanted = None if gate is None else get_gate(gate)
     entrants = find_entrants(paths, formats)
+    judged = None if wanted is None else judge(wanted, entrants)
     entrants += _dense_bases(entrants)
     rounds = max(FEWEST_ROUNDS, ROUNDS // batch)
     with tempfile.TemporaryDirectory() as scratch, _pinned(threads):
-        images = _Images(paths, batch, Path(scratch))
-        workshop = _Workshop(Path(scratch), images)
+        images = Images(paths, batch, Path(scratch))
+        workshop = Workshop(Path(scratch), images)
         lanes = []
         for index, each in enumerate(entrants):
             with console.status(f"{each.model}, {each.kind} ({index + 1} of {len(entrants)}) ..."):
-                lanes.append(_prepare(each, workshop, images, threads))
+                lanes.append(prepare(each, workshop, images, threads))
         ready = {str(index): lane for index, lane in enumerate(lanes) if not lane.problem}
         with console.status(f"Timing {len(ready)} in turns ..."):
             timing = interleaved(ready, rounds, warm_up=3) if ready else Timing({})
@@ -145,6 +138,7 @@ def benchmark_formats(
         batch=batch,
         rounds=rounds,
         images=images.words,
+        gate=judged,
     )
 
 
@@ -165,130 +159,7 @@ def _dense_bases(entrants: Sequence[Entrant]) -> list[Entrant]:
     return list(wanted.values())
 
 
-class _Images:
-    """What models are shown: training images of the run that they come from, or noise."""
-
-    def __init__(self, paths: Sequence[Path], batch: int, folder: Path) -> None:
-        found = (run_of(path if path.is_file() else path / "model") for path in paths)
-        run = next((each for each in found if each is not None), None)
-        self.batch, self.folder = batch, folder
-        self.manifest = Manifest.load(run.manifest).split("train") if run else None
-        self.words = "noise"
-
-    @functools.cache  # noqa: B019 - lives as long as one benchmark
-    def of(self, size: int) -> npt.NDArray[np.uint8]:
-        """Return `IMAGES` images ``[n, size, size, 3]``, or as many as a batch has."""
-        count = max(IMAGES, self.batch)
-        if self.manifest is not None and len(self.manifest):
-            rows = np.linspace(0, len(self.manifest) - 1, count).astype(int)
-            chosen = self.manifest.take(rows)
-            with contextlib.suppress(MoENASError):
-                images = [
-                    crop_and_resize(read_image(chosen.file(path)), box, size)
-                    for path, box in zip(chosen.frame["path"], chosen.boxes(), strict=True)
-                ]
-                self.words = f"{count} training images of the run, in turn"
-                return np.stack(images)
-        noise = generator(0, "benchmark").integers(0, 256, (count, size, size, 3))
-        return noise.astype(np.uint8)
-
-    def batches(self, size: int) -> list[npt.NDArray[np.uint8]]:
-        """The images, a batch at a time."""
-        images = self.of(size)
-        return [
-            np.ascontiguousarray(images[i : i + self.batch])
-            for i in range(0, len(images) - self.batch + 1, self.batch)
-        ]
-
-    def file(self, size: int) -> Path:
-        """The first batch as a file."""
-        path = self.folder / f"images-{size}.npy"
-        if not path.exists():
-            np.save(path, self.batches(size)[0])
-        return path
-
-
-class _Workshop:
-    """Where files are exported to be run; models are opened, and their ONNX graphs made, once."""
-
-    def __init__(self, folder: Path, images: _Images) -> None:
-        self.folder = folder
-        self.images = images
-        self.sources: dict[tuple[str, int], Source] = {}
-
-    def file_of(self, entrant: Entrant, details: Details) -> Path:
-        """Export a model; returns the file."""
-        size = details.image_size
-        key = (str(entrant.source or details.architecture), size)
-        if key not in self.sources:
-            if entrant.source is not None:
-                model = load_model(entrant.source)[0]
-            else:
-                base = Architecture.parse(details.architecture).base
-                model = build_model(base, num_classes=len(details.classes), seed=0).eval()
-            self.sources[key] = Source(model, details, lambda: self.images.of(size))
-        folder = Path(tempfile.mkdtemp(dir=self.folder))
-        if entrant.kind == CHECKPOINT:
-            path = folder / "model.safetensors"
-            save_model(path, self.sources[key].model, image_size=size)
-            return path
-        path = folder / f"model{FORMATS[entrant.kind].suffix}"
-        with warnings.catch_warnings(), _silent("torch"):
-            warnings.simplefilter("ignore")
-            BACKENDS[entrant.kind].write(self.sources[key], path)
-        return path
-
-
-@dataclasses.dataclass
-class _Lane:
-    """A model on its way through the benchmark; calling it runs the next batch."""
-
-    entrant: Entrant
-    problem: str = ""
-    answer: Answer | None = None
-    batches: Iterator[npt.NDArray[np.uint8]] = dataclasses.field(default_factory=lambda: iter(()))
-    size: int | None = None
-    memory: int | None = None
-
-    def __call__(self) -> None:
-        if self.answer is None:
-            return
-        try:
-            self.answer(next(self.batches))
-        except Exception as error:  # any runtime's own; the others' rows go on
-            self.problem, self.answer = f"failed: {_first_line(error)}", None
-
-
-def _prepare(entrant: Entrant, workshop: _Workshop, images: _Images, threads: int) -> _Lane:
-    """Export what is to be exported, run it alone for its memory, and open it."""
-    lane = _Lane(entrant, size=entrant.size)
-    details, kind = entrant.details, FORMATS.get(entrant.kind)
-    if kind is not None and kind.extra is not None and kind.missing is not None:
-        lane.problem = f"missing extra: pip install 'moenas[{kind.extra}]'"
-    elif entrant.problem or details is None:
-        refused = entrant.problem.startswith("refused")
-        lane.problem = entrant.problem if refused else f"failed: {entrant.problem}"
-    elif kind is not None and not kind.dynamic_batch and images.batch > 1:
-        lane.problem = "failed: it takes one image at a time"
-    elif kind is not None and threads > 1 and not takes_threads(kind.name, kind.suffix):
-        lane.problem = "failed: it runs on one thread"
-    if lane.problem or details is None:
-        return lane
-    try:
-        path = entrant.file or workshop.file_of(entrant, details)
-        if lane.size is None:
-            lane.size = sum(each.stat().st_size for each in path.parent.iterdir())
-        lane.memory = memory_of(
-            entrant.kind, path.resolve(), images.file(details.image_size), threads
-        )
-        lane.answer = open_timed(entrant.kind, path, threads)
-        lane.batches = itertools.cycle(images.batches(details.image_size))
-    except Exception as error:  # any runtime's own; the others' rows go on
-        lane.problem = f"failed: {_first_line(error)}"
-    return lane
-
-
-def _row(index: int, lanes: Sequence[_Lane], timing: Timing) -> FormatRow:
+def _row(index: int, lanes: Sequence[Lane], timing: Timing) -> FormatRow:
     lane = lanes[index]
     entrant = lane.entrant
     p50 = p95 = ratio = None
@@ -313,7 +184,7 @@ def _row(index: int, lanes: Sequence[_Lane], timing: Timing) -> FormatRow:
     )
 
 
-def _dense_of(lane: _Lane, lanes: Sequence[_Lane]) -> int | None:
+def _dense_of(lane: Lane, lanes: Sequence[Lane]) -> int | None:
     """Where the dense base of a model is, in the same format and for images of the same size."""
     details = lane.entrant.details
     if details is None:
@@ -331,10 +202,6 @@ def _dense_of(lane: _Lane, lanes: Sequence[_Lane]) -> int | None:
     return None
 
 
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
-
-
 @contextlib.contextmanager
 def _pinned(threads: int) -> Iterator[None]:
     before = torch.get_num_threads()
@@ -343,15 +210,3 @@ def _pinned(threads: int) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
-
-
-@contextlib.contextmanager
-def _silent(name: str) -> Iterator[None]:
-    """Keep a library's warnings of its own doings to itself."""
-    log = logging.getLogger(name)
-    before = log.level
-    log.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        log.setLevel(before)

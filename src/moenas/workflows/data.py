@@ -10,7 +10,8 @@ import pandas as pd
 
 from moenas.config import fingerprint
 from moenas.data.cache import cached_images
-from moenas.data.manifest import OWN, Manifest, describe, sources_of
+from moenas.data.counts import OWN, describe, sources_of
+from moenas.data.manifest import Manifest
 from moenas.data.sources.coco import Rule
 from moenas.data.sources.emoji import EmojiConfig, make_emoji_scenes, note_on
 from moenas.data.sources.facet import Unit
@@ -129,4 +130,5 @@ def _same_test_images(manifest: Manifest) -> Manifest:
         test.assign(split=split, image_id=test["image_id"] + f"@{split}")
         for split in ("search", "report")
     ]
-    return Manifest(pd.concat(parts, ignore_index=True), manifest.root)
+    joined = pd.concat(parts, ignore_index=True)
+    return Manifest(joined, manifest.root, manifest.labelling)

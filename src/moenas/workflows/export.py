@@ -130,6 +130,7 @@ def _export_one(
             for package in ("moenas", "torch", *(pip for _, pip in kind.packages))
         },
         sha256={part: hashlib.sha256(data).hexdigest() for part, data in contents.items()},
+        labelling=manifest.labelling,
     )
     for part in sorted(contents, key=lambda part: part == name):  # what it reads is there first
         write_bytes(folder / part, contents[part])

@@ -21,7 +21,7 @@ from moenas.analysis.sentences import describe
 from moenas.analysis.typical import typical_images
 from moenas.config import to_dict
 from moenas.data.cache import ImageStore, cached_images
-from moenas.data.manifest import sources_of
+from moenas.data.counts import sources_of
 from moenas.data.sources.emoji import note_on
 from moenas.data.sources.opening import names_of
 from moenas.errors import DataError, did_you_mean

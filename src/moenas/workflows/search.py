@@ -17,7 +17,7 @@ import optuna
 
 from moenas.config import to_dict
 from moenas.console import logger, note
-from moenas.data.manifest import describe
+from moenas.data.counts import describe
 from moenas.data.sources.emoji import EmojiConfig, planned_manifest
 from moenas.data.sources.opening import DRAWN
 from moenas.errors import RunFolderError

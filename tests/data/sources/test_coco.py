@@ -1,14 +1,16 @@
 """COCO's rules on a small copy of its files."""
 
+import dataclasses
 import json
 import logging
 import shutil
 
 import pytest
 
-from moenas.data.manifest import describe
+from moenas.data.counts import describe
+from moenas.data.manifest import Manifest
 from moenas.data.sources import SOURCES, recognise
-from moenas.data.sources.coco import MINIVAL, TEST_SHARE, index_instances, make_coco
+from moenas.data.sources.coco import MINIVAL, RULES, TEST_SHARE, index_instances, make_coco
 from moenas.errors import ConfigError, DataError
 from published_data import COCO_LABELS, write_coco
 
@@ -161,3 +163,28 @@ def test_missing_and_truncated_files_are_named(coco):
         make_coco(folder)
     with pytest.raises(DataError, match="does not exist"):
         index_instances(file)
+
+
+@pytest.mark.parametrize("rule", ["vww", "mlperf"])
+def test_the_manifest_remembers_its_rule(coco, tmp_path, rule):
+    folder, _ = coco
+    manifest = make_coco(folder, rule)
+    found = manifest.labelling
+    assert found.annotations == ("instances_train2017.json", "instances_val2017.json")
+    assert dataclasses.replace(found, annotations=()) == RULES[rule]
+    assert (found.measure, found.above) == {"vww": ("mask", 0.005), "mlperf": ("box", 0.025)}[rule]
+    manifest.split("train").save(tmp_path / "of.parquet")
+    assert Manifest.load(tmp_path / "of.parquet").labelling == found
+
+
+def test_who_wrote_a_manifest_without_a_rule_gets_none(coco, tmp_path):
+    manifest = make_coco(coco[0])
+    Manifest(manifest.frame, coco[0]).save(tmp_path / "old.parquet")
+    assert Manifest.load(tmp_path / "old.parquet").labelling is None
+    manifest.frame.to_csv(coco[0] / "m.csv", index=False)
+    assert Manifest.load(coco[0] / "m.csv").labelling is None
+    frame = manifest.frame.copy()
+    frame.attrs = {"moenas_labelling": {"source": "coco", "rule": "vww"}}
+    frame.to_parquet(tmp_path / "odd.parquet")
+    with pytest.raises(DataError, match=r"odd\.parquet' names a rule of labels that is none"):
+        Manifest.load(tmp_path / "odd.parquet")

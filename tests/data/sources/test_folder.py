@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from moenas.data.manifest import describe
+from moenas.data.counts import describe
 from moenas.data.sources import SOURCES
 from moenas.data.sources.folder import read_folder
 from moenas.errors import DataError

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from moenas.data.manifest import describe
+from moenas.data.counts import describe
 from moenas.data.sources import SOURCES, recognise
 from moenas.data.sources.wake_vision import light_of, make_wake_vision
 from moenas.errors import DataError

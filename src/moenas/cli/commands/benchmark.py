@@ -9,13 +9,14 @@ from typing import Annotated
 import tyro
 
 from moenas.cli.arguments import Json
-from moenas.cli.output import show
+from moenas.cli.output import interval, show
 from moenas.console import table
-from moenas.errors import ConfigError
+from moenas.errors import ConfigError, MoENASError
 from moenas.export.formats import FORMATS
 from moenas.nas.settings import NEXT_WIDTH
 from moenas.workflows import benchmark
 from moenas.workflows.benchmark_formats import OK, FormatRow, benchmark_formats
+from moenas.workflows.benchmark_gate import GateResult
 
 
 def benchmark_command(
@@ -31,6 +32,7 @@ def benchmark_command(
     threads: int = 1,
     device: str = "auto",
     latency_table: Path | None = None,
+    gate: str | None = None,
     json: Json = False,
 ) -> None:
     """Measure models in their formats on this device.
@@ -48,15 +50,18 @@ def benchmark_command(
         threads: Threads on a CPU.
         device: auto, cpu, cuda, mps; with paths always the CPU.
         latency_table: Write the search's table to this file.
+        gate: mlperf-tiny: exit with 1 unless all models reach its 80 % top-1 on COCO's persons.
         json: JSON.
     """
     if paths:
         if latency_table is not None:
             raise ConfigError("A latency table is of no model: name none, or no --latency-table.")
-        _show_formats(paths, formats, batch, threads, json)
+        _show_formats(paths, formats, batch, threads, gate, json)
         return
-    if formats or batch != 1:
-        raise ConfigError("--formats and --batch are for models: name a run or a checkpoint.")
+    if formats or batch != 1 or gate is not None:
+        raise ConfigError(
+            "--formats, --batch and --gate are for models: name a run or a checkpoint."
+        )
     result = benchmark.benchmark(
         base,
         wider,
@@ -102,9 +107,14 @@ LEGEND = (
 
 
 def _show_formats(
-    paths: tuple[Path, ...], formats: tuple[str, ...], batch: int, threads: int, as_json: bool
+    paths: tuple[Path, ...],
+    formats: tuple[str, ...],
+    batch: int,
+    threads: int,
+    gate: str | None,
+    as_json: bool,
 ) -> None:
-    found = benchmark_formats(paths, formats, threads=threads, batch=batch)
+    found = benchmark_formats(paths, formats, threads=threads, batch=batch, gate=gate)
     tables = []
     remarks: dict[tuple[str, str], list[str]] = {}
     for model, group in itertools.groupby(found.rows, key=lambda row: row.model):
@@ -120,7 +130,23 @@ def _show_formats(
         f"Device: {found.device}, {found.threads} thread(s), batch {found.batch}, {found.rounds} "
         f"rounds in turns, images: {found.images}"
     )
-    show(found, as_json, *tables, *notes, machine, *LEGEND)
+    judged = [] if found.gate is None else _gate_lines(found.gate)
+    show(found, as_json, *tables, *notes, machine, *LEGEND, *judged)
+    if found.gate is not None and not found.gate.passed:
+        raise MoENASError(f"The gate '{found.gate.gate}' is not passed: {found.gate}.")
+
+
+def _gate_lines(found: GateResult) -> list[str]:
+    lines = [f"Gate {found.gate}: accuracy of the report half, at least {100 * found.accuracy:g} %"]
+    for row in found.rows:
+        known = row.note
+        if row.accuracy is not None:
+            known = (
+                f"{100 * row.accuracy:.1f} % (95 %: {interval(row.low, row.high)}; "
+                f"{row.images:,} images; labels: {row.labels})"
+            )
+        lines.append(f"  {row.verdict}: {row.model}, {row.format}: {known}")
+    return lines
 
 
 def _cells(row: FormatRow) -> tuple[str, ...]:

@@ -10,7 +10,8 @@ import tyro
 from moenas.cli.arguments import Json
 from moenas.cli.output import group_counts, show
 from moenas.console import table
-from moenas.data.manifest import Manifest, describe
+from moenas.data.counts import describe
+from moenas.data.manifest import Manifest
 from moenas.data.sources.coco import Rule
 from moenas.data.sources.facet import Unit
 from moenas.workflows import data
@@ -39,7 +40,8 @@ def data_command(
         json: JSON.
     """
     path = data.make_manifest(source, out, rule=rule, unit=unit)
-    counts = describe(Manifest.load(path))
+    manifest = Manifest.load(path)
+    counts = describe(manifest)
     rows = [
         (split, part["n"], part["positives"], len(part["groups"]), len(part["lights"]))
         for split, part in counts.items()
@@ -50,5 +52,6 @@ def data_command(
         json,
         table("Images", columns, rows),
         *group_counts(counts),
+        *([f"Labels: {manifest.labelling}"] if manifest.labelling else []),
         f"Manifest: {path}",
     )

@@ -7,7 +7,7 @@ mask of any covers more than 0.5 % of the image; all other images are negatives.
 one, no crowd, covers more than 2.5 % of the image; images with smaller persons or crowds only are
 left out.
 
-COCO has no skin tones and no labels of light.
+COCO has no skin tones and no labels of light. The manifest remembers the rule (`RULES`).
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ import pandas as pd
 
 from moenas.console import logger
 from moenas.data.copies import first_copies
+from moenas.data.labelling import Labelling
 from moenas.data.manifest import Manifest
 from moenas.errors import ConfigError, DataError, did_you_mean
 from moenas.runtime import generator
@@ -31,8 +32,14 @@ from moenas.runtime import generator
 Rule = Literal["vww", "mlperf"]
 """Which image counts as one of a person."""
 
-VWW_AREA, MLPERF_AREA = 0.005, 0.025
-"""Share of the image that a person must exceed: of its mask, of its box."""
+RULES: dict[str, Labelling] = {
+    rule.rule: rule
+    for rule in (
+        Labelling("coco", "vww", "mask", 0.005, crowds=True, smaller="negative"),
+        Labelling("coco", "mlperf", "box", 0.025, crowds=False, smaller="left out"),
+    )
+}
+"""By name."""
 
 YEARS, PARTS = (2017, 2014), ("train", "val")
 MINIVAL = "mscoco_minival_ids.txt"
@@ -142,7 +149,9 @@ def make_coco(
         frame.loc[rows[half:], "split"] = "report"
     frame["image_id"] = "coco-" + frame["id"].astype("str")
     frame["source"] = "coco"
-    manifest = Manifest(frame.drop(columns=["id", "file_name"]), folder)
+    files = tuple(layout.annotations(part).name for part in PARTS)
+    labelling = dataclasses.replace(RULES[rule], annotations=files)
+    manifest = Manifest(frame.drop(columns=["id", "file_name"]), folder, labelling)
     return _without_copies(manifest)
 
 
@@ -182,14 +191,14 @@ def index_instances(file: Path, rule: Rule = "vww") -> pd.DataFrame:
     if (at < 0).any():
         lost = people[int(np.flatnonzero(at < 0)[0])].image_id
         raise DataError(f"'{file}': an annotation is of image {lost}, which is not listed.")
-    share = np.array([a.area if rule == "vww" else a.bbox[2] * a.bbox[3] for a in people])
-    share = share / area[at]
-    if rule == "vww":
-        return frame.assign(label=_any(at[share > VWW_AREA], len(frame)))
-    crowd = np.array([a.iscrowd == 1 for a in people], dtype=np.bool_)
-    label = _any(at[(share > MLPERF_AREA) & ~crowd], len(frame))
-    keep = label | ~_any(at, len(frame))
-    return frame.assign(label=label)[keep].reset_index(drop=True)
+    wanted = RULES[rule]
+    masks = wanted.measure == "mask"
+    share = np.array([a.area if masks else a.bbox[2] * a.bbox[3] for a in people]) / area[at]
+    counts = np.array([wanted.crowds or a.iscrowd != 1 for a in people], dtype=np.bool_)
+    frame["label"] = _any(at[(share > wanted.above) & counts], len(frame))
+    if wanted.smaller == "negative":
+        return frame
+    return frame[frame["label"] | ~_any(at, len(frame))].reset_index(drop=True)
 
 
 def _any(at: npt.NDArray[np.integer], count: int) -> npt.NDArray[np.bool_]:
