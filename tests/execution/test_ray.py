@@ -164,6 +164,9 @@ def test_what_no_machine_has_room_for_is_refused(cluster: Any) -> None:
         (Share(gpus=1), {"CPU": 2, "GPU": 4}, 2),
         (Share(gpus=0.25), {"CPU": 64, "GPU": 2}, 8),
         (Share(gpus=0.4), {"CPU": 64, "GPU": 2}, 4),  # not 5: parts of two GPUs are no GPU
+        (Share(gpus=0.2), {"CPU": 64, "GPU": 2}, 10),
+        (Share(gpus=0.1), {"CPU": 64, "GPU": 1}, 10),
+        (Share(gpus=0.05), {"CPU": 64, "GPU": 1}, 20),
         (Share(gpus=2), {"CPU": 8, "GPU": 5}, 2),
         (Share(memory_gb=4), {"CPU": 8, "memory": 17 * 2**30}, 4),
         (Share(gpus=1), {"CPU": 8}, 0),
