@@ -602,3 +602,31 @@ def test_routes(run: Any, scenes: Path, tmp_path: Path) -> None:
     code, out, err = run("predict", tmp_path / "m.safetensors", tmp_path / "black.png", *options)
     assert code == 0, err
     assert Path(strict(out)[0]["explanation"]).exists()
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("demo",),
+        ("search", "--data", "nowhere"),
+        ("train", "--data", "nowhere"),
+        ("audit", "--data", "nowhere"),
+        ("evaluate", "nowhere"),
+        ("predict", "nowhere", "nowhere"),
+        ("prune", "nowhere"),
+        ("routes", "nowhere"),
+        ("benchmark",),
+    ],
+)
+def test_a_wrong_device_is_told_before_any_work(
+    run: Callable[..., tuple[int, str, str]],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: tuple[str, ...],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("moenas.workflows.demo.make_manifest", None)
+    code, _, err = run(*arguments, "--device", "gpu")
+    assert code == 1
+    assert err.startswith("Error: The device 'gpu' cannot be used here. There are: cpu")
+    assert not list(tmp_path.iterdir())

@@ -5,10 +5,13 @@ import json
 import math
 import os
 import signal
+import stat
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
+import filelock
 import pandas as pd
 import pytest
 
@@ -56,6 +59,24 @@ def test_a_full_disk_leaves_the_old_file(
     assert "same command again" in str(caught.value)
     assert runs.read_json(path) == {"old": 1}
     assert names(tmp_path) == ["file.json"]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="folders are synchronised on POSIX alone")
+def test_a_name_is_on_the_disk_before_a_write_returns(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[list[str]] = []  # what a folder holds when it is synchronised
+
+    def refuse(descriptor: int) -> None:
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            seen.append(os.listdir(descriptor))
+            raise OSError(errno.EINVAL, "not of folders")
+
+    monkeypatch.setattr(os, "fsync", refuse)
+    runs.write_text(tmp_path / "a.txt", "a")
+    with runs.replaced_whole(tmp_path / "b.txt") as path:
+        path.write_text("b")
+    assert [sorted(each) for each in seen] == [["a.txt"], ["a.txt", "b.txt"]]
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
@@ -306,6 +327,16 @@ def test_a_second_process_is_refused_until_the_first_ends(run: RunFolder) -> Non
             first.kill()  # however it ends, the lock goes with it
     with run.locked():
         pass
+
+
+def test_a_glance_at_the_lock_stops_no_start(run: RunFolder) -> None:
+    glance = filelock.FileLock(run.path / ".lock", thread_local=False)
+    glance.acquire()
+    release = threading.Timer(runs.GLANCE / 4, glance.release)
+    release.start()
+    with run.locked():
+        pass
+    release.join()
 
 
 def test_the_lock_is_released_after_an_error(run: RunFolder) -> None:

@@ -49,6 +49,8 @@ FORMAT = 1
 
 _PART = ".part"
 """End of the name of a file that is being written; before it are the writer's process and host."""
+GLANCE = 0.2
+"""Seconds that a folder's lock is waited for; see `RunFolder.is_locked`."""
 HOST = hashlib.sha256(socket.gethostname().encode()).hexdigest()[:8]
 """This machine in such a name."""
 
@@ -72,6 +74,7 @@ def atomic_file(path: Path) -> Iterator[IO[bytes]]:
             os.fsync(file.fileno())
         Path(temporary).replace(path)
         temporary = None
+        _sync_folder(path.parent)
     except OSError as error:
         raise explain_os_error(error, path) from error
     finally:
@@ -93,8 +96,25 @@ def replaced_whole(path: Path) -> Iterator[Path]:
             with written.open("rb") as file:
                 os.fsync(file.fileno())
             written.replace(path)
+        _sync_folder(path.parent)
     except OSError as error:
         raise explain_os_error(error, path) from error
+
+
+def _sync_folder(path: Path) -> None:
+    """Wait until a folder's names are on the disk: a file's content alone has not its new name.
+
+    Windows cannot open folders, and some network file systems refuse it: there a name may be lost
+    in a power cut, as it may be without this.
+    """
+    if os.name != "posix":
+        return
+    with contextlib.suppress(OSError):
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 def remove_leftovers(folder: Path, of: str | None = None) -> None:
@@ -503,7 +523,7 @@ class RunFolder:
         return config
 
     def is_locked(self) -> bool:
-        """Whether a process holds the folder now."""
+        """Whether a process holds the folder now; to tell, the lock is taken for an instant."""
         path = self.path / ".lock"
         if not is_there(path):
             return False
@@ -525,7 +545,8 @@ class RunFolder:
             RunFolderInUseError: Another process holds it; the message says which.
             RunFolderError: The folder cannot be written.
         """
-        lock = filelock.FileLock(self.path / ".lock", timeout=0)
+        # Whoever looks whether it is held, holds it for an instant: that is waited for.
+        lock = filelock.FileLock(self.path / ".lock", timeout=GLANCE, poll_interval=GLANCE / 4)
         holder = self.path / ".lock-holder.json"
         try:
             self.path.mkdir(parents=True, exist_ok=True)

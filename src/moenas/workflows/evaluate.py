@@ -39,6 +39,7 @@ def evaluate(
         CheckpointError: The checkpoint cannot be used.
         DataError: The data cannot be used, or lack the split.
     """
+    where = pick_device(device)
     model, card = load_model(checkpoint)
     manifest: Manifest = open_manifest(data, card.image_size)
     manifest.validate(check_images=False, need_splits=(split,))
@@ -49,7 +50,7 @@ def evaluate(
         images,
         splits=("val", split),
         threshold=card.threshold,
-        device=pick_device(device),
+        device=where,
     )
     if save is not None:
         predictions.save(save)

@@ -92,6 +92,7 @@ def prune(
         DataError: The images lack what a threshold or the importance needs.
     """
     config = config or PruneConfig()
+    pick_device(device)  # refuses one that is not there before any work
     model, card = load_model(checkpoint)
     refuse_dense(model)
     settings: dict[str, Any] = {

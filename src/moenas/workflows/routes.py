@@ -69,6 +69,7 @@ def routes(
         ModelError: The model has no experts.
         DataError: The data cannot be used, lack the split, or cannot be compared by a column.
     """
+    where = pick_device(device)
     model, card = load_model(checkpoint)
     layers = switch_layers(model)
     manifest = open_manifest(data, card.image_size)
@@ -92,7 +93,6 @@ def routes(
             raise DataError(f"No image of the split '{split}' can be read.")
         frame = manifest.frame.iloc[rows].reset_index(drop=True)
         attributes, notes = find_attributes(frame, by)
-        where = pick_device(device)
         found = trace(model, images.images, rows, device=where)
         table = found.to_frame(frame[list(dict.fromkeys((*KEPT, *by)))])
         record: dict[str, Any] = {
