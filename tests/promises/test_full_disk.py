@@ -12,7 +12,7 @@ import pytest
 from moenas.data.cache import cached_images
 from moenas.data.manifest import Manifest
 from moenas.errors import RunFolderError
-from moenas.nas import study as study_module
+from moenas.nas import driver as driver_module
 from moenas.nas.study_file import study_errors
 from moenas.report.html import render
 from moenas.runs import RunFolder, write_json
@@ -69,7 +69,7 @@ def test_a_search(
         with run.locked(), study_errors(run, "written"):
             fake_search.make_driver(run).run(4)
 
-    monkeypatch.setattr(study_module, "run_trial", trial)
+    monkeypatch.setattr(driver_module, "run_trial", trial)
     path = disk / f"run-{left}"
     ballast = fill(left)
     with pytest.raises(RunFolderError, match="The disk is full") as told:
@@ -80,7 +80,7 @@ def test_a_search(
     drive()
     found = fake_search.archive(path)
     assert {entry[1] for entry in found} == {"COMPLETE"}  # no trial failed for lack of space
-    monkeypatch.setattr(study_module, "run_trial", fake_search.fake_job)
+    monkeypatch.setattr(driver_module, "run_trial", fake_search.fake_job)
     run = RunFolder.create(disk / f"whole-{left}", "search", {})
     fake_search.make_driver(run).run(4)
     assert found == fake_search.archive(run.path)

@@ -18,7 +18,7 @@ import pytest
 from moenas.errors import RunFolderError
 from moenas.execution.local import LocalExecutor
 from moenas.nas import budget
-from moenas.nas import study as study_module
+from moenas.nas import driver as driver_module
 from moenas.nas.settings import SearchConfig
 from moenas.runs import RunFolder
 from moenas.training import loop
@@ -65,7 +65,7 @@ def test_the_second_process_is_told_of_the_first(held: tuple[Path, int], scenes:
 
 def test_clocks_that_jump(memory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A day forward, two back: the same search, and no limit of time comes early or late."""
-    monkeypatch.setattr(study_module, "run_trial", fake_search.fake_job)
+    monkeypatch.setattr(driver_module, "run_trial", fake_search.fake_job)
     fake_search.drive(memory / "whole", 5)
     real, jumps = time.time, iter([86400.0, -172800.0] * 10**6)
 
@@ -106,7 +106,7 @@ def test_however_workers_start_the_archive_is_the_same(
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(sys.path))
     with LocalExecutor(1, method=method) as executor:
         run = RunFolder.create(memory / "run", "search", {})
-        monkeypatch.setattr(study_module, "run_trial", fake_search.fake_job)
+        monkeypatch.setattr(driver_module, "run_trial", fake_search.fake_job)
         fake_search.make_driver(run, executor=executor).run(4)
     fake_search.drive(memory / "whole", 4)
     assert fake_search.archive(run.path) == fake_search.archive(memory / "whole")
