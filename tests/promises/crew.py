@@ -24,21 +24,16 @@ from moenas.workflows.settings import Resources
 PATIENCE = 0.05
 
 
-def search_alone(settings: dict[str, Any], path: str) -> None:
-    """Search from the beginning to the end."""
-    assert _search(settings, path) is not None
-
-
 def search_with_dying_leaders(settings: dict[str, Any], path: str) -> None:
-    """The first leader dies with the first parent, the next one in the finalists' stage.
+    """The first leader dies in a parent's training, the next one in a finalist's.
 
     A third process helps both of them, and is the one that is left.
     """
     run = RunFolder(Path(path))
     first = _fork(lambda: _search(settings, path, dies_in="parents"))
-    while not run.manifest.exists() or _holder(run) != first:
+    while _holder(run) != first:
         time.sleep(PATIENCE)
-    fallen = run.path.with_suffix(".fallen")
+    fallen = Path(f"{path}.fallen")
     helper = _fork(lambda: _search(settings, path, waits_for=fallen))
     assert _end(first) == -signal.SIGKILL
     second = _fork(lambda: _search(settings, path, dies_in="finalists"))
