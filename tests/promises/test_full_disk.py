@@ -8,6 +8,7 @@ from pathlib import Path
 
 import fake_search
 import pytest
+from small_disk import filling, mounted
 
 from moenas.data.cache import cached_images
 from moenas.data.manifest import Manifest
@@ -24,34 +25,13 @@ MIB = 1 << 20
 
 @pytest.fixture(scope="module")
 def disk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    folder = tmp_path_factory.mktemp("disk")
-    command = ["mount", "-t", "tmpfs", "-o", "size=4m", "none", str(folder)]
-    try:
-        subprocess.run(command, check=True, capture_output=True, timeout=20)
-    except (OSError, subprocess.SubprocessError) as error:
-        pytest.skip(f"needs the right to mount a small tmpfs: {error}")
-    yield folder
-    subprocess.run(["umount", "-l", str(folder)], check=False)
+    yield from mounted(tmp_path_factory.mktemp("disk"), 4)
 
 
 @pytest.fixture
 def fill(disk: Path) -> Iterator[Callable[[int], Path]]:
     """Fills the disk but for some bytes; returns the file to delete."""
-    path = disk / "ballast"
-
-    def fill(left: int) -> Path:
-        path.unlink(missing_ok=True)
-        with path.open("wb", buffering=0) as file:
-            try:
-                while file.write(b"x" * 4096) == 4096:
-                    pass
-            except OSError:
-                pass
-            file.truncate(max(0, file.tell() - left))
-        return path
-
-    yield fill
-    path.unlink(missing_ok=True)
+    yield from filling(disk)
 
 
 @pytest.mark.parametrize("left", [0, 16384, 65536, 140000, 180000])
