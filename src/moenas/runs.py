@@ -4,7 +4,7 @@ A run folder is all that a command leaves and all that ``report`` and ``verify``
 
     runs/NAME/
         config.json  summary.json  study.db  manifest.parquet  images/  latency.json
-        storage.json  leases/NNNN
+        storage.json  leases/{NNNN,STAGE-NAME}
         log.jsonl  log-older.jsonl  tracking.json  tensorboard/  wandb/
         parents/NAME-sS/  supernets/NAME/  trials/NNNN/  trials/NNNN/rung-K/
         finalists/ARCHITECTURE-sS/  pruned/  pruned/{curve,steps}.json  pruned/tuned-N/
@@ -387,7 +387,7 @@ class RunFolder:
         return f"sqlite:///{self.study.resolve()}"
 
     def lease(self, name: str) -> Path:
-        """A file that the process locks whose trial, by its digits, it is; see `FileLeases`."""
+        """A file that the process locks whose training of that name it is; see `FileLeases`."""
         return self.path / "leases" / name
 
     def parent(self, name: str, seed: int) -> ModelFolder:

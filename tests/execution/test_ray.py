@@ -189,7 +189,7 @@ import sys
 import deadly, fake_search
 from moenas.execution.ray import RayExecutor
 from moenas.runs import RunFolder
-deadly.study_module.run_trial = deadly._trial
+deadly.driver_module.run_trial = deadly._trial
 run = RunFolder.create(sys.argv[2], "search", {})
 with run.locked(), RayExecutor(address=sys.argv[1]) as executor:
     fake_search.make_driver(run, executor=executor).run(8)
@@ -216,7 +216,7 @@ def test_a_search_on_a_cluster_goes_on_after_its_driver_was_killed(
     monkeypatch.syspath_prepend(TESTS / "nas")
     import fake_search
 
-    monkeypatch.setattr("moenas.nas.study.run_trial", fake_search.fake_job)
+    monkeypatch.setattr("moenas.nas.driver.run_trial", fake_search.fake_job)
     fake_search.make_driver(RunFolder.create(tmp_path / "whole", "search", {})).run(8)
     found = fake_search.archive(run)
     assert found == fake_search.archive(tmp_path / "whole")
