@@ -16,7 +16,7 @@ import pandas as pd
 import pytest
 
 from moenas import runs
-from moenas.errors import RunFolderError
+from moenas.errors import CheckpointError, RunFolderError
 from moenas.runs import ModelFolder, RunFolder
 
 SETTINGS = {"trials": 3, "seed": 0}
@@ -298,6 +298,37 @@ def test_the_scores_tell_that_a_model_is_finished(tmp_path: Path) -> None:
     assert not folder.finished
     folder.scores.write_text("{}")
     assert folder.finished
+
+
+# Which checkpoint a path means
+
+
+def put_models(run: RunFolder, *folders: str) -> None:
+    for each in folders:
+        runs.write_text(ModelFolder(run.path / each).checkpoint, each)
+
+
+@pytest.mark.parametrize(
+    ("models", "meant"),
+    [(("model",), "model"), (("pruned",), "pruned"), (("pruned", "pruned/tuned-2"), "pruned")],
+)
+def test_a_runs_only_model_is_meant(run: RunFolder, models: tuple[str, ...], meant: str) -> None:
+    put_models(run, *models)
+    expected = ModelFolder(run.path / meant).checkpoint
+    assert runs.find_checkpoint(run.path) == expected
+    assert runs.find_checkpoint(expected.parent) == expected
+    assert runs.find_checkpoint(expected) == expected
+
+
+def test_models_to_choose_from_are_named(run: RunFolder) -> None:
+    with pytest.raises(CheckpointError, match="There is no model in the folder"):
+        runs.find_checkpoint(run.path)
+    put_models(run, *(f"trials/000{n}" for n in range(6)), "finalists/a-s1", "pruned")
+    with pytest.raises(CheckpointError, match="has several models") as caught:
+        runs.find_checkpoint(run.path)
+    named = str(caught.value).partition("them: ")[2]
+    assert named.startswith(f"'{run.path / 'finalists' / 'a-s1'}', '{run.path / 'pruned'}', ")
+    assert named.endswith(" and 2 more.")
 
 
 # One process a run folder

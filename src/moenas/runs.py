@@ -41,7 +41,7 @@ import pandas as pd
 import psutil
 
 from moenas import parsing
-from moenas.errors import RunFolderError, RunFolderInUseError
+from moenas.errors import CheckpointError, RunFolderError, RunFolderInUseError
 
 FORMAT = 1
 """Version of the run folder's layout; a folder of another version is refused."""
@@ -323,12 +323,37 @@ class ModelFolder:
         return f"ModelFolder({str(self.path)!r})"
 
 
+NAMED = 6
+"""Models of a folder that a message names."""
+
+
 def find_checkpoint(path: Path) -> Path:
-    """Return the checkpoint that a path means: itself, its model folder's or its training run's."""
-    if path.is_file():
+    """Return the checkpoint that a path means: itself, its model folder's or its run's only one.
+
+    The only one of a run is what it trained or pruned; a search has many.
+
+    Raises:
+        CheckpointError: The folder has several models, which the message names, or none.
+    """
+    if not path.is_dir():
         return path
-    own = ModelFolder(path).checkpoint
-    return own if is_there(own) else RunFolder(path).model().checkpoint
+    run = RunFolder(path)
+    for model in (ModelFolder(path), run.model()):
+        if is_there(model.checkpoint):
+            return model.checkpoint
+    found = sorted(each.parent for each in path.rglob(run.model().checkpoint.name))
+    pruned = run.pruned().path
+    if found and all(pruned in (each, *each.parents) for each in found) and pruned in found:
+        return run.pruned().checkpoint
+    if not found:
+        raise CheckpointError(
+            f"There is no model in the folder '{path}': it has no '{run.model().checkpoint.name}'."
+        )
+    order = ("pruned", "finalists")  # what is passed on comes first
+    found.sort(key=lambda each: each.relative_to(path).parts[0] not in order)
+    names = ", ".join(f"'{each}'" for each in found[:NAMED])
+    more = f" and {len(found) - NAMED} more" if len(found) > NAMED else ""
+    raise CheckpointError(f"'{path}' has several models; name one of them: {names}{more}.")
 
 
 class RunFolder:

@@ -178,6 +178,12 @@ def test_how_often_a_machine_has_a_share(
     assert share.fits(machine) == often
 
 
+@pytest.mark.parametrize("address", ["1.2.3.4", "ray://head", ":6379", "head:0x1", "head:99999"])
+def test_an_address_that_is_none_is_told(address: str) -> None:
+    with pytest.raises(ConfigError, match=r"no address of a Ray cluster: write HOST:PORT"):
+        RayExecutor(address=address)
+
+
 @pytest.mark.parametrize("wrong", [{"cpus": 0}, {"gpus": -1}, {"gpus": 1.5}, {"memory_gb": 0}])
 def test_shares_that_cannot_be(wrong: dict[str, float]) -> None:
     with pytest.raises(ConfigError):

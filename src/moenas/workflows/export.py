@@ -41,6 +41,7 @@ from moenas.runs import (
     ModelFolder,
     cache_home,
     explain_os_error,
+    find_checkpoint,
     remove_leftovers,
     run_of,
     write_bytes,
@@ -83,6 +84,7 @@ def export(
     kinds = [get_format(name) for name in dict.fromkeys(formats)]
     for kind in kinds:
         kind.require()
+    checkpoint = find_checkpoint(Path(checkpoint))
     model, card = load_model(checkpoint)
     architecture = Architecture.parse(card.architecture)
     parameters = parameters_of(architecture, card.num_classes)

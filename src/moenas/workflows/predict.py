@@ -18,6 +18,7 @@ from moenas.errors import DataError, ModelError
 from moenas.evaluation.predict import probabilities
 from moenas.export.backends import read_exported
 from moenas.models.storage import load_model
+from moenas.runs import find_checkpoint
 from moenas.runtime import pick_device
 from moenas.workflows.explain import draw_paths
 
@@ -66,7 +67,8 @@ def predict_files(
         ModelError: Paths are asked for, but the model has no experts.
     """
     where = pick_device(device)
-    model = _open(Path(checkpoint), where)
+    checkpoint = find_checkpoint(Path(checkpoint))
+    model = _open(checkpoint, where)
     if explain is not None:
         switch_layers(model.network_of(checkpoint))  # refuses a dense model before images are read
     files = [file for path in paths for file in _files(Path(path))]

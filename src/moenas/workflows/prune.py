@@ -25,7 +25,7 @@ from moenas.pruning.importance import IMPORTANCES
 from moenas.pruning.qualities import thresholds
 from moenas.report.card.writing import leave_cards
 from moenas.run_log import working
-from moenas.runs import ModelFolder, RunFolder, write_json
+from moenas.runs import ModelFolder, RunFolder, find_checkpoint, write_json
 from moenas.runtime import pick_device
 from moenas.training.job import DataReference
 from moenas.workflows.data import prepare
@@ -93,6 +93,7 @@ def prune(
     """
     config = config or PruneConfig()
     pick_device(device)  # refuses one that is not there before any work
+    checkpoint = find_checkpoint(Path(checkpoint))
     model, card = load_model(checkpoint)
     refuse_dense(model)
     settings: dict[str, Any] = {
