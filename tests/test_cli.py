@@ -36,7 +36,7 @@ MOST_FLAGS = {
     "evaluate": 5,
     "audit": 20,
     "search": 43,
-    "prune": 10,
+    "prune": 11,
     "export": 6,
     "routes": 6,
     "predict": 3,
@@ -53,7 +53,8 @@ and --latency-table: the size limit's sibling, and the device that the model is 
 --curve, --importance, --fine-tune and --rescue: the pruning study; report's --out: where a
 comparison of runs, which belongs to none, is written; and benchmark's --formats and --batch: what
 models are timed as; search's and audit's --executor, --address, --gpus and --memory-gb: a cluster;
-and search's --storage: where the study is that several processes work on;
+and search's --storage: where the study is that several processes work on; prune's --time-limit, as
+all that may take hours have it;
 and --track, of all that train: where the numbers of many runs are drawn beside each other."""
 
 
@@ -196,6 +197,7 @@ def error_cases(tmp: Path) -> list[tuple[list[object], str]]:
         (["evaluate", tmp / "pickle.safetensors"], "is a Python pickle"),
         (["predict", tmp / "no.safetensors", tmp], "does not exist"),
         (["prune", tmp / "no.safetensors"], "does not exist"),
+        (["prune", tmp / "no.safetensors", "--time-limit", 0], "must be above 0 minutes"),
         (["report", tmp / "foreign"], "is not a MoENAS run folder"),
         (["report"], "Name a run folder"),
         (["report", tmp / "foreign", tmp / "foreign"], "is named twice"),

@@ -21,7 +21,7 @@ from moenas.pruning.experts import PruningResult, judge
 from moenas.pruning.qualities import broken
 from moenas.runs import ModelFolder, RunFolder
 from moenas.training.job import DataReference
-from moenas.training.loop import forget_state, train
+from moenas.training.loop import check_deadline, forget_state, train
 
 SEED = 0
 """Of the order of the images and of their augmentation."""
@@ -34,6 +34,7 @@ def tune(
     folder: ModelFolder,
     epochs: float,
     device: torch.device,
+    deadline: float | None = None,
 ) -> nn.Module:
     """Train a pruned model for a while, with the recipe and rate by which finalists are tuned.
 
@@ -44,8 +45,10 @@ def tune(
         folder: Keeps the trained model; one that is there is returned, a begun training goes on.
         epochs: Passes over the training images.
         device: Where to train.
+        deadline: `time.monotonic` value after which `OutOfTime` is raised.
 
     Raises:
+        OutOfTime: The deadline came; the same call goes on from the last epoch.
         DataError: There are no training images.
     """
     if folder.checkpoint.exists():
@@ -65,6 +68,7 @@ def tune(
         folder=folder,
         seed=SEED,
         device=device,
+        deadline=deadline,
     )
     save_model(folder.checkpoint, result.model, image_size=card.image_size)
     forget_state(folder)
@@ -78,6 +82,7 @@ def tune_at_the_end(
     data: DataReference,
     epochs: float,
     device: torch.device,
+    deadline: float | None = None,
 ) -> PruningResult:
     """Train the accepted model, and take the trained one if it is no worse.
 
@@ -91,13 +96,24 @@ def tune_at_the_end(
         data: As in `tune`.
         epochs: As in `tune`.
         device: As in `tune`.
+        deadline: As in `tune`.
+
+    Raises:
+        OutOfTime: As in `tune`.
     """
     last = result.steps[result.accepted]
     if last.tuned:
         return result
-    model = tune(result.model, card, data, run.pruned_tuned(last.step), epochs, device)
+    model = tune(result.model, card, data, run.pruned_tuned(last.step), epochs, device, deadline)
     manifest, images = data.load()
-    predictions = predict(model, manifest, images, splits=("val", "search"), device=device)
+    predictions = predict(
+        model,
+        manifest,
+        images,
+        splits=("val", "search"),
+        device=device,
+        check=lambda: check_deadline(deadline, f"pruning '{run.path}'; run it again to go on"),
+    )
     predictions = predictions.with_threshold(best_threshold(predictions.split("val")))
     step = judge(last.step, last.removed, model, predictions, 1.0, tuned=True)
     accuracy = METRICS["balanced_accuracy"].function

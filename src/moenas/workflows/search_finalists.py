@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from moenas.models.architecture import Architecture
+from moenas.data.manifest import Manifest
+from moenas.models.architecture import MAX_EXPERTS, Architecture
+from moenas.models.cost import layer_count
 from moenas.nas.finalists import Finalist
 from moenas.nas.jobs import SEARCH_SEED, JobMaker
 from moenas.nas.settings import SearchConfig
@@ -76,6 +79,21 @@ def seconds_of_finalists(config: SearchConfig, maker: JobMaker, workers: int) ->
     took = [sum(_took(maker.parent(base, seed)) for seed in final_seeds(config)) for base in bases]
     finalist = max(took[: len(config.searched_bases)])
     return 1.2 * share * (sum(took) + finalist * config.finalists) / workers
+
+
+def seconds_of_pruning(config: SearchConfig, maker: JobMaker) -> float:
+    """Estimate what pruning the largest finalist will take from what a parent took.
+
+    To train on an image counts as three looks at it. Half of the experts that it may have are
+    removed; after each removal a third of the work is done anew (measured in ``docs/pruning.md``).
+    """
+    counts = Manifest.load(maker.data.manifest).frame["split"].value_counts()
+    train, val, search = (int(counts.get(split, 0)) for split in ("train", "val", "search"))
+    epochs, seed = config.parent_epochs, final_seeds(config)[0]
+    looks = 3 * epochs * train + math.ceil(epochs) * val + search
+    took = max(_took(maker.parent(base, seed)) for base in config.searched_bases)
+    removals = layer_count(config.base) * (MAX_EXPERTS - 1) / 2
+    return 1.2 * took * (val + search) * (1 + removals / 3) / looks
 
 
 def _took(job: TrainingJob) -> float:

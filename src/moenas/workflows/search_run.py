@@ -51,6 +51,7 @@ from moenas.workflows.search_finalists import (
     entrants,
     final_seeds,
     seconds_of_finalists,
+    seconds_of_pruning,
 )
 from moenas.workflows.search_pruning import prune_largest
 from moenas.workflows.search_summary import write_summary
@@ -135,6 +136,7 @@ class SearchRun:
                 folders,
                 self.executor,
                 self.resources.device,
+                self.clock.deadline,
             ),
         )
         comparison = comparison_record(models, folders, self.config.image_size)
@@ -280,8 +282,9 @@ class SearchRun:
                 leases=self.leases,
             )
             reserve = 0.0
-            if self.clock.deadline is not None:  # the finalists get the rest of the time
+            if self.clock.deadline is not None:  # finalists and pruning get the rest of the time
                 reserve = seconds_of_finalists(self.config, maker, self.executor.workers)
+                reserve += seconds_of_pruning(self.config, maker)
             with study_errors(self.folder, "written"):
                 complete = driver.run(self.config.trials, lambda: self.clock.has(reserve))
         if not complete and not self.clock.has(0):
