@@ -571,7 +571,7 @@ class RunFolder:
             RunFolderError: The folder cannot be written.
         """
         # Whoever looks whether it is held, holds it for an instant: that is waited for.
-        lock = filelock.FileLock(self.path / ".lock", timeout=GLANCE, poll_interval=GLANCE / 4)
+        lock = filelock.FileLock(self.path / ".lock", timeout=GLANCE)
         holder = self.path / ".lock-holder.json"
         try:
             self.path.mkdir(parents=True, exist_ok=True)

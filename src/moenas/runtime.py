@@ -46,7 +46,7 @@ def pick_device(name: str = "auto") -> torch.device:
         reason = ": {}"
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError) as error:
-        why = str(error).partition("\n")[0].rstrip(".")
+        why = str(error).partition("\n")[0].partition(". ")[0].rstrip(".")
         raise ConfigError(
             f"The device '{name}' cannot be used here{reason.format(why)}. There are: "
             f"{', '.join(_kinds())}; 'auto' takes the fastest."
