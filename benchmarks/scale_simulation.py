@@ -1,6 +1,6 @@
 """A search on many workers, simulated: what the driver costs, how long workers wait for it.
 
-The driver of a search (`moenas.nas.study.StudyDriver`) is one process that does one thing at a
+The driver of a search (`moenas.nas.driver.StudyDriver`) is one process that does one thing at a
 time: it tells the results that have come, then asks for one new trial for each free worker. The
 first suggestion after new results fits the sampler's models anew; those that follow in the same
 round share them. The simulation walks through this loop on a clock of its own.

@@ -36,7 +36,7 @@ MOST_FLAGS = {
     "evaluate": 5,
     "audit": 20,
     "search": 43,
-    "prune": 10,
+    "prune": 11,
     "export": 6,
     "routes": 6,
     "predict": 3,
@@ -53,8 +53,8 @@ and --latency-table: the size limit's sibling, and the device that the model is 
 --curve, --importance, --fine-tune and --rescue: the pruning study; report's --out: where a
 comparison of runs, which belongs to none, is written; and benchmark's --formats and --batch: what
 models are timed as, and --gate: what another benchmark asks of them; search's and audit's
---executor, --address, --gpus and --memory-gb: a cluster;
-and search's --storage: where the study is that several processes work on;
+--executor, --address, --gpus and --memory-gb: a cluster; and search's --storage: where the study is
+that several processes work on; prune's --time-limit, as all that may take hours have it;
 and --track, of all that train: where the numbers of many runs are drawn beside each other."""
 
 
@@ -197,6 +197,7 @@ def error_cases(tmp: Path) -> list[tuple[list[object], str]]:
         (["evaluate", tmp / "pickle.safetensors"], "is a Python pickle"),
         (["predict", tmp / "no.safetensors", tmp], "does not exist"),
         (["prune", tmp / "no.safetensors"], "does not exist"),
+        (["prune", tmp / "no.safetensors", "--time-limit", 0], "must be above 0 minutes"),
         (["report", tmp / "foreign"], "is not a MoENAS run folder"),
         (["report"], "Name a run folder"),
         (["report", tmp / "foreign", tmp / "foreign"], "is named twice"),
@@ -222,7 +223,8 @@ def error_cases(tmp: Path) -> list[tuple[list[object], str]]:
         (["benchmark", "--formats", "onnx"], "name a run or a checkpoint"),
         (["benchmark", tmp / "no.onnx"], "does not exist"),
         (["benchmark", tmp / "pickle.safetensors"], "is a Python pickle"),
-        (["benchmark", tmp / "foreign"], "does not exist"),
+        (["benchmark", tmp / "foreign"], "There is no model in the folder"),
+        (["evaluate", tmp / "foreign"], "There is no model in the folder"),
         (["benchmark", tmp / "old"], "run folder format 0"),
         (["benchmark", tmp, "--latency-table", tmp / "t.json"], "A latency table is of no model"),
         (["benchmark", tmp / "old", "--formats", "onxx"], "Did you mean 'onnx'?"),
@@ -605,3 +607,31 @@ def test_routes(run: Any, scenes: Path, tmp_path: Path) -> None:
     code, out, err = run("predict", tmp_path / "m.safetensors", tmp_path / "black.png", *options)
     assert code == 0, err
     assert Path(strict(out)[0]["explanation"]).exists()
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("demo",),
+        ("search", "--data", "nowhere"),
+        ("train", "--data", "nowhere"),
+        ("audit", "--data", "nowhere"),
+        ("evaluate", "nowhere"),
+        ("predict", "nowhere", "nowhere"),
+        ("prune", "nowhere"),
+        ("routes", "nowhere"),
+        ("benchmark",),
+    ],
+)
+def test_a_wrong_device_is_told_before_any_work(
+    run: Callable[..., tuple[int, str, str]],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: tuple[str, ...],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("moenas.workflows.demo.make_manifest", None)
+    code, _, err = run(*arguments, "--device", "gpu")
+    assert code == 1
+    assert err.startswith("Error: The device 'gpu' cannot be used here. There are: cpu")
+    assert not list(tmp_path.iterdir())

@@ -71,6 +71,14 @@ def test_errors_logs_and_tables_show_text_alone(capsys: pytest.CaptureFixture[st
         ("GET /x?api_key=abc123&n=3", "GET /x?api_key=***&n=3"),
         ("HF_TOKEN=hf_abc and more", "HF_TOKEN=*** and more"),
         ("Authorization: Bearer eyJhbGciOi.J9", "Authorization: Bearer ***"),
+        ('{"user": "me", "password": "s3 \\" cret"}', '{"user": "me", "password": ***}'),
+        ("{'api_key': 's3cret', 'n': 3}", "{'api_key': ***, 'n': 3}"),
+        ("password: s3cret\nuser: me", "password: ***\nuser: me"),
+        ("password = 's3cret and", "password = *** and"),
+        ("ran 'x --password s3cret --token=s3cret -v'", "ran 'x --password *** --token=*** -v'"),
+        ("X-Api-Key: s3cret", "X-Api-Key: ***"),
+        ("DB_PASS=s3cret OPENAI_APIKEY=s3cret", "DB_PASS=*** OPENAI_APIKEY=***"),
+        ("https://host/a?X-Amz-Signature=s3cret", "https://host/a?X-Amz-Signature=***"),
     ],
 )
 def test_secrets(text: str, hidden: str) -> None:
@@ -84,6 +92,8 @@ def test_secrets(text: str, hidden: str) -> None:
         "me@host",
         "token 5 of a basic building block",
         "a://b c@d",
+        "tokens: 96, a token of 128, --tokens 5",
+        "no operator has this signature: add(Tensor)",
     ],
 )
 def test_no_secrets(text: str) -> None:
@@ -97,3 +107,17 @@ def test_values_of_secret_variables_anywhere(monkeypatch: pytest.MonkeyPatch) ->
     assert masked_variable("MLFLOW_URI", "correct horse") == "***"
     found = masked_all({"a": ["it is correct horse in", 3], "b": None})
     assert found == {"a": ["it is *** in", 3], "b": None}
+    assert masked_all({"password": "x", "n_tokens": 5}) == {"password": "***", "n_tokens": 5}
+
+
+@pytest.mark.parametrize(
+    "name", ["DB_PASS", "DBPASS", "PASS", "OPENAI_APIKEY", "MYSQL_PWD", "SSH_PASSPHRASE", "X_KEY"]
+)
+def test_names_of_secret_variables(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(name, "correct horse")
+    assert masked("it is correct horse") == "it is ***"
+
+
+def test_where_a_command_runs_is_no_secret(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PWD", "/home/someone")
+    assert masked("in /home/someone/runs") == "in /home/someone/runs"

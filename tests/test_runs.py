@@ -5,15 +5,18 @@ import json
 import math
 import os
 import signal
+import stat
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
+import filelock
 import pandas as pd
 import pytest
 
 from moenas import runs
-from moenas.errors import RunFolderError
+from moenas.errors import CheckpointError, RunFolderError
 from moenas.runs import ModelFolder, RunFolder
 
 SETTINGS = {"trials": 3, "seed": 0}
@@ -56,6 +59,24 @@ def test_a_full_disk_leaves_the_old_file(
     assert "same command again" in str(caught.value)
     assert runs.read_json(path) == {"old": 1}
     assert names(tmp_path) == ["file.json"]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="folders are synchronised on POSIX alone")
+def test_a_name_is_on_the_disk_before_a_write_returns(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[list[str]] = []  # what a folder holds when it is synchronised
+
+    def refuse(descriptor: int) -> None:
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            seen.append(os.listdir(descriptor))
+            raise OSError(errno.EINVAL, "not of folders")
+
+    monkeypatch.setattr(os, "fsync", refuse)
+    runs.write_text(tmp_path / "a.txt", "a")
+    with runs.replaced_whole(tmp_path / "b.txt") as path:
+        path.write_text("b")
+    assert [sorted(each) for each in seen] == [["a.txt"], ["a.txt", "b.txt"]]
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
@@ -279,6 +300,37 @@ def test_the_scores_tell_that_a_model_is_finished(tmp_path: Path) -> None:
     assert folder.finished
 
 
+# Which checkpoint a path means
+
+
+def put_models(run: RunFolder, *folders: str) -> None:
+    for each in folders:
+        runs.write_text(ModelFolder(run.path / each).checkpoint, each)
+
+
+@pytest.mark.parametrize(
+    ("models", "meant"),
+    [(("model",), "model"), (("pruned",), "pruned"), (("pruned", "pruned/tuned-2"), "pruned")],
+)
+def test_a_runs_only_model_is_meant(run: RunFolder, models: tuple[str, ...], meant: str) -> None:
+    put_models(run, *models)
+    expected = ModelFolder(run.path / meant).checkpoint
+    assert runs.find_checkpoint(run.path) == expected
+    assert runs.find_checkpoint(expected.parent) == expected
+    assert runs.find_checkpoint(expected) == expected
+
+
+def test_models_to_choose_from_are_named(run: RunFolder) -> None:
+    with pytest.raises(CheckpointError, match="There is no model in the folder"):
+        runs.find_checkpoint(run.path)
+    put_models(run, *(f"trials/000{n}" for n in range(6)), "finalists/a-s1", "pruned")
+    with pytest.raises(CheckpointError, match="has several models") as caught:
+        runs.find_checkpoint(run.path)
+    named = str(caught.value).partition("them: ")[2]
+    assert named.startswith(f"'{run.path / 'finalists' / 'a-s1'}', '{run.path / 'pruned'}', ")
+    assert named.endswith(" and 2 more.")
+
+
 # One process a run folder
 
 
@@ -306,6 +358,19 @@ def test_a_second_process_is_refused_until_the_first_ends(run: RunFolder) -> Non
             first.kill()  # however it ends, the lock goes with it
     with run.locked():
         pass
+
+
+def test_a_glance_at_the_lock_stops_no_start(
+    run: RunFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runs, "GLANCE", 60)  # on a busy machine an instant is long
+    glance = filelock.FileLock(run.path / ".lock", thread_local=False)
+    glance.acquire()
+    release = threading.Timer(0.1, glance.release)
+    release.start()
+    with run.locked():
+        pass
+    release.join()
 
 
 def test_the_lock_is_released_after_an_error(run: RunFolder) -> None:

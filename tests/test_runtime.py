@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import random
 
 import numpy as np
@@ -19,6 +20,25 @@ def test_the_cpu_is_always_there() -> None:
 def test_an_unusable_device_is_named(name: str) -> None:
     with pytest.raises(ConfigError, match=f"The device '{name}' cannot be used here"):
         runtime.pick_device(name)
+
+
+def test_the_devices_there_are_are_named() -> None:
+    with pytest.raises(ConfigError, match=r"There are: cpu.*'auto' takes the fastest") as caught:
+        runtime.pick_device("gpu")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(("native", "precision"), [(True, "bf16"), (False, "no")])
+def test_bf16_is_used_where_the_card_has_it(
+    native: bool, precision: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def supported(including_emulation: bool = True) -> bool:
+        return including_emulation or native
+
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", supported)
+    monkeypatch.setattr(torch.cuda, "device", contextlib.nullcontext)
+    assert runtime.best_precision(torch.device("cuda")) == precision
+    assert runtime.best_precision(torch.device("cpu")) == "no"
 
 
 def test_seeding_covers_every_generator() -> None:

@@ -27,6 +27,7 @@ class Memory:
         self.points: list[tuple[str, int, dict[str, float]]] = []
         self.files: list[str] = []
         self.known: list[str | None] = []
+        self.tokens: list[str] = []
         self.outcomes: list[str] = []
 
     def _reach(self) -> None:
@@ -34,9 +35,10 @@ class Memory:
         if self.tried <= self.away:
             raise ConnectionError("no answer from http://me:secret@host")
 
-    def start(self, known: str | None) -> str:
+    def start(self, known: str | None, token: str) -> str:
         self._reach()
         self.known.append(known)
+        self.tokens.append(token)
         return "run-1"
 
     def add(self, points: Sequence[Point]) -> None:

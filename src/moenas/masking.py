@@ -18,11 +18,14 @@ SHORTEST = 8
 MOST = 20_000
 """Characters of the longest text that is shown whole."""
 
-_NAMES = r"(?:token|secret|passw(?:or)?d|pwd|api[-_]?key|access[-_]?key|signature)"
-_VARIABLE = re.compile(r"(?:token|secret|passw(?:or)?d|[-_]key)$", re.IGNORECASE)
+_SAID = r"token|secret|passphrase|passw(?:or)?d|[-_]pass|api[-_]?key|access[-_]?key"
+_NAME = rf"\b[\w.-]{{0,64}}(?:{_SAID}|pwd)"
+_VARIABLE = re.compile(rf"(?:{_SAID}|^pass|dbpass|[-_]pwd|[-_]key)$", re.IGNORECASE)  # not PWD
+_VALUE = r"""(?:"(?:\\.|[^"\\\n])*"|'(?:\\.|[^'\\\n])*'|['"]?[^\s&,;'"]+)"""
 _RULES = (
     (re.compile(r"(:/{1,2}[^\s:/@'\"]{0,512}):[^\s'\"]{1,512}@"), rf"\1:{MASK}@"),
-    (re.compile(rf"(\b[\w.-]{{0,64}}{_NAMES}=)[^\s&,;'\"]+", re.IGNORECASE), rf"\1{MASK}"),
+    (re.compile(rf"({_NAME}['\"]? ?[:=] ?){_VALUE}", re.IGNORECASE), rf"\1{MASK}"),
+    (re.compile(rf"(--{_NAME} |\b[\w.-]{{0,64}}signature=){_VALUE}", re.IGNORECASE), rf"\1{MASK}"),
     (re.compile(r"(\bauthorization\W{1,8}(?:bearer|basic) )\S+", re.IGNORECASE), rf"\1{MASK}"),
 )
 _STEERING = re.compile(
@@ -34,9 +37,9 @@ _STEERING = re.compile(
 def masked(text: str) -> str:
     """Return a text with ``***`` in place of each secret: ``postgresql://me:***@host/db``.
 
-    Hidden are the password of an address, what follows ``token=``, ``password=`` and the like and
-    ``Authorization:``, and the values of environment variables that are named so. Names of users,
-    hosts and databases stay: without them nobody could tell which one is meant.
+    Hidden are the password of an address, what follows ``token=``, ``password:``, ``--password``
+    and the like and ``Authorization:``, and the values of environment variables that are named so.
+    Names of users, hosts and databases stay: without them nobody could tell which one is meant.
     """
     for name, value in os.environ.items():
         if len(value) >= SHORTEST and _VARIABLE.search(name):
@@ -52,11 +55,14 @@ def masked_variable(name: str, value: str) -> str:
 
 
 def masked_all(value: Any) -> Any:
-    """Return JSON-ready data with all texts in it masked."""
+    """Return JSON-ready data with all texts in it masked, and those of secret names whole."""
     if isinstance(value, str):
         return masked(value)
     if isinstance(value, dict):
-        return {key: masked_all(item) for key, item in value.items()}
+        return {
+            key: masked_variable(str(key), item) if isinstance(item, str) else masked_all(item)
+            for key, item in value.items()
+        }
     if isinstance(value, list | tuple):
         return [masked_all(item) for item in value]
     return value

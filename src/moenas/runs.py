@@ -4,7 +4,7 @@ A run folder is all that a command leaves and all that ``report`` and ``verify``
 
     runs/NAME/
         config.json  summary.json  study.db  manifest.parquet  images/  latency.json
-        storage.json  leases/NNNN
+        storage.json  leases/{NNNN,STAGE-NAME}
         log.jsonl  log-older.jsonl  tracking.json  tensorboard/  wandb/
         parents/NAME-sS/  supernets/NAME/  trials/NNNN/  trials/NNNN/rung-K/
         finalists/ARCHITECTURE-sS/  pruned/  pruned/{curve,steps}.json  pruned/tuned-N/
@@ -41,7 +41,7 @@ import pandas as pd
 import psutil
 
 from moenas import parsing
-from moenas.errors import RunFolderError, RunFolderInUseError
+from moenas.errors import CheckpointError, RunFolderError, RunFolderInUseError
 
 FORMAT = 1
 """Version of the run folder's layout; a folder of another version is refused."""
@@ -49,6 +49,8 @@ FORMAT = 1
 
 _PART = ".part"
 """End of the name of a file that is being written; before it are the writer's process and host."""
+GLANCE = 0.2
+"""Seconds that a folder's lock is waited for; see `RunFolder.is_locked`."""
 HOST = hashlib.sha256(socket.gethostname().encode()).hexdigest()[:8]
 """This machine in such a name."""
 
@@ -72,6 +74,7 @@ def atomic_file(path: Path) -> Iterator[IO[bytes]]:
             os.fsync(file.fileno())
         Path(temporary).replace(path)
         temporary = None
+        _sync_folder(path.parent)
     except OSError as error:
         raise explain_os_error(error, path) from error
     finally:
@@ -93,8 +96,25 @@ def replaced_whole(path: Path) -> Iterator[Path]:
             with written.open("rb") as file:
                 os.fsync(file.fileno())
             written.replace(path)
+        _sync_folder(path.parent)
     except OSError as error:
         raise explain_os_error(error, path) from error
+
+
+def _sync_folder(path: Path) -> None:
+    """Wait until a folder's names are on the disk: a file's content alone has not its new name.
+
+    Windows cannot open folders, and some network file systems refuse it: there a name may be lost
+    in a power cut, as it may be without this.
+    """
+    if os.name != "posix":
+        return
+    with contextlib.suppress(OSError):
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 def remove_leftovers(folder: Path, of: str | None = None) -> None:
@@ -303,12 +323,37 @@ class ModelFolder:
         return f"ModelFolder({str(self.path)!r})"
 
 
+NAMED = 6
+"""Models of a folder that a message names."""
+
+
 def find_checkpoint(path: Path) -> Path:
-    """Return the checkpoint that a path means: itself, its model folder's or its training run's."""
-    if path.is_file():
+    """Return the checkpoint that a path means: itself, its model folder's or its run's only one.
+
+    The only one of a run is what it trained or pruned; a search has many.
+
+    Raises:
+        CheckpointError: The folder has several models, which the message names, or none.
+    """
+    if not path.is_dir():
         return path
-    own = ModelFolder(path).checkpoint
-    return own if is_there(own) else RunFolder(path).model().checkpoint
+    run = RunFolder(path)
+    for model in (ModelFolder(path), run.model()):
+        if is_there(model.checkpoint):
+            return model.checkpoint
+    found = sorted(each.parent for each in path.rglob(run.model().checkpoint.name))
+    pruned = run.pruned().path
+    if found and all(pruned in (each, *each.parents) for each in found) and pruned in found:
+        return run.pruned().checkpoint
+    if not found:
+        raise CheckpointError(
+            f"There is no model in the folder '{path}': it has no '{run.model().checkpoint.name}'."
+        )
+    order = ("pruned", "finalists")  # what is passed on comes first
+    found.sort(key=lambda each: each.relative_to(path).parts[0] not in order)
+    names = ", ".join(f"'{each}'" for each in found[:NAMED])
+    more = f" and {len(found) - NAMED} more" if len(found) > NAMED else ""
+    raise CheckpointError(f"'{path}' has several models; name one of them: {names}{more}.")
 
 
 class RunFolder:
@@ -367,7 +412,7 @@ class RunFolder:
         return f"sqlite:///{self.study.resolve()}"
 
     def lease(self, name: str) -> Path:
-        """A file that the process locks whose trial, by its digits, it is; see `FileLeases`."""
+        """A file that the process locks whose training of that name it is; see `FileLeases`."""
         return self.path / "leases" / name
 
     def parent(self, name: str, seed: int) -> ModelFolder:
@@ -503,7 +548,7 @@ class RunFolder:
         return config
 
     def is_locked(self) -> bool:
-        """Whether a process holds the folder now."""
+        """Whether a process holds the folder now; to tell, the lock is taken for an instant."""
         path = self.path / ".lock"
         if not is_there(path):
             return False
@@ -525,7 +570,8 @@ class RunFolder:
             RunFolderInUseError: Another process holds it; the message says which.
             RunFolderError: The folder cannot be written.
         """
-        lock = filelock.FileLock(self.path / ".lock", timeout=0)
+        # Whoever looks whether it is held, holds it for an instant: that is waited for.
+        lock = filelock.FileLock(self.path / ".lock", timeout=GLANCE)
         holder = self.path / ".lock-holder.json"
         try:
             self.path.mkdir(parents=True, exist_ok=True)

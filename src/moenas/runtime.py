@@ -43,21 +43,43 @@ def pick_device(name: str = "auto") -> torch.device:
         if torch.backends.mps.is_available():
             return torch.device("mps")
         return torch.device("cpu")
+    reason = ""
     try:
         device = torch.device(name)
+        reason = ": {}"
         if device.type == "cuda" and torch.cuda.is_available():
             own = int(os.environ.get("LOCAL_RANK", 0)) if launched() else None
             if device.index is not None or own is not None:
                 torch.cuda.set_device(own if device.index is None else device.index)
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError) as error:
-        raise ConfigError(f"The device '{name}' cannot be used here: {error}.") from error
+        why = str(error).partition("\n")[0].partition(". ")[0].rstrip(".")
+        raise ConfigError(
+            f"The device '{name}' cannot be used here{reason.format(why)}. There are: "
+            f"{', '.join(_kinds())}; 'auto' takes the fastest."
+        ) from error
     return device
 
 
+def _kinds() -> tuple[str, ...]:
+    """Names of the kinds of devices that this machine has."""
+    import torch
+
+    cuda, mps = torch.cuda.is_available(), torch.backends.mps.is_available()
+    return ("cpu", *(("cuda",) if cuda else ()), *(("mps",) if mps else ()))
+
+
 def best_precision(device: torch.device) -> str:
-    """Return ``bf16`` where a device gains from it without losing range, else ``no`` (float32)."""
-    return "bf16" if device.type == "cuda" else "no"
+    """Return ``bf16`` where a device gains from it without losing range, else ``no`` (float32).
+
+    Cards older than NVIDIA's Ampere only emulate it, slower than float32.
+    """
+    if device.type != "cuda":
+        return "no"
+    import torch
+
+    with torch.cuda.device(device):  # the current one is asked
+        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "no"
 
 
 @contextlib.contextmanager

@@ -164,6 +164,9 @@ def test_what_no_machine_has_room_for_is_refused(cluster: Any) -> None:
         (Share(gpus=1), {"CPU": 2, "GPU": 4}, 2),
         (Share(gpus=0.25), {"CPU": 64, "GPU": 2}, 8),
         (Share(gpus=0.4), {"CPU": 64, "GPU": 2}, 4),  # not 5: parts of two GPUs are no GPU
+        (Share(gpus=0.2), {"CPU": 64, "GPU": 2}, 10),
+        (Share(gpus=0.1), {"CPU": 64, "GPU": 1}, 10),
+        (Share(gpus=0.05), {"CPU": 64, "GPU": 1}, 20),
         (Share(gpus=2), {"CPU": 8, "GPU": 5}, 2),
         (Share(memory_gb=4), {"CPU": 8, "memory": 17 * 2**30}, 4),
         (Share(gpus=1), {"CPU": 8}, 0),
@@ -173,6 +176,12 @@ def test_how_often_a_machine_has_a_share(
     share: Share, machine: dict[str, float], often: int
 ) -> None:
     assert share.fits(machine) == often
+
+
+@pytest.mark.parametrize("address", ["1.2.3.4", "ray://head", ":6379", "head:0x1", "head:99999"])
+def test_an_address_that_is_none_is_told(address: str) -> None:
+    with pytest.raises(ConfigError, match=r"no address of a Ray cluster: write HOST:PORT"):
+        RayExecutor(address=address)
 
 
 @pytest.mark.parametrize("wrong", [{"cpus": 0}, {"gpus": -1}, {"gpus": 1.5}, {"memory_gb": 0}])
@@ -186,7 +195,7 @@ import sys
 import deadly, fake_search
 from moenas.execution.ray import RayExecutor
 from moenas.runs import RunFolder
-deadly.study_module.run_trial = deadly._trial
+deadly.driver_module.run_trial = deadly._trial
 run = RunFolder.create(sys.argv[2], "search", {})
 with run.locked(), RayExecutor(address=sys.argv[1]) as executor:
     fake_search.make_driver(run, executor=executor).run(8)
@@ -213,7 +222,7 @@ def test_a_search_on_a_cluster_goes_on_after_its_driver_was_killed(
     monkeypatch.syspath_prepend(TESTS / "nas")
     import fake_search
 
-    monkeypatch.setattr("moenas.nas.study.run_trial", fake_search.fake_job)
+    monkeypatch.setattr("moenas.nas.driver.run_trial", fake_search.fake_job)
     fake_search.make_driver(RunFolder.create(tmp_path / "whole", "search", {})).run(8)
     found = fake_search.archive(run)
     assert found == fake_search.archive(tmp_path / "whole")

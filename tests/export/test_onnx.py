@@ -79,7 +79,8 @@ def test_the_file_answers_as_the_model(tmp_path: Path) -> None:
 
 def test_an_export_has_its_card(cards: Any) -> None:
     out, card = cards
-    assert {p.name for p in out.iterdir()} == {card.file, f"{card.file}.json", f"{card.file}.md"}
+    parts = {card.file, f"{card.file}.json", f"{card.file}.md"}
+    assert {p.name for p in out.iterdir()} == {".lock", *parts}
     assert card.bytes == (out / card.file).stat().st_size
     stored = json.loads((out / f"{card.file}.json").read_text())
     assert {each["split"] for each in stored["agreement"]} == {"val", "search"}

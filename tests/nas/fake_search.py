@@ -16,7 +16,7 @@ import sqlalchemy.orm
 from inline_executor import Inline
 from moenas.evaluation.scores import Scores
 from moenas.models.architecture import Architecture
-from moenas.nas import study as study_module
+from moenas.nas import driver as driver_module
 from moenas.nas.halving import Halving
 from moenas.nas.leases import FileLeases
 from moenas.nas.objectives import PAPER_OBJECTIVES
@@ -24,7 +24,7 @@ from moenas.nas.rungs import Rungs
 from moenas.nas.sampler import MoENASSampler
 from moenas.nas.space import SearchSpace
 from moenas.nas.storage import SharedStorage, announce
-from moenas.nas.study import StudyDriver, open_study
+from moenas.nas.study import STUDY_NAME, StudyDriver, open_study
 from moenas.runs import RunFolder
 from moenas.training.job import DataReference, TrainingJob
 from moenas.training.outcome import JobResult
@@ -113,7 +113,7 @@ def make_driver(
 
 def drive(path: Path, trials: int, die_at: int | None = None, rungs: int = 1) -> None:
     """Search in this process; with ``die_at``, be killed at that commit to the storage."""
-    study_module.run_trial = fake_job  # type: ignore[assignment]
+    driver_module.run_trial = fake_job  # type: ignore[assignment]
     if die_at is not None:
         _die_at(die_at)
     make_driver(RunFolder.create(path, "search", {}), rungs=rungs).run(trials)
@@ -134,8 +134,8 @@ def work_along(path: Path, storage: str, trials: int, deaths: int = 0) -> None:
         note(path, f"ends {Path(job.folder).name} {os.getpid()}")
         return result
 
-    study_module.run_trial = slow_job
-    study_module.PATIENCE = 0.3
+    driver_module.run_trial = slow_job
+    driver_module.PATIENCE = 0.3
     run, shared = RunFolder.open(path), SharedStorage(storage)
     make_driver(run, shared=shared, initial=trials).run(trials)  # a model's time is not in question
 
@@ -148,9 +148,7 @@ def note(path: Path, line: str) -> None:
 
 def archive(path: Path) -> list[tuple[Any, ...]]:
     """What a search has found: all of its trials but for times."""
-    study = optuna.load_study(
-        study_name=study_module.STUDY_NAME, storage=RunFolder.open(path).study_url
-    )
+    study = optuna.load_study(study_name=STUDY_NAME, storage=RunFolder.open(path).study_url)
     return [
         (t.number, t.state.name, t.params, t.values, t.constraints, t.user_attrs)
         for t in study.get_trials()

@@ -10,6 +10,7 @@ from fake_search import fake_job, make_driver
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
+from moenas.nas import driver as driver_module
 from moenas.nas import study as study_module
 from moenas.nas.objectives import PAPER_OBJECTIVES
 from moenas.nas.progress import SearchProgress
@@ -128,7 +129,7 @@ def test_running_trials_and_their_epochs(monkeypatch: pytest.MonkeyPatch, tmp_pa
         assert running.epochs == job.scheme.epochs
         return fake_job(job)
 
-    monkeypatch.setattr(study_module, "run_trial", train)
+    monkeypatch.setattr(driver_module, "run_trial", train)
     make_driver(run, on_start=progress.start, on_result=progress.finish).run(3)
     assert seen == [(0, 0, 2), (1, 0, 2), (2, 0, 2)]
     assert progress.running == {}
@@ -139,7 +140,7 @@ def test_a_search_that_goes_on_starts_from_its_study(
     monkeypatch: pytest.MonkeyPatch, memory: Any
 ) -> None:
     """What was told trial by trial equals what the study's file says, and the summary."""
-    monkeypatch.setattr(study_module, "run_trial", fake_job)
+    monkeypatch.setattr(driver_module, "run_trial", fake_job)
     run = RunFolder.create(memory / "run", "search", {})
     told = SearchProgress(PAPER_OBJECTIVES, [UP] * 4, 8)
     driver = make_driver(run, on_result=told.finish)

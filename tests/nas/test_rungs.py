@@ -13,6 +13,7 @@ import pytest
 from fake_search import EPOCHS, FLOOR, SPACE, archive, fake_job, make_driver
 
 from moenas.models.architecture import Architecture
+from moenas.nas import driver as driver_module
 from moenas.nas import study as study_module
 from moenas.nas.finalists import choose_finalists
 from moenas.nas.halving import Halving
@@ -26,7 +27,7 @@ TRIALS, SHORT = 16, 10
 
 @pytest.fixture(autouse=True)
 def fake(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(study_module, "run_trial", fake_job)
+    monkeypatch.setattr(driver_module, "run_trial", fake_job)
 
 
 def trained(run: RunFolder) -> list[str]:
@@ -37,7 +38,7 @@ def trained(run: RunFolder) -> list[str]:
 def finished(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
     path = tmp_path_factory.mktemp("rungs") / "run"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(study_module, "run_trial", fake_job)
+        patch.setattr(driver_module, "run_trial", fake_job)
         fake_search.drive(path, TRIALS, rungs=3)
     return RunFolder.open(path)
 

@@ -19,7 +19,7 @@ from optuna.trial import TrialState
 from postgres import postgres_server
 
 from moenas.errors import ConfigError, RunFolderError, SearchError
-from moenas.nas import study as study_module
+from moenas.nas import driver as driver_module
 from moenas.nas.journal import open_journal
 from moenas.nas.leases import FileLeases
 from moenas.nas.objectives import PAPER_OBJECTIVES
@@ -105,7 +105,7 @@ def test_processes_share_a_study_and_finish_what_killed_ones_began(
 def test_a_study_that_began_in_the_run_folder_moves(
     run: RunFolder, storage: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(study_module, "run_trial", fake_search.fake_job)
+    monkeypatch.setattr(driver_module, "run_trial", fake_search.fake_job)
     make_driver(run).run(3)
     before = archive(run.path)
     driver = make_driver(run, shared=SharedStorage(storage))
@@ -120,20 +120,20 @@ def test_what_others_finish_is_told(
     run: RunFolder, memory: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shared = SharedStorage(str(memory / "study.log"))
-    monkeypatch.setattr(study_module, "run_trial", fake_search.fake_job)
+    monkeypatch.setattr(driver_module, "run_trial", fake_search.fake_job)
     heard: list[int] = []
     other = make_driver(run, shared=shared)
 
     def work(job: Any) -> Any:
         if len(other.study.get_trials()) == 1:
-            monkeypatch.setattr(study_module, "run_trial", fake_search.fake_job)
+            monkeypatch.setattr(driver_module, "run_trial", fake_search.fake_job)
             other.run(3)
         return fake_search.fake_job(job)
 
-    monkeypatch.setattr(study_module, "PATIENCE", 0)
+    monkeypatch.setattr(driver_module, "PATIENCE", 0)
     answers = iter([True, True, True, False])  # it would wait for the first one's trial
     mine = make_driver(run, shared=shared, on_result=lambda t: heard.append(t.number))
-    monkeypatch.setattr(study_module, "run_trial", work)
+    monkeypatch.setattr(driver_module, "run_trial", work)
     other_run = other.run
     monkeypatch.setattr(other, "run", lambda n: other_run(n, lambda: next(answers, False)))
     assert mine.run(3)
@@ -145,11 +145,11 @@ def test_what_others_finish_is_told(
 
 def test_a_lease_is_one_processs_alone(run: RunFolder) -> None:
     one, other = FileLeases(run), FileLeases(run)
-    assert one.take(3)
-    assert not other.take(3)
-    assert other.take(4)
-    one.give_back(3)
-    assert other.take(3)
+    assert one.take("0003")
+    assert not other.take("0003")
+    assert other.take("0004")
+    one.give_back("0003")
+    assert other.take("0003")
 
 
 def test_a_trial_taken_up_keeps_the_point_that_was_suggested(memory: Path) -> None:

@@ -16,13 +16,13 @@ from inline_executor import Inline
 from moenas.errors import ConfigError, RunFolderError
 from moenas.models.architecture import Architecture
 from moenas.models.cost import count_parameters
-from moenas.nas import study as study_module
+from moenas.nas import driver as driver_module
+from moenas.nas.counting import count_feasible
 from moenas.nas.objectives import PAPER_OBJECTIVES, defined_objectives
 from moenas.nas.sampler import MoENASSampler
 from moenas.nas.space import SearchSpace
 from moenas.nas.study import (
     architecture_of,
-    count_feasible,
     make_sampler,
     open_recorded_study,
     open_study,
@@ -42,7 +42,7 @@ def run(memory: Path) -> RunFolder:
 
 @pytest.fixture(autouse=True)
 def fake_trainings(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(study_module, "run_trial", fake_job)
+    monkeypatch.setattr(driver_module, "run_trial", fake_job)
 
 
 def states(run: RunFolder) -> list[str]:
@@ -59,7 +59,7 @@ def trained(run: RunFolder) -> list[str]:
 @pytest.fixture(scope="module")
 def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> list[tuple[Any, ...]]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(study_module, "run_trial", fake_job)
+        patch.setattr(driver_module, "run_trial", fake_job)
         path = tmp_path_factory.mktemp("study") / "run"
         fake_search.drive(path, TRIALS)
     return archive(path)
@@ -187,7 +187,7 @@ def test_a_failed_trial_is_told_with_its_error_and_the_others_go_on(
             raise MemoryError("too large for this machine")
         return fake_job(job)
 
-    monkeypatch.setattr(study_module, "run_trial", sometimes)
+    monkeypatch.setattr(driver_module, "run_trial", sometimes)
     told: list[int] = []
     driver = make_driver(run, on_result=lambda trial: told.append(trial.number))
     assert driver.run(5)
@@ -208,7 +208,7 @@ def test_out_of_time_a_trial_stays_to_be_taken_up(
         return fake_job(job)
 
     with monkeypatch.context() as patch:
-        patch.setattr(study_module, "run_trial", late)
+        patch.setattr(driver_module, "run_trial", late)
         assert not make_driver(run).run(TRIALS)
     assert states(run) == ["COMPLETE"] * 3 + ["RUNNING"]
     assert make_driver(run).run(TRIALS)
@@ -231,7 +231,7 @@ def test_scores_that_are_no_numbers_fail_the_trial_alone(
             return JobResult({"search": broken}, 1.0, None)
         return result
 
-    monkeypatch.setattr(study_module, "run_trial", job)
+    monkeypatch.setattr(driver_module, "run_trial", job)
     assert make_driver(run).run(3)
     assert states(run) == ["COMPLETE", "FAIL", "COMPLETE"]
     assert "fairness" in archive(run.path)[1][5]["error"]
@@ -305,7 +305,7 @@ def test_data_without_groups_has_no_fairness_to_search_for(
     objectives = defined_objectives(plain, PAPER_OBJECTIVES)
     assert objectives == ("balanced_accuracy", "generalisation")
     monkeypatch.setattr(
-        study_module, "run_trial", lambda job: JobResult({"search": plain}, 1.0, None)
+        driver_module, "run_trial", lambda job: JobResult({"search": plain}, 1.0, None)
     )
     driver = make_driver(RunFolder.create(run.path.with_name("other"), "search", {}))
     driver.study = open_study(run, objectives, driver.study.sampler)

@@ -9,7 +9,7 @@ import fake_search
 from moenas.data.cache import cached_images
 from moenas.data.manifest import Manifest
 from moenas.data.sources.emoji import EmojiConfig
-from moenas.nas import study as study_module
+from moenas.nas import driver as driver_module
 from moenas.runs import RunFolder, write_json
 from moenas.training.job import TrainingJob
 from moenas.training.outcome import JobResult
@@ -21,7 +21,7 @@ from moenas.workflows.prune import prune as prune_checkpoint
 
 def search(path: str, trials: int, rungs: int) -> None:
     """A search with the folder's lock, whose trials write a file as real ones do."""
-    study_module.run_trial = _trial  # type: ignore[assignment]
+    driver_module.run_trial = _trial  # type: ignore[assignment]
     run = RunFolder.create(path, "search", {})
     with run.locked():
         fake_search.make_driver(run, rungs=rungs).run(trials)

@@ -24,6 +24,7 @@ PRELOADED = (
     "moenas.workflows.data",
     "moenas.workflows.export",
     "moenas.workflows.prune",
+    "moenas.workflows.shared_search",
     "moenas.data.sources.emoji",
 )
 

@@ -8,11 +8,12 @@ from pathlib import Path
 
 import fake_search
 import pytest
+from small_disk import filling, mounted
 
 from moenas.data.cache import cached_images
 from moenas.data.manifest import Manifest
 from moenas.errors import RunFolderError
-from moenas.nas import study as study_module
+from moenas.nas import driver as driver_module
 from moenas.nas.study_file import study_errors
 from moenas.report.html import render
 from moenas.runs import RunFolder, write_json
@@ -24,34 +25,13 @@ MIB = 1 << 20
 
 @pytest.fixture(scope="module")
 def disk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    folder = tmp_path_factory.mktemp("disk")
-    command = ["mount", "-t", "tmpfs", "-o", "size=4m", "none", str(folder)]
-    try:
-        subprocess.run(command, check=True, capture_output=True, timeout=20)
-    except (OSError, subprocess.SubprocessError) as error:
-        pytest.skip(f"needs the right to mount a small tmpfs: {error}")
-    yield folder
-    subprocess.run(["umount", "-l", str(folder)], check=False)
+    yield from mounted(tmp_path_factory.mktemp("disk"), 4)
 
 
 @pytest.fixture
 def fill(disk: Path) -> Iterator[Callable[[int], Path]]:
     """Fills the disk but for some bytes; returns the file to delete."""
-    path = disk / "ballast"
-
-    def fill(left: int) -> Path:
-        path.unlink(missing_ok=True)
-        with path.open("wb", buffering=0) as file:
-            try:
-                while file.write(b"x" * 4096) == 4096:
-                    pass
-            except OSError:
-                pass
-            file.truncate(max(0, file.tell() - left))
-        return path
-
-    yield fill
-    path.unlink(missing_ok=True)
+    yield from filling(disk)
 
 
 @pytest.mark.parametrize("left", [0, 16384, 65536, 140000, 180000])
@@ -69,7 +49,7 @@ def test_a_search(
         with run.locked(), study_errors(run, "written"):
             fake_search.make_driver(run).run(4)
 
-    monkeypatch.setattr(study_module, "run_trial", trial)
+    monkeypatch.setattr(driver_module, "run_trial", trial)
     path = disk / f"run-{left}"
     ballast = fill(left)
     with pytest.raises(RunFolderError, match="The disk is full") as told:
@@ -80,7 +60,7 @@ def test_a_search(
     drive()
     found = fake_search.archive(path)
     assert {entry[1] for entry in found} == {"COMPLETE"}  # no trial failed for lack of space
-    monkeypatch.setattr(study_module, "run_trial", fake_search.fake_job)
+    monkeypatch.setattr(driver_module, "run_trial", fake_search.fake_job)
     run = RunFolder.create(disk / f"whole-{left}", "search", {})
     fake_search.make_driver(run).run(4)
     assert found == fake_search.archive(run.path)

@@ -71,6 +71,20 @@ def test_a_run_that_goes_on_sends_what_is_new(
     assert memory.outcomes == ["stopped", "finished"]
 
 
+def test_a_run_whose_id_was_not_noted_is_found_by_its_token(
+    folder: RunFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    use(memory := Memory(), monkeypatch)
+    with monkeypatch.context() as patch:
+        patch.setattr(module._Ledger, "begin", lambda *_: 1 / 0)
+        with recording("mlflow", folder, {}):
+            pass
+    with recording("mlflow", folder, {}) as record:
+        record.add("trial", 0, {"a": 0})
+    assert memory.known == [None, None]
+    assert memory.tokens[0] == memory.tokens[1]
+
+
 def test_another_tracker_gets_all_of_it(folder: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("mlflow", "wandb"):
         use(memory := Memory(), monkeypatch)

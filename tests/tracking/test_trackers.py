@@ -132,6 +132,42 @@ def test_mlflow(folder: RunFolder, mlflow_server: str, monkeypatch: pytest.Monke
     assert len(client.get_metric_history(another.info.run_id, "trial/fairness")) == 3
 
 
+BEGIN = """
+import os, signal, sys
+from moenas.runs import RunFolder
+from moenas.tracking import mlflow_server, recording
+stage, folder = sys.argv[1], RunFolder.open(sys.argv[2])
+die = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+if stage == "begin":  # on the server, and not noted here
+    recording._Ledger.begin = die
+else:
+    add = mlflow_server.MlflowServer.add
+    mlflow_server.MlflowServer.add = lambda *given: (add(*given), die())
+with recording.recording("mlflow", folder, folder.read_config()["settings"]) as record:
+    record.add("trial", 0, {"fairness": 0.25}, 1001.0)
+    recording.PATIENCE = 60
+"""
+
+
+def test_mlflow_goes_on_in_the_same_run_after_kills(
+    folder: RunFolder, mlflow_server: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tracking = pytest.importorskip("mlflow.tracking")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", mlflow_server)
+    monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "killed")
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    for stage in ("begin", "add"):
+        command = [sys.executable, "-c", BEGIN, stage, str(folder.path)]
+        assert subprocess.run(command, env=environment, timeout=120).returncode == -9
+    track_twice("mlflow", folder)
+    client = tracking.MlflowClient(mlflow_server)
+    (run,) = client.search_runs([client.get_experiment_by_name("killed").experiment_id])
+    assert run.info.status == "FINISHED"
+    assert run.data.params == {"trials": "4", "data": '["a", "b"]', "base": "net"}
+    history = client.get_metric_history(run.info.run_id, "trial/fairness")
+    assert sorted((m.step, m.value) for m in history) == [(0, 0.25), (1, 0.5), (2, 0.75)]
+
+
 def test_mlflow_needs_an_address(folder: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("mlflow.tracking")
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import dataclasses
+import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,8 +17,9 @@ from moenas.models.storage import load_model
 from moenas.models.subnet import subnet
 from moenas.predictions import Predictions
 from moenas.runs import ModelFolder, cache_home
-from moenas.training import subnet_job
+from moenas.training import loop, subnet_job
 from moenas.training.job import DataReference, TrainingJob, run_job
+from moenas.training.loop import OutOfTime
 from moenas.training.outcome import read_result
 from moenas.training.recalibration import recalibrate
 from moenas.training.schemes import SCHEMES
@@ -48,6 +51,18 @@ def job(supernet: Path, scenes: Path, tmp_path: Path) -> SubnetJob:
         seed=4,
         device="cpu",
     )
+
+
+def test_the_time_limit_holds(job: SubnetJob, monkeypatch: pytest.MonkeyPatch) -> None:
+    late = dataclasses.replace(job, deadline=time.monotonic() - 1)
+    with pytest.raises(OutOfTime, match="came in judging"):
+        run_subnet_job(late)
+    left: list[float] = [1.0, 0.0]  # one look is in time, the one at the first batch is not
+    monkeypatch.setattr(loop, "time", SimpleNamespace(monotonic=lambda: -left.pop(0)))
+    with pytest.raises(OutOfTime, match="came in judging"):
+        run_subnet_job(dataclasses.replace(job, deadline=-0.5))
+    assert not left
+    assert not ModelFolder(Path(job.folder)).finished
 
 
 def test_it_judges_the_recalibrated_part(job: SubnetJob, supernet: Path, scenes: Path) -> None:

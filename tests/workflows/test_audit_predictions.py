@@ -13,6 +13,7 @@ from moenas.evaluation.threshold import best_threshold
 from moenas.predictions import Predictions
 from moenas.runs import read_json, write_json
 from moenas.workflows.audit_predictions import audit_predictions
+from moenas.workflows.doctor_run import examine
 from moenas.workflows.predictions_file import read_predictions
 from moenas.workflows.verification import Verification
 from moenas.workflows.verify import verify
@@ -48,6 +49,8 @@ def test_a_devices_outputs(said: pd.DataFrame, scenes: Path, tmp_path: Path) -> 
     assert "out has" in result.report.read_text()
     found = verify(tmp_path / "run")
     assert (found.models, found.problems) == (1, [])
+    state = examine(tmp_path / "run")
+    assert (state.models, state.begun, state.finished) == (1, 0, True)
 
 
 def test_two_devices_are_compared(said: pd.DataFrame, scenes: Path, tmp_path: Path) -> None:

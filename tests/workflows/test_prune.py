@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -18,8 +19,11 @@ from moenas.errors import ConfigError, DataError, ModelError, RunFolderError
 from moenas.models.builder import build_model
 from moenas.models.convert import upcycle
 from moenas.models.storage import load_model, save_model
+from moenas.pruning.experts import PruningStep
 from moenas.report.results import read_results
 from moenas.runs import RunFolder, read_json, write_json
+from moenas.training import loop
+from moenas.training.loop import OutOfTime
 from moenas.workflows import prune_tuning
 from moenas.workflows.prune import PruneConfig, prune
 from moenas.workflows.verify import verify
@@ -84,6 +88,49 @@ def test_a_killed_pruning_goes_on(
     assert read_json(RunFolder(run).pruning) == read_json(curve.pruning)
     again, before = (read_json(r.pruned().scores) for r in (RunFolder(run), curve))
     assert again == before
+
+
+def test_the_time_limit_is_kept_and_the_rest_comes_later(
+    checkpoint: Path,
+    scenes: Path,
+    tmp_path: Path,
+    curve: RunFolder,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    run, told = tmp_path / "run", list[int]()
+    now = time.monotonic()
+
+    def tell(step: PruningStep) -> None:
+        nonlocal now
+        told.append(step.step)
+        now += 3600 if step.step == 1 else 0
+
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "time", SimpleNamespace(monotonic=lambda: now))
+        with pytest.raises(OutOfTime, match=r"came in pruning .* run it again to go on"):
+            prune(checkpoint, str(scenes), run, WHOLE, device="cpu", time_limit=30, on_step=tell)
+    assert told == [0, 1]
+    assert not RunFolder(run).pruning.exists()
+    prune(checkpoint, str(scenes), run, WHOLE, device="cpu", time_limit=30, on_step=tell)
+    assert told == [0, 1, 2, 3, 4]
+    assert read_json(RunFolder(run).pruning) == read_json(curve.pruning)
+
+
+@pytest.mark.parametrize("how", [{"rescue": True, "keep_above": {"balanced_accuracy": 1}}, {}])
+def test_the_time_limit_holds_for_trainings(
+    checkpoint: Path,
+    scenes: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    how: dict[str, Any],
+) -> None:
+    def train(*_: object, deadline: float, **__: object) -> None:
+        raise OutOfTime(f"within {deadline - time.monotonic():.0f} s")
+
+    monkeypatch.setattr(prune_tuning, "train", train)
+    config = PruneConfig(**{"keep_above": {}, "max_parameters": 1_250_000, "fine_tune": 1, **how})
+    with pytest.raises(OutOfTime, match=r"within \d+ s"):
+        prune(checkpoint, str(scenes), tmp_path / "run", config, device="cpu", time_limit=1)
 
 
 def test_another_model_begins_anew(

@@ -25,12 +25,15 @@ from moenas.data.manifest import Manifest
 from moenas.errors import ConfigError, RunFolderError, SearchError
 from moenas.models.architecture import Architecture
 from moenas.models.storage import load_model
+from moenas.nas.jobs import JobMaker
 from moenas.nas.settings import SearchConfig
 from moenas.nas.study import open_recorded_study
 from moenas.predictions import Predictions
 from moenas.runs import ModelFolder, RunFolder, cache_home, read_json
+from moenas.training.job import DataReference
 from moenas.training.loop import OutOfTime
 from moenas.workflows.search import price, search
+from moenas.workflows.search_finalists import seconds_of_pruning
 from moenas.workflows.settings import Resources
 from moenas.workflows.verify import verify
 
@@ -386,6 +389,27 @@ def test_the_time_limit_is_kept_and_the_rest_comes_later(
         search(tiny_config, run.path, Resources(workers=1, time_limit=1e-4))
     assert not run.comparison.exists()
     assert len(read_json(run.trials)) == tiny_config.trials
+
+
+@pytest.mark.usefixtures("here")
+def test_the_time_limit_holds_for_pruning(run: RunFolder, tiny_config: SearchConfig) -> None:
+    run.forget_pruning()
+    run.comparison.unlink()
+    with pytest.raises(OutOfTime, match="came in pruning"):
+        search(tiny_config, run.path, Resources(workers=1, time_limit=1e-4))
+    assert not run.comparison.exists()
+
+
+@pytest.mark.usefixtures("here")
+def test_time_is_kept_back_for_pruning(run: RunFolder, tiny_config: SearchConfig) -> None:
+    data = DataReference(str(run.manifest), "", tiny_config.image_size)
+    maker = JobMaker(tiny_config, run, data, device="cpu")
+    took = read_json(run.parent(tiny_config.base, 1).scores)["seconds"]
+    # 88 images and 31.5 removals at a third each; a parent took 3 looks at 32 images and 88 more
+    widest = max(took, read_json(run.parent(str(tiny_config.wider_base), 1).scores)["seconds"])
+    assert seconds_of_pruning(tiny_config, maker) == pytest.approx(
+        1.2 * widest * 88 * 11.5 / (3 * 32 + 88)
+    )
 
 
 @pytest.mark.usefixtures("here")

@@ -8,7 +8,7 @@ import pytest
 
 from moenas.models.architecture import Architecture
 from moenas.models.storage import load_model
-from moenas.nas import study
+from moenas.nas import driver
 from moenas.nas.settings import SearchConfig
 from moenas.runs import RunFolder, read_json, write_json
 from moenas.workflows.search import search
@@ -80,6 +80,6 @@ def test_it_is_verified(finished: RunFolder) -> None:
 def test_the_same_command_judges_nothing_again(
     finished: RunFolder, config: SearchConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(study, "run_trial", lambda *_: pytest.fail("judged again"))
+    monkeypatch.setattr(driver, "run_trial", lambda *_: pytest.fail("judged again"))
     result = search(config, finished.path, Resources(workers=1))
     assert result.comparison == read_json(finished.comparison)

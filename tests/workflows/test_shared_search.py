@@ -43,7 +43,7 @@ def test_one_joins_while_the_folder_is_held_and_leads_when_it_is_free(
     run.comparison.unlink()
     with run.locked():  # by another process that leads
         assert search_together(tiny_config, run.path, journal, ONE) is None
-    assert "joining it for the trials" in caplog.text
+    assert "helping it to train" in caplog.text
     assert "another one finishes" in caplog.text
     assert not run.comparison.exists()
 
@@ -52,11 +52,12 @@ def test_one_joins_while_the_folder_is_held_and_leads_when_it_is_free(
 
 
 @pytest.mark.usefixtures("here")
-def test_who_joins_waits_for_the_first_trial_within_its_time(
+def test_who_joins_waits_for_the_data_within_its_time(
     run: RunFolder, tiny_config: SearchConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(shared_search, "PATIENCE", 0.02)
     journal, limit = str(run.path / "study.log"), Resources(workers=1, time_limit=0.01)
-    with run.locked(), pytest.raises(OutOfTime, match="before the first trial"):
+    run.manifest.unlink()
+    with run.locked(), pytest.raises(OutOfTime, match="before the first training"):
         search_together(tiny_config, run.path, journal, limit)
     assert not (run.path / "study.log").exists()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from typing import Any, Protocol, TypeVar
@@ -50,7 +51,8 @@ class Share:
             if need:
                 have = machine.get(name, 0)
                 # Parts of GPUs do not add up: each function's part is of one GPU.
-                counts.append(have * (1 // need) if 0 < need < 1 else have // need)
+                shares = math.floor(1 / need + 1e-9)  # 1 // 0.2 is 4: 0.2 is above a fifth
+                counts.append(have * shares if need < 1 else have // need)
         if self.memory_gb is not None:
             counts.append(machine.get("memory", 0) // (self.memory_gb * 2**30))
         return int(min(counts))

@@ -158,10 +158,15 @@ def _answers(address: str | None) -> None:
 
     Raises:
         OSError: Nothing does.
-        ValueError: It is no ``host:port``.
+        ConfigError: It is no ``host:port``.
     """
     if address not in (None, "auto", "local"):
         host, _, port = address.removeprefix("ray://").rpartition(":")
+        if not host or not port.isdecimal() or int(port) > 65535:
+            raise ConfigError(
+                f"'{address}' is no address of a Ray cluster: write HOST:PORT, for example "
+                "192.168.1.2:6379, or 'auto' on a machine that is part of one."
+            )
         socket.create_connection((host, int(port)), timeout=10).close()
 
 

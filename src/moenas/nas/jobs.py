@@ -108,6 +108,7 @@ class JobMaker:
             data=self.data,
             seed=self._seed(SEARCH_SEED),
             device=self.device,
+            deadline=self.deadline,
         )
 
     def finalist(self, architecture: Architecture, seed: int) -> TrainingJob:

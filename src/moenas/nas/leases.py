@@ -1,8 +1,8 @@
-"""Whose a running trial is, where several processes work on one study.
+"""Whose a running training is, where several processes work on one search.
 
-The owner of a trial holds a lock on a file of it, which the system frees when the process ends,
-however it ends: a trial whose lock can be had is nobody's, one whose lock cannot be had is at work.
-No clock of any machine is needed.
+The owner of a training holds a lock on a file of it, which the system frees when the process ends,
+however it ends: a training whose lock can be had is nobody's, one whose lock cannot be had is at
+work. No clock of any machine is needed.
 """
 
 from __future__ import annotations
@@ -17,33 +17,33 @@ from moenas.runs import RunFolder, explain_os_error
 
 
 class Leases(Protocol):
-    """Says which trials are this process's."""
+    """Says which trainings are this process's: of trials, by their digits, and others, by name."""
 
     def choosing(self) -> contextlib.AbstractContextManager[None]:
         """Keep the others from starting a trial meanwhile."""
         ...
 
-    def take(self, number: int) -> bool:
-        """Make a trial this process's; False: it is another's, which lives."""
+    def take(self, name: str) -> bool:
+        """Make a training this process's; False: it is another's, which lives."""
         ...
 
-    def give_back(self, number: int) -> None:
-        """Let a trial go: it is finished, or may be taken up by another."""
+    def give_back(self, name: str) -> None:
+        """Let a training go: it is finished, or may be taken up by another."""
         ...
 
 
 class Alone:
-    """All trials are this process's: it has locked the whole run folder."""
+    """All are this process's: it has locked the whole run folder."""
 
     def choosing(self) -> contextlib.AbstractContextManager[None]:
         """Nobody else starts trials."""
         return contextlib.nullcontext()
 
-    def take(self, number: int) -> bool:
-        """A running trial is a dead process's."""
+    def take(self, name: str) -> bool:
+        """What runs is a dead process's."""
         return True
 
-    def give_back(self, number: int) -> None:
+    def give_back(self, name: str) -> None:
         """Nobody waits for it."""
 
 
@@ -60,7 +60,7 @@ class FileLeases:
     def __init__(self, run: RunFolder) -> None:
         self._run = run
         self._choice = filelock.FileLock(run.lease("next"))
-        self._held: dict[int, filelock.BaseFileLock] = {}
+        self._held: dict[str, filelock.BaseFileLock] = {}
 
     @contextlib.contextmanager
     def choosing(self) -> Iterator[None]:
@@ -74,9 +74,9 @@ class FileLeases:
         finally:
             self._choice.release()
 
-    def take(self, number: int) -> bool:
-        """Make a trial this process's; False: it is another's, which lives."""
-        path = self._run.lease(f"{number:04d}")
+    def take(self, name: str) -> bool:
+        """Make a training this process's; False: it is another's, which lives."""
+        path = self._run.lease(name)
         lock = filelock.FileLock(path, timeout=0)
         try:
             lock.acquire()
@@ -84,9 +84,9 @@ class FileLeases:
             return False
         except OSError as error:
             raise explain_os_error(error, path) from error
-        self._held[number] = lock
+        self._held[name] = lock
         return True
 
-    def give_back(self, number: int) -> None:
-        """Let a trial go: it is finished, or may be taken up by another."""
-        self._held.pop(number).release()
+    def give_back(self, name: str) -> None:
+        """Let a training go: it is finished, or may be taken up by another."""
+        self._held.pop(name).release()

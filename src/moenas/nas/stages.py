@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import concurrent.futures
+import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from pathlib import Path
 from typing import Any
 
 from moenas.console import note, progress
@@ -11,9 +14,16 @@ from moenas.errors import MoENASError, RunFolderError
 from moenas.execution.executor import Executor, WorkerDiedError
 from moenas.models.architecture import Architecture
 from moenas.models.cost import macs_of
+from moenas.nas.leases import Alone, Leases
 from moenas.training.job import TrainingJob, run_job
-from moenas.training.loop import OutOfTime
+from moenas.training.loop import OutOfTime, check_deadline
 from moenas.training.outcome import JobResult
+
+NEWS = 5.0
+"""Seconds after which it is looked anew for free workers and for jobs of processes that died."""
+
+PATIENCE = 1.0
+"""Seconds between two looks for what other processes have left."""
 
 OnResult = Callable[[TrainingJob, JobResult], None]
 """Called with each training that is done, in the order in which they end."""
@@ -24,6 +34,7 @@ def run_jobs(
     jobs: Sequence[TrainingJob],
     title: str,
     on_result: OnResult | None = None,
+    leases: Leases | None = None,
 ) -> list[JobResult]:
     """Run jobs, the costliest first, and return their results in the order given.
 
@@ -32,12 +43,14 @@ def run_jobs(
         jobs: Finished ones return at once.
         title: Of the progress bar.
         on_result: See there.
+        leases: Which jobs other processes work on: they are waited for, and taken up when their
+            process dies. None: all are this one's.
 
     Raises:
         OutOfTime: At least one job reached its deadline; all that run were let end before.
         MoENASError: A job failed; the message names its folder. The others were finished first.
     """
-    outcomes = _outcomes(executor, jobs, title, on_result)
+    outcomes = _outcomes(executor, jobs, title, on_result, leases or Alone())
     results = []
     for job, outcome in zip(jobs, outcomes, strict=True):
         if isinstance(outcome, JobResult):
@@ -61,7 +74,7 @@ def attempt_jobs(
         Exception: What no other training of the same model would have spared: a worker that was
             killed, a full disk, a fault of ours.
     """
-    outcomes = _outcomes(executor, jobs, title, on_result)
+    outcomes = _outcomes(executor, jobs, title, on_result, Alone())
     told: list[JobResult | MoENASError] = []
     for outcome in outcomes:
         if isinstance(outcome, FATAL) or not isinstance(outcome, JobResult | MoENASError):
@@ -76,22 +89,48 @@ FATAL = (WorkerDiedError, RunFolderError)
 
 
 def _outcomes(
-    executor: Executor, jobs: Sequence[TrainingJob], title: str, on_result: OnResult | None
+    executor: Executor,
+    jobs: Sequence[TrainingJob],
+    title: str,
+    on_result: OnResult | None,
+    leases: Leases,
 ) -> list[JobResult | BaseException]:
-    order = sorted(range(len(jobs)), key=lambda i: -_work(jobs[i]))
-    futures = {executor.submit(run_job, jobs[i]): i for i in order}
+    waiting = sorted(range(len(jobs)), key=lambda i: -_work(jobs[i]))
+    running: dict[Future[JobResult], int] = {}
     outcomes: dict[int, JobResult | BaseException] = {}
     with progress() as bar:
         task = bar.add_task(title, total=len(jobs), note="")
-        for future in concurrent.futures.as_completed(futures):
-            index = futures[future]
-            job, outcome = jobs[index], future.exception() or future.result()
-            outcomes[index] = outcome
-            bar.update(task, advance=1, note=job.architecture)
-            _tell(job, outcome)
-            if on_result and isinstance(outcome, JobResult):
-                on_result(job, outcome)
+        try:
+            while waiting or running:
+                for index in list(waiting):
+                    if len(running) < executor.workers and leases.take(_lease(jobs[index])):
+                        waiting.remove(index)
+                        running[executor.submit(run_job, jobs[index])] = index
+                if not running:
+                    time.sleep(PATIENCE)  # for jobs of other processes
+                    check_deadline(jobs[waiting[0]].deadline, f"'{jobs[waiting[0]].folder}'")
+                    continue
+                done, _ = concurrent.futures.wait(
+                    running, timeout=NEWS, return_when=concurrent.futures.FIRST_COMPLETED
+                )
+                for future in done:
+                    index = running.pop(future)
+                    job, outcome = jobs[index], future.exception() or future.result()
+                    leases.give_back(_lease(job))
+                    outcomes[index] = outcome
+                    bar.update(task, advance=1, note=job.architecture)
+                    _tell(job, outcome)
+                    if on_result and isinstance(outcome, JobResult):
+                        on_result(job, outcome)
+        finally:
+            for index in running.values():
+                leases.give_back(_lease(jobs[index]))
     return [outcomes[i] for i in range(len(jobs))]
+
+
+def _lease(job: TrainingJob) -> str:
+    """A training's own name in the run, e.g. ``finalists-mobilevitv2_050-e111111111-s1``."""
+    return "-".join(Path(job.folder).parts[-2:])
 
 
 def _tell(job: TrainingJob, outcome: JobResult | BaseException) -> None:

@@ -106,6 +106,7 @@ def prune_experts(
     on_step: Callable[[PruningStep], None] | None = None,
     done: Sequence[PruningStep] = (),
     rescue: Tune | None = None,
+    check: Callable[[], None] | None = None,
 ) -> PruningResult:
     """Remove the least needed expert of the whole model until a quality would fall (III-B3).
 
@@ -123,6 +124,7 @@ def prune_experts(
         on_step: Called after each step.
         done: Steps that an interrupted call with the same arguments has told ``on_step``.
         rescue: Train a model that breaks a threshold; if it then holds, pruning goes on.
+        check: Called before each batch; what it raises, at a time limit, ends this.
 
     Raises:
         ConfigError: An unknown quality or importance, a threshold outside of 0-1.
@@ -131,7 +133,7 @@ def prune_experts(
     """
     qualities.thresholds(keep_above)
     measure = IMPORTANCES[importance]
-    seen = _Images(manifest, images, measure, device or pick_device())
+    seen = _Images(manifest, images, measure, device or pick_device(), check)
     course = _Course(keep_above, max_parameters)
     current, observer = model, None
     for step in done:
@@ -268,7 +270,12 @@ class _Images:
     """The images that pruning looks at, and what it asks of a model on them."""
 
     def __init__(
-        self, manifest: Manifest, images: ImageStore, importance: Importance, device: torch.device
+        self,
+        manifest: Manifest,
+        images: ImageStore,
+        importance: Importance,
+        device: torch.device,
+        check: Callable[[], None] | None,
     ) -> None:
         split = manifest.frame["split"].to_numpy()
         self._rows = np.flatnonzero(((split == "val") | (split == "search")) & images.readable)
@@ -286,11 +293,18 @@ class _Images:
                 "Use --importance usage, or add the column 'group'."
             )
         self._images, self._importance, self._device = images.images, importance, device
+        self._check = check
 
     def observe(self, model: nn.Module) -> Observer:
         """Run a model over all images."""
         return Observer(
-            model, self._images, self._rows, self._importance, self._counted, device=self._device
+            model,
+            self._images,
+            self._rows,
+            self._importance,
+            self._counted,
+            device=self._device,
+            check=self._check,
         )
 
     def least_needed(self, observer: Observer) -> tuple[str, int, float] | None:

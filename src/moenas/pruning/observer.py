@@ -8,7 +8,7 @@ last layers' first (they are the smallest and spare the most), as far as a bound
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -45,6 +45,7 @@ class Observer:
         counted: [len(rows)] Which of them the importance is computed on.
         device: Where to compute.
         memory: Bytes of inputs that may be kept.
+        check: Called before each batch; what it raises, at a time limit, ends this.
 
     Attributes:
         probability: [len(rows)] of a person.
@@ -62,7 +63,9 @@ class Observer:
         *,
         device: torch.device,
         memory: int = MEMORY,
+        check: Callable[[], None] | None = None,
     ) -> None:
+        self._check = check
         self._model = fold_batch_norms(model).to(device)
         self._images, self._rows, self._device = images, rows, device
         self._importance, self._counted = importance, counted
@@ -111,6 +114,8 @@ class Observer:
 
         with self._watched(routings, self._after(point), keep_input, lambda: here):
             for start in range(0, len(places), BATCH):
+                if self._check is not None:
+                    self._check()
                 here = places[start : start + BATCH]
                 with exact_products(self._device):
                     logits = self._from(point, here)

@@ -29,6 +29,9 @@ except ImportError as error:
 ADDRESS = "MLFLOW_TRACKING_URI"
 EXPERIMENT = "MLFLOW_EXPERIMENT_NAME"
 
+TAG = "moenas.token"
+"""Tag that finds a run again whose id was not noted."""
+
 MOST_METRICS, MOST_PARAMS, LONGEST = 1000, 100, 500
 """What a server takes at once, and how long a setting may be."""
 
@@ -60,14 +63,33 @@ class MlflowServer:
         self._settings = settings
         self._run = ""
 
-    def start(self, known: str | None) -> str:
+    def start(self, known: str | None, token: str) -> str:
         """Set the run to running; a new one gets the settings."""
         if known is not None and self._goes_on(known):
             self._run = known
             return known
-        tags = {"moenas.kind": self._kind}
+        self._run = self._begun(token) or self._begin(token)
+        return self._run
+
+    def _begun(self, token: str) -> str | None:
+        """The run that a process began and had no time to note."""
+        wanted = f"tags.`{TAG}` = '{token}'"
+        found = self._client.search_runs([self._experiment()], wanted, max_results=1)
+        if not found:
+            return None
+        self._run = str(found[0].info.run_id)
+        if not found[0].data.params:
+            self._tell_settings()
+        return self._run if self._goes_on(self._run) else None
+
+    def _begin(self, token: str) -> str:
+        tags = {"moenas.kind": self._kind, TAG: token}
         run = self._client.create_run(self._experiment(), run_name=self._name, tags=tags)
         self._run = str(run.info.run_id)
+        self._tell_settings()
+        return self._run
+
+    def _tell_settings(self) -> None:
         texts = {
             name: value if isinstance(value, str) else json.dumps(value)
             for name, value in self._settings.items()
@@ -75,7 +97,6 @@ class MlflowServer:
         params = [Param(name, masked(text)[:LONGEST]) for name, text in texts.items()]
         for first in range(0, len(params), MOST_PARAMS):
             self._client.log_batch(self._run, params=params[first : first + MOST_PARAMS])
-        return self._run
 
     def add(self, points: Sequence[Point]) -> None:
         """Send points; a server keeps one of metrics that are equal in name, time and step."""

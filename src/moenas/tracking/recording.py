@@ -12,6 +12,7 @@ import dataclasses
 import math
 import threading
 import time
+import uuid
 from collections import deque
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -131,7 +132,7 @@ class Recording:
             last_try = self._closing.is_set()
             try:
                 if not started:
-                    self._sent.begin(self._tracker.start(self._sent.run))
+                    self._sent.begin(self._tracker.start(self._sent.run, self._sent.token()))
                     started = True
                 if self._step(self._tracker):
                     return
@@ -201,8 +202,16 @@ class _Ledger:
             self._all = read_json(path)
         entry = self._all.get(key, {})
         self.run: str | None = entry.get("run")
+        self._token: str | None = entry.get("token")
         self._sent = {(series, step) for series, steps in entry.get("sent", {}).items()
                       for step in steps}  # fmt: skip
+
+    def token(self) -> str:
+        """What the run is found by where its id was not noted; it is kept before it is used."""
+        if self._token is None:
+            self._token = uuid.uuid4().hex
+            self._save()
+        return self._token
 
     def begin(self, run: str) -> None:
         """Note the run's id; of another one than before nothing is sent yet."""
@@ -231,5 +240,5 @@ class _Ledger:
         sent: dict[str, list[int]] = {}
         for series, step in sorted(self._sent):
             sent.setdefault(series, []).append(step)
-        self._all[self._key] = {"run": self.run, "sent": sent}
+        self._all[self._key] = {"token": self._token, "run": self.run, "sent": sent}
         write_json(self._path, self._all)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import uuid
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -32,7 +31,7 @@ class TensorBoardFiles:
         self._settings = settings
         self._writer: SummaryWriter | None = None
 
-    def start(self, known: str | None) -> str:
+    def start(self, known: str | None, token: str) -> str:
         """Open a new file beside those of before; where they were deleted it is another run."""
         goes_on = any(self._folder.glob("events.out.tfevents.*"))
         self._writer = self._writer or SummaryWriter(str(self._folder))
@@ -41,7 +40,7 @@ class TensorBoardFiles:
         text = "    " + json.dumps(self._settings, indent=2).replace("\n", "\n    ")
         self._writer.add_text("settings", text)
         self._writer.flush()
-        return uuid.uuid4().hex
+        return token
 
     def add(self, points: Sequence[Point]) -> None:
         """Write points and have them on disk."""

@@ -39,8 +39,14 @@ class Tracker(Protocol):
 
     where: str
 
-    def start(self, known: str | None) -> str:
-        """Begin a run, or go on with a known one; return its id, another where it was deleted."""
+    def start(self, known: str | None, token: str) -> str:
+        """Begin a run, or go on with a known one; return its id, another where it was deleted.
+
+        Args:
+            known: The id, once it was noted.
+            token: Hexadecimal digits of this run alone. One that was begun with it, by a process
+                that was killed before it noted the id, is found by it and goes on.
+        """
         ...
 
     def add(self, points: Sequence[Point]) -> None:

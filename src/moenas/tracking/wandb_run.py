@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import uuid
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -43,11 +42,11 @@ class WandbRun:
         self._run: Any = None
         self._series: set[str] = set()
 
-    def start(self, known: str | None) -> str:
+    def start(self, known: str | None, token: str) -> str:
         """Begin a run, or go on with the known one."""
         self._run = self._run or wandb.init(
             project=self._project,
-            id=known or uuid.uuid4().hex[:12],
+            id=known or token[:12],
             resume="allow",
             reinit="create_new",
             name=self._folder.name,

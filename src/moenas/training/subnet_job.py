@@ -15,6 +15,7 @@ from moenas.models.subnet import subnet
 from moenas.runs import ModelFolder
 from moenas.runtime import derived_seed, pick_device
 from moenas.training.job import DataReference
+from moenas.training.loop import check_deadline
 from moenas.training.outcome import JobResult, judge, leave, read_result
 from moenas.training.recalibration import recalibrate
 
@@ -31,6 +32,7 @@ class SubnetJob:
         seed: Of the images that its batch norms are recalibrated with.
         score: As in `TrainingJob`, like the next.
         device: As there.
+        deadline: As there.
     """
 
     architecture: str
@@ -40,12 +42,14 @@ class SubnetJob:
     seed: int
     score: tuple[str, ...] = ("search",)
     device: str = "auto"
+    deadline: float | None = None
 
 
 def run_subnet_job(job: SubnetJob) -> JobResult:
     """Judge a sub-network, or return what was found before.
 
     Raises:
+        OutOfTime: The deadline came; run it again to go on.
         MoENASError: Whatever is wrong with the images, the supernet or the folder.
     """
     folder = ModelFolder(Path(job.folder))
@@ -56,6 +60,10 @@ def run_subnet_job(job: SubnetJob) -> JobResult:
 
 
 def _run(job: SubnetJob, folder: ModelFolder) -> JobResult:
+    def check() -> None:
+        check_deadline(job.deadline, f"judging '{folder.path}'")
+
+    check()
     start = time.monotonic()
     device = pick_device(job.device)
     architecture = Architecture.parse(job.architecture)
@@ -66,6 +74,7 @@ def _run(job: SubnetJob, folder: ModelFolder) -> JobResult:
     seed = derived_seed(job.seed, "recalibration")
     recalibrate(model, images.images, training, seed=seed, device=device)
     rows = np.flatnonzero(np.isin(split, ("val", *job.score)) & images.readable)
-    predictions = judge(manifest, rows, probabilities(model, images.images, rows, device=device))
+    probability = probabilities(model, images.images, rows, device=device, check=check)
+    predictions = judge(manifest, rows, probability)
     seconds = time.monotonic() - start
     return leave(folder, predictions, architecture, job.data.image_size, job.score, seconds)

@@ -32,7 +32,7 @@ class RunState:
         kind: The command that made it.
         finished: Whether that command ended and left all of its files.
         holder: Who works in it now; None: nobody.
-        models: Models that are trained and scored.
+        models: Models that are trained and scored, or whose predictions were brought along.
         begun: Models that are begun and not finished.
         trials: Trials of a search by their state.
         bytes: Size of all files.
@@ -77,17 +77,19 @@ def examine(path: Path | str) -> RunState:
             trials = dict(collections.Counter(each.state.name.lower() for each in found))
         except RunFolderError as error:
             damaged[run.study.name] = str(error)
-    folders = {ModelFolder(file.parent).path for file in files
-               if file.name in ("state.safetensors", "history.jsonl", "scores.json")}  # fmt: skip
-    finished = sum(ModelFolder(folder).finished for folder in folders)
+    begun = {file.parent for file in files
+             if file.name in ("state.safetensors", "history.jsonl", "scores.json")}  # fmt: skip
+    finished = {folder for folder in begun if ModelFolder(folder).finished}
+    # Of a model that another program asked there is no more than what it said.
+    judged = {f.parent for f in files if f == ModelFolder(f.parent).predictions} - begun
     log = read_log(run.older_log, LAST) + read_log(run.log, LAST)
     return RunState(
         run=str(run.path),
         kind=kind,
         finished=_finished(run, kind),
         holder=_holder(run),
-        models=finished,
-        begun=len(folders) - finished,
+        models=len(finished | judged),
+        begun=len(begun - finished),
         trials=trials,
         bytes=sum(file.stat().st_size for file in files if file.exists()),
         disk_bytes=shutil.disk_usage(run.path).free,

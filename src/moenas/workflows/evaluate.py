@@ -13,7 +13,7 @@ from moenas.models.architecture import Architecture
 from moenas.models.cost import macs_of, parameters_of
 from moenas.models.storage import load_model
 from moenas.predictions import Predictions
-from moenas.runs import cache_home
+from moenas.runs import cache_home, find_checkpoint
 from moenas.runtime import pick_device
 from moenas.workflows.data import open_manifest
 
@@ -29,7 +29,7 @@ def evaluate(
     """Score a checkpoint at its own threshold.
 
     Args:
-        checkpoint: A model of ours.
+        checkpoint: A model of ours: its file, its folder, or a run that has no other.
         data: See `open_manifest`.
         split: The split to score; ``val`` is predicted too, for overfitting.
         device: Where to compute.
@@ -39,7 +39,8 @@ def evaluate(
         CheckpointError: The checkpoint cannot be used.
         DataError: The data cannot be used, or lack the split.
     """
-    model, card = load_model(checkpoint)
+    where = pick_device(device)
+    model, card = load_model(find_checkpoint(Path(checkpoint)))
     manifest: Manifest = open_manifest(data, card.image_size)
     manifest.validate(check_images=False, need_splits=(split,))
     images = cached_images(manifest, card.image_size, cache_home() / "images")
@@ -49,7 +50,7 @@ def evaluate(
         images,
         splits=("val", split),
         threshold=card.threshold,
-        device=pick_device(device),
+        device=where,
     )
     if save is not None:
         predictions.save(save)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import hashlib
 import importlib.metadata
+import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +17,7 @@ from torch import nn
 from moenas.config import to_dict
 from moenas.data.cache import ImageStore, cached_images
 from moenas.data.manifest import Manifest
+from moenas.data.waiting import one_at_a_time
 from moenas.errors import DataError, ModelError
 from moenas.evaluation.predict import tabulate
 from moenas.export.backends import BACKENDS, Source
@@ -36,6 +40,8 @@ from moenas.models.storage import load_model
 from moenas.runs import (
     ModelFolder,
     cache_home,
+    explain_os_error,
+    find_checkpoint,
     remove_leftovers,
     run_of,
     write_bytes,
@@ -43,6 +49,9 @@ from moenas.runs import (
     write_text,
 )
 from moenas.workflows.data import open_manifest
+
+LITTLE = 1 << 20
+"""Bytes: a disk with no more room, on which a file could not be written, is full."""
 
 CHECKED = ("val", "search")
 """Splits on which an export is held against its model; ``report`` is scored once, for the card."""
@@ -75,6 +84,7 @@ def export(
     kinds = [get_format(name) for name in dict.fromkeys(formats)]
     for kind in kinds:
         kind.require()
+    checkpoint = find_checkpoint(Path(checkpoint))
     model, card = load_model(checkpoint)
     architecture = Architecture.parse(card.architecture)
     parameters = parameters_of(architecture, card.num_classes)
@@ -100,7 +110,7 @@ def _export_one(
 ) -> ExportCard:
     backend, details = BACKENDS[kind.name], source.details
     name = f"{details.architecture}{kind.suffix}"
-    with tempfile.TemporaryDirectory() as scratch:
+    with tempfile.TemporaryDirectory() as scratch, _full_disk_told(Path(scratch) / name):
         backend.write(source, Path(scratch) / name)
         exported = backend.open(Path(scratch) / name)
         contents = {path.name: path.read_bytes() for path in Path(scratch).iterdir()}
@@ -132,11 +142,28 @@ def _export_one(
         sha256={part: hashlib.sha256(data).hexdigest() for part, data in contents.items()},
         labelling=manifest.labelling,
     )
-    for part in sorted(contents, key=lambda part: part == name):  # what it reads is there first
-        write_bytes(folder / part, contents[part])
-    write_json(folder / f"{name}.json", to_dict(card))
-    write_text(folder / f"{name}.md", card.markdown(kind))
+    with one_at_a_time(folder / ".lock", "writes an export"):  # a file and its card are of one
+        for part in sorted(contents, key=lambda part: part == name):  # what it reads is there first
+            write_bytes(folder / part, contents[part])
+        write_json(folder / f"{name}.json", to_dict(card))
+        write_text(folder / f"{name}.md", card.markdown(kind))
     return card
+
+
+@contextlib.contextmanager
+def _full_disk_told(path: Path) -> Iterator[None]:
+    """Tell in one message that a file did not fit; each format's library says it in its own way.
+
+    Raises:
+        RunFolderError: The disk of temporary files is full.
+    """
+    try:
+        yield
+    except Exception as error:
+        full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+        if full or shutil.disk_usage(path.parent).free < LITTLE:
+            raise explain_os_error(OSError(errno.ENOSPC, str(error)), path) from error
+        raise
 
 
 def _check(

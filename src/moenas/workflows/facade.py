@@ -55,14 +55,14 @@ def evaluate(
         ModelError: The model is a module that is not one of ours, or a function that returns
             something else.
     """
-    parameters = macs = 0
+    parameters, macs, where = 0, 0, pick_device(device)
     if isinstance(model, nn.Module):
         architecture = architecture_of(model)
         parameters = parameters_of(architecture)
         macs = macs_of(architecture, image_size)
     images, splits = cached_images(manifest, image_size, cache_home() / "images"), ("val", split)
     if isinstance(model, nn.Module):
-        predictions = predict(model, manifest, images, splits=splits, device=pick_device(device))
+        predictions = predict(model, manifest, images, splits=splits, device=where)
     else:
         predictions = _ask(model, manifest, images, splits)
     if threshold is None:
@@ -128,6 +128,7 @@ def prune_experts(
         DataError: The images lack what a threshold or the importance needs.
     """
     experts.refuse_dense(model)
+    where = pick_device(device)
     return experts.prune_experts(
         model,
         manifest,
@@ -136,5 +137,5 @@ def prune_experts(
         max_parameters=max_parameters,
         importance=importance,
         curve=curve,
-        device=pick_device(device),
+        device=where,
     )

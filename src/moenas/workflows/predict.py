@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from torch import nn
 
 from moenas.analysis.routes import switch_layers
@@ -17,6 +18,7 @@ from moenas.errors import DataError, ModelError
 from moenas.evaluation.predict import probabilities
 from moenas.export.backends import read_exported
 from moenas.models.storage import load_model
+from moenas.runs import find_checkpoint
 from moenas.runtime import pick_device
 from moenas.workflows.explain import draw_paths
 
@@ -64,7 +66,9 @@ def predict_files(
         DataError: There is no such file, or a folder has no images.
         ModelError: Paths are asked for, but the model has no experts.
     """
-    model = _open(Path(checkpoint), device)
+    where = pick_device(device)
+    checkpoint = find_checkpoint(Path(checkpoint))
+    model = _open(checkpoint, where)
     if explain is not None:
         switch_layers(model.network_of(checkpoint))  # refuses a dense model before images are read
     files = [file for path in paths for file in _files(Path(path))]
@@ -85,7 +89,6 @@ def predict_files(
             found = [answers[file] for file in readable]
             titles = [f"{Path(a.path).name}: {a.words} ({a.probability:.3f})" for a in found]
             names = [file.stem for file in readable]
-            where = pick_device(device)
             network = model.network_of(checkpoint)
             pictures = draw_paths(network, stack, titles, names, explain, device=where)
             for file, picture in zip(readable, pictures, strict=True):
@@ -111,13 +114,13 @@ class _Opened:
         return self.network
 
 
-def _open(path: Path, device: str) -> _Opened:
+def _open(path: Path, device: torch.device) -> _Opened:
     exported = read_exported(path)
     if exported is not None:
         details = exported.details
         return _Opened(details.image_size, details.threshold, exported.probabilities)
     model, card = load_model(path)
-    look = functools.partial(probabilities, model, device=pick_device(device))
+    look = functools.partial(probabilities, model, device=device)
     return _Opened(card.image_size, card.threshold, look, model)
 
 

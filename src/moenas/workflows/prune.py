@@ -25,12 +25,14 @@ from moenas.pruning.importance import IMPORTANCES
 from moenas.pruning.qualities import thresholds
 from moenas.report.card.writing import leave_cards
 from moenas.run_log import working
-from moenas.runs import ModelFolder, RunFolder, write_json
+from moenas.runs import ModelFolder, RunFolder, find_checkpoint, write_json
 from moenas.runtime import pick_device
 from moenas.training.job import DataReference
+from moenas.training.loop import check_deadline
 from moenas.workflows.data import prepare
 from moenas.workflows.prune_steps import StepRecord, flat
 from moenas.workflows.prune_tuning import tune, tune_at_the_end
+from moenas.workflows.settings import Resources
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,6 +74,7 @@ def prune(
     config: PruneConfig | None = None,
     *,
     device: str = "auto",
+    time_limit: float | None = None,
     on_step: Callable[[PruningStep], None] | None = None,
 ) -> PruningResult:
     """Prune a checkpoint and leave the smaller one, its curve and its scores in a run folder.
@@ -85,13 +88,17 @@ def prune(
         run: The run folder.
         config: How.
         device: Where to compute.
+        time_limit: Minutes after which the finished steps are kept and pruning stops.
         on_step: Called after each step.
 
     Raises:
+        OutOfTime: The time limit came; the same call goes on.
         ModelError: The model has no experts.
         DataError: The images lack what a threshold or the importance needs.
     """
     config = config or PruneConfig()
+    deadline = Resources(device=device, time_limit=time_limit).deadline()
+    checkpoint = find_checkpoint(Path(checkpoint))
     model, card = load_model(checkpoint)
     refuse_dense(model)
     settings: dict[str, Any] = {
@@ -105,7 +112,14 @@ def prune(
         source.checkpoint = Path(checkpoint)
         reference = prepare(data, card.image_size, folder)
         result = prune_run(
-            source, folder, reference, card.architecture, config, device=device, on_step=on_step
+            source,
+            folder,
+            reference,
+            card.architecture,
+            config,
+            device=device,
+            deadline=deadline,
+            on_step=on_step,
         )
         leave_cards(folder)
         return result
@@ -119,6 +133,7 @@ def prune_run(
     config: PruneConfig | None = None,
     *,
     device: str = "auto",
+    deadline: float | None = None,
     on_step: Callable[[PruningStep], None] | None = None,
 ) -> PruningResult:
     """Prune a model of a run, and look at the report half once, at the end.
@@ -130,7 +145,11 @@ def prune_run(
         name: Of the model in the curve.
         config: How.
         device: Where to compute.
+        deadline: `time.monotonic` value after which `OutOfTime` is raised.
         on_step: Called after each new step.
+
+    Raises:
+        OutOfTime: The deadline came; the same call goes on after the last finished step.
     """
     config = config or PruneConfig()
     model, card = load_model(source.checkpoint)
@@ -140,8 +159,12 @@ def prune_run(
     shown = hashlib.sha256(Path(data.manifest).read_bytes()).hexdigest()
     record = StepRecord.open(run, {"checkpoint": content, "data": shown, **to_dict(config)})
 
+    def check() -> None:
+        check_deadline(deadline, f"pruning '{run.path}'; run it again to go on")
+
     def rescue(smaller: nn.Module, step: int) -> nn.Module:
-        return tune(smaller, card, data, run.pruned_tuned(step), config.fine_tune, where)
+        target = run.pruned_tuned(step)
+        return tune(smaller, card, data, target, config.fine_tune, where, deadline)
 
     def note(step: PruningStep) -> None:
         record.add(step)
@@ -160,9 +183,10 @@ def prune_run(
         on_step=note,
         done=record.steps,
         rescue=rescue if config.rescue else None,
+        check=check,
     )
     if config.fine_tune and result.accepted:
-        result = tune_at_the_end(result, card, run, data, config.fine_tune, where)
+        result = tune_at_the_end(result, card, run, data, config.fine_tune, where, deadline)
     write_json(run.pruning, curve_record(name, result))
     predictions = predict(
         result.model,
@@ -171,6 +195,7 @@ def prune_run(
         splits=("val", "search", "report"),
         threshold=result.threshold,
         device=where,
+        check=check,
     )
     target = run.pruned()
     _save(target, result, card, config)

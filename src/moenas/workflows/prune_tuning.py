@@ -22,7 +22,7 @@ from moenas.pruning.qualities import broken
 from moenas.runs import ModelFolder, RunFolder
 from moenas.runtime import best_precision
 from moenas.training.job import DataReference
-from moenas.training.loop import forget_state, train
+from moenas.training.loop import check_deadline, forget_state, train
 
 SEED = 0
 """Of the order of the images and of their augmentation."""
@@ -35,6 +35,7 @@ def tune(
     folder: ModelFolder,
     epochs: float,
     device: torch.device,
+    deadline: float | None = None,
 ) -> nn.Module:
     """Train a pruned model for a while, with the recipe and rate by which finalists are tuned.
 
@@ -45,8 +46,10 @@ def tune(
         folder: Keeps the trained model; one that is there is returned, a begun training goes on.
         epochs: Passes over the training images.
         device: Where to train.
+        deadline: `time.monotonic` value after which `OutOfTime` is raised.
 
     Raises:
+        OutOfTime: The deadline came; the same call goes on from the last epoch.
         DataError: There are no training images.
     """
     if folder.checkpoint.exists():
@@ -67,6 +70,7 @@ def tune(
         seed=SEED,
         device=device,
         precision=best_precision(device),
+        deadline=deadline,
     )
     save_model(folder.checkpoint, result.model, image_size=card.image_size)
     forget_state(folder)
@@ -80,6 +84,7 @@ def tune_at_the_end(
     data: DataReference,
     epochs: float,
     device: torch.device,
+    deadline: float | None = None,
 ) -> PruningResult:
     """Train the accepted model, and take the trained one if it is no worse.
 
@@ -93,13 +98,24 @@ def tune_at_the_end(
         data: As in `tune`.
         epochs: As in `tune`.
         device: As in `tune`.
+        deadline: As in `tune`.
+
+    Raises:
+        OutOfTime: As in `tune`.
     """
     last = result.steps[result.accepted]
     if last.tuned:
         return result
-    model = tune(result.model, card, data, run.pruned_tuned(last.step), epochs, device)
+    model = tune(result.model, card, data, run.pruned_tuned(last.step), epochs, device, deadline)
     manifest, images = data.load()
-    predictions = predict(model, manifest, images, splits=("val", "search"), device=device)
+    predictions = predict(
+        model,
+        manifest,
+        images,
+        splits=("val", "search"),
+        device=device,
+        check=lambda: check_deadline(deadline, f"pruning '{run.path}'; run it again to go on"),
+    )
     predictions = predictions.with_threshold(best_threshold(predictions.split("val")))
     step = judge(last.step, last.removed, model, predictions, 1.0, tuned=True)
     accuracy = METRICS["balanced_accuracy"].function

@@ -30,7 +30,7 @@ from moenas.report.figures import save_figures
 from moenas.report.pictures import data_uri
 from moenas.report.routes_page import render_routes
 from moenas.run_log import working
-from moenas.runs import RunFolder, cache_home, write_json, write_parquet
+from moenas.runs import RunFolder, cache_home, find_checkpoint, write_json, write_parquet
 from moenas.runtime import pick_device
 from moenas.workflows.data import open_manifest
 from moenas.workflows.explain import find_maps
@@ -69,6 +69,8 @@ def routes(
         ModelError: The model has no experts.
         DataError: The data cannot be used, lack the split, or cannot be compared by a column.
     """
+    where = pick_device(device)
+    checkpoint = find_checkpoint(Path(checkpoint))
     model, card = load_model(checkpoint)
     layers = switch_layers(model)
     manifest = open_manifest(data, card.image_size)
@@ -92,7 +94,6 @@ def routes(
             raise DataError(f"No image of the split '{split}' can be read.")
         frame = manifest.frame.iloc[rows].reset_index(drop=True)
         attributes, notes = find_attributes(frame, by)
-        where = pick_device(device)
         found = trace(model, images.images, rows, device=where)
         table = found.to_frame(frame[list(dict.fromkeys((*KEPT, *by)))])
         record: dict[str, Any] = {

@@ -1,82 +1,33 @@
 """``moenas search``: dense parents → study → finalists → pruning → comparison → report.
 
 Every stage leaves its files in the run folder and is passed over when they are there: the same
-command goes on where it was ended, however it was ended.
+command goes on where it was ended, however it was ended. `SearchRun` has the stages.
 """
 
 from __future__ import annotations
 
-import dataclasses
-import time
-from collections.abc import Callable
-from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
-
-import optuna
+from typing import Any
 
 from moenas.config import to_dict
-from moenas.console import logger, note
+from moenas.console import logger
 from moenas.data.counts import describe
 from moenas.data.sources.emoji import EmojiConfig, planned_manifest
 from moenas.data.sources.opening import DRAWN
 from moenas.errors import RunFolderError
-from moenas.evaluation.scores import Scores
-from moenas.execution.executor import Executor
-from moenas.models.architecture import Architecture
 from moenas.models.cost import layer_count
-from moenas.models.latency import LatencyTable
 from moenas.nas.budget import Clock, Estimate, estimate, measure_speed
-from moenas.nas.finalists import Finalist, choose_finalists
-from moenas.nas.halving import Halving
-from moenas.nas.jobs import SEARCH_SEED, JobMaker
-from moenas.nas.leases import Alone, FileLeases
-from moenas.nas.objectives import defined_objectives
-from moenas.nas.progress import SearchProgress
-from moenas.nas.progress_view import line, watch
-from moenas.nas.records import comparison_record, trial_records
-from moenas.nas.rungs import Rungs
 from moenas.nas.settings import SearchConfig
-from moenas.nas.space import BASE, SearchSpace
-from moenas.nas.stages import run_jobs
-from moenas.nas.storage import SharedStorage, announce, keep_copy
-from moenas.nas.study import StudyDriver, count_feasible, make_sampler, open_study
-from moenas.nas.study_file import study_errors
-from moenas.report.card.writing import leave_cards
-from moenas.report.html import render
 from moenas.run_log import working
-from moenas.runs import ModelFolder, RunFolder, is_there, read_json, write_json
+from moenas.runs import RunFolder, is_there, read_json
 from moenas.runtime import pick_device
-from moenas.tracking.recording import Recording, recording
-from moenas.training.job import DataReference, TrainingJob
-from moenas.training.loop import OutOfTime
-from moenas.training.outcome import read_result
-from moenas.training.subnet_job import run_subnet_job
-from moenas.workflows.data import open_manifest, prepare
-from moenas.workflows.latency import given_table, table_for, within_latency
-from moenas.workflows.search_pruning import prune_largest
-from moenas.workflows.search_summary import write_summary
+from moenas.tracking.recording import recording
+from moenas.workflows.data import open_manifest
+from moenas.workflows.latency import given_table
+from moenas.workflows.search_run import SearchResult, SearchRun, search_space
 from moenas.workflows.settings import Resources
-from moenas.workflows.tracked import record_models, record_training, record_trial, trial_fields
 
-T = TypeVar("T")
-
-
-@dataclasses.dataclass(frozen=True)
-class SearchResult:
-    """A finished search.
-
-    Attributes:
-        run: Its folder.
-        report: Its report.
-        verdict: The report's first sentences.
-        comparison: The content of ``comparison.json``.
-    """
-
-    run: Path
-    report: Path
-    verdict: tuple[str, ...]
-    comparison: dict[str, Any]
+__all__ = ["SearchResult", "open_run", "price", "search"]
 
 
 def search(
@@ -132,267 +83,6 @@ def price(config: SearchConfig, resources: Resources | None = None) -> Estimate:
     counts = {name: part["n"] for name, part in _counts(config).items()}
     speed = measure_speed(config, pick_device(resources.device))
     return estimate(config, counts, speed, resources.count_workers())
-
-
-@dataclasses.dataclass(frozen=True)
-class Trials:
-    """A study whose trials are done, and what its finalists need beside it."""
-
-    study: optuna.Study
-    objectives: tuple[str, ...]
-    floor: float
-    data: DataReference
-    maker: JobMaker
-    base: Scores
-
-
-@dataclasses.dataclass
-class SearchRun:
-    """A process's part in a search.
-
-    Attributes:
-        config: What to search.
-        folder: The run.
-        resources: Where and how long to compute.
-        clock: What is left of that time.
-        executor: Where models are trained.
-        record: Where a tracker gets the numbers.
-        shared: Where the study is, when other processes work on it, too; None: in the folder.
-        seconds: What each stage took.
-    """
-
-    config: SearchConfig
-    folder: RunFolder
-    resources: Resources
-    clock: Clock
-    executor: Executor
-    record: Recording
-    shared: SharedStorage | None = None
-    seconds: dict[str, float] = dataclasses.field(default_factory=dict)
-
-    def lead(self) -> SearchResult:
-        """Do all that is not there yet; the folder must be locked."""
-        found = self.work_on_trials()
-        write_json(self.folder.trials, trial_records(found.study, found.objectives))
-        if self.shared is not None:
-            keep_copy(self.folder, found.study)
-        finalists = choose_finalists(
-            found.study,
-            self.config.base,
-            found.base.parameters,
-            self.config.max_parameters,
-            self.config.finalists,
-        )
-        models, folders = self._timed("finalists", lambda: self._finals(found.maker, finalists))
-        self._timed(
-            "pruning",
-            lambda: prune_largest(
-                self.folder,
-                found.data,
-                finalists,
-                models,
-                folders,
-                self.executor,
-                self.resources.device,
-            ),
-        )
-        comparison = comparison_record(models, folders, self.config.image_size)
-        write_json(self.folder.comparison, comparison)
-        write_summary(
-            self.folder,
-            self.config,
-            found.data,
-            found.study,
-            device=pick_device(self.resources.device),
-            floor=found.floor,
-            verdict=comparison["verdict"],
-            seconds=self.seconds,
-        )
-        report = render(self.folder)
-        leave_cards(self.folder)
-        record_models(self.record, comparison["models"])
-        self.record.attach(report)
-        return SearchResult(self.folder.path, report, tuple(comparison["verdict"]), comparison)
-
-    def work_on_trials(self) -> Trials:
-        """Train trials, beside other processes where the study is shared, until there are enough.
-
-        What comes before them is done, or returns at once where it was done.
-        """
-        table = self._latency()
-        self.config = within_latency(self.config, table)
-        space = search_space(self.config, table)
-        if table is not None and not self.folder.latency.exists():
-            table.save(self.folder.latency)
-        data = self._timed("data", self._data)
-        maker = JobMaker(
-            self.config,
-            self.folder,
-            data,
-            device=self.resources.device,
-            deadline=self.clock.deadline,
-        )
-        base = self._timed("parents", lambda: self._parents(maker))
-        if self.config.strategy == "supernet":
-            base = self._timed("supernet", lambda: self._supernets(maker))
-        study, objectives, floor = self._study(base, space)
-        self._timed("search", lambda: self._trials(study, space, objectives, floor, maker))
-        return Trials(study, objectives, floor, data, maker, base)
-
-    def _timed(self, stage: str, work: Callable[[], T]) -> T:
-        start = time.monotonic()
-        result = work()
-        self.seconds[stage] = round(time.monotonic() - start, 1)
-        logger.info(
-            "%s: %.0f s", stage.capitalize(), self.seconds[stage],
-            extra={"event": "stage", "fields": {"stage": stage, "seconds": self.seconds[stage]}},
-        )  # fmt: skip
-        return result
-
-    def _latency(self) -> LatencyTable | None:
-        if not self.config.needs_latency:
-            return None
-        device = self.resources.device
-        return self._timed("latency", lambda: table_for(self.config, self.folder, device))
-
-    def _data(self) -> DataReference:
-        return prepare(self.config.data, self.config.image_size, self.folder, self.config.protocol)
-
-    def _parents(self, maker: JobMaker) -> Scores:
-        """Train all dense parents; return the scores of the search's own."""
-        config = self.config
-        seeds = range(SEARCH_SEED + 1, SEARCH_SEED + 1 + config.seeds)
-        jobs = [maker.parent(base, SEARCH_SEED) for base in config.search_parents]
-        jobs += [maker.parent(config.base, seed) for seed in seeds]
-        if config.wider_base is not None:
-            jobs += [maker.parent(config.wider_base, seed) for seed in seeds]
-        keep = partial(record_training, self.record)
-        return run_jobs(self.executor, jobs, "Dense parents", keep)[0].scores["search"]
-
-    def _supernets(self, maker: JobMaker) -> Scores:
-        """Train the supernets; return the scores of the base model as a part of its own."""
-        config = self.config
-        jobs = [maker.supernet(base) for base in config.searched_bases]
-        run_jobs(self.executor, jobs, "Supernets")
-        dense = maker.part(maker.dense(config.base), self.folder.supernet_base(config.base))
-        return self.executor.submit(run_subnet_job, dense).result().scores["search"]
-
-    def _study(
-        self, base: Scores, space: SearchSpace
-    ) -> tuple[optuna.Study, tuple[str, ...], float]:
-        dense = Architecture.dense_base(space.base)
-        objectives = defined_objectives(base, self.config.objectives, space.costs(dense))
-        sampler = make_sampler(self.config.sampler, space, self.config.seed)
-        study = open_study(self.folder, objectives, sampler, self.shared)
-        if not study.get_trials(deepcopy=False):  # the dense models are the first trials
-            params = space.encode(dense.experts)
-            for name in space.bases:
-                study.enqueue_trial(params | ({BASE: name} if space.wider else {}))
-        if self.shared is not None:
-            announce(self.folder, self.shared, study)
-        return study, objectives, base.balanced_accuracy - self.config.accuracy_margin
-
-    def _trials(
-        self,
-        study: optuna.Study,
-        space: SearchSpace,
-        objectives: tuple[str, ...],
-        floor: float,
-        maker: JobMaker,
-    ) -> None:
-        """Train trials until enough are finished or the finalists need the rest of the time."""
-        total = count_feasible(space, self.config.trials)
-        keep = partial(record_trial, self.record)
-        seen = SearchProgress.of(study, objectives, total, self.executor.workers, keep)
-        with watch(seen) as show:
-
-            def finish(trial: optuna.trial.FrozenTrial) -> None:
-                seen.finish(trial)
-                show()
-                note("trial", line(seen), **trial_fields(trial, objectives))
-                keep(seen, trial)
-
-            rungs = None
-            if self.config.rungs > 1:
-                halving = Halving(self.config.rungs)
-                rungs = Rungs(study, halving, self.config.accuracy_margin)
-            driver = StudyDriver(
-                study,
-                space,
-                objectives,
-                self.executor,
-                lambda number, architecture, rung: maker.trial(number, architecture, floor, rung),
-                floor,
-                rungs,
-                on_start=seen.start,
-                on_result=finish,
-                leases=Alone() if self.shared is None else FileLeases(self.folder),
-            )
-            reserve = self._seconds_of_finals(maker)
-            with study_errors(self.folder, "written"):
-                complete = driver.run(self.config.trials, lambda: self.clock.has(reserve))
-        if not complete and not self.clock.has(0):
-            raise OutOfTime("The time limit came in the search. Run the same command to go on.")
-
-    def _seconds_of_finals(self, maker: JobMaker) -> float:
-        """What the finalists will take, from what their parents took; kept back from the search."""
-        if self.clock.deadline is None:
-            return 0.0
-        config = self.config
-        share = config.finalist_epochs / config.parent_epochs
-        seeds = range(SEARCH_SEED + 1, SEARCH_SEED + 1 + config.seeds)
-        bases = [config.base] if config.wider_base is None else [config.base, config.wider_base]
-        took = [sum(self._took(maker.parent(base, seed)) for seed in seeds) for base in bases]
-        finalist = max(took[: len(config.searched_bases)])
-        total = sum(took) + finalist * config.finalists
-        return 1.2 * share * total / self.executor.workers
-
-    def _took(self, job: TrainingJob) -> float:
-        return read_result(ModelFolder(Path(job.folder))).seconds
-
-    def _finals(
-        self, maker: JobMaker, finalists: list[Finalist]
-    ) -> tuple[list[dict[str, Any]], dict[str, list[ModelFolder]]]:
-        """Train base, wider and finalists with every seed; return what the comparison needs."""
-        config = self.config
-        seeds = list(range(SEARCH_SEED + 1, SEARCH_SEED + 1 + config.seeds))
-        entrants: list[tuple[str, str, str | None, Architecture]] = [
-            (config.base, "base", None, maker.dense(config.base))
-        ]
-        if config.wider_base is not None:
-            entrants.append((config.wider_base, "wider", None, maker.dense(config.wider_base)))
-        entrants += [(f.name, "finalist", f.size_class, f.architecture) for f in finalists]
-        jobs = {
-            name: [maker.finalist(architecture, seed) for seed in seeds]
-            for name, _, _, architecture in entrants
-        }
-        run_jobs(self.executor, [job for own in jobs.values() for job in own], "Finalists")
-        models = [
-            {
-                "name": name,
-                "role": role,
-                "size_class": size_class,
-                "architecture": architecture.id,
-                "seeds": seeds,
-            }
-            for name, role, size_class, architecture in entrants
-        ]
-        return models, {
-            name: [ModelFolder(Path(j.folder)) for j in own] for name, own in jobs.items()
-        }
-
-
-def search_space(config: SearchConfig, latency: LatencyTable | None = None) -> SearchSpace:
-    """The space that a search looks through; without a table yet, without a limit of latency."""
-    base, *wider = config.searched_bases
-    return SearchSpace(
-        base,
-        layer_count(base),
-        max_parameters=config.max_parameters,
-        wider=tuple(wider),
-        max_latency_ms=None if latency is None else config.max_latency_ms,
-        latency=latency,
-    )
 
 
 def _counts(config: SearchConfig) -> dict[str, dict[str, Any]]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import functools
+import dataclasses
+from pathlib import Path
 from typing import Any
 
 from moenas.console import progress
@@ -15,6 +16,37 @@ from moenas.training.job import DataReference
 from moenas.workflows.prune import prune_run
 
 
+@dataclasses.dataclass(frozen=True)
+class PruningJob:
+    """A pruning that a worker does; see `prune_run`.
+
+    Attributes:
+        folder: Where the pruned model goes, in its run.
+        source: Folder of the model.
+        data: The images.
+        name: Of the model.
+        device: Name of the device.
+        deadline: `time.monotonic` value after which `OutOfTime` is raised.
+    """
+
+    folder: str
+    source: str
+    data: DataReference
+    name: str
+    device: str
+    deadline: float | None
+
+
+def run_pruning_job(job: PruningJob) -> None:
+    """Prune; all that is found is in the run folder.
+
+    Raises:
+        OutOfTime: The deadline came; the same call goes on after the last finished step.
+    """
+    source, run = ModelFolder(Path(job.source)), RunFolder(Path(job.folder).parent)
+    prune_run(source, run, job.data, job.name, device=job.device, deadline=job.deadline)
+
+
 def prune_largest(
     run: RunFolder,
     data: DataReference,
@@ -23,6 +55,7 @@ def prune_largest(
     folders: dict[str, list[ModelFolder]],
     executor: Executor,
     device: str,
+    deadline: float | None = None,
 ) -> None:
     """Prune the largest finalist's first seed and add it to what is compared, if it is another.
 
@@ -34,17 +67,21 @@ def prune_largest(
         folders: Likewise.
         executor: Where.
         device: Name of the device.
+        deadline: As in `PruningJob`.
+
+    Raises:
+        OutOfTime: The deadline came; the same call goes on.
     """
     if not finalists:
         return
     largest = finalists[-1]
     target = run.pruned()
     if not _pruned_from(target, largest):
-        work = functools.partial(prune_run, device=device)
+        source = str(folders[largest.name][0].path)
+        job = PruningJob(str(target.path), source, data, largest.name, device, deadline)
         with progress() as bar:
             bar.add_task("Pruning", total=None, note=largest.name)
-            source = folders[largest.name][0]
-            executor.submit(work, source, run, data, largest.name).result()
+            executor.submit(run_pruning_job, job).result()
     pruned = load_model(target.checkpoint)[1].architecture
     if pruned == largest.architecture.id:  # no expert could go: it is the first seed once more
         return

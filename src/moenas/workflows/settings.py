@@ -35,6 +35,8 @@ class Resources:
     def __post_init__(self) -> None:
         if self.workers is not None and self.workers < 1:
             raise ConfigError(f"workers must be at least 1, not {self.workers}.")
+        if self.device != "auto":
+            pick_device(self.device)  # refuses one that is not there before any work
         if self.time_limit is not None and not self.time_limit > 0:
             raise ConfigError(f"time_limit must be above 0 minutes, not {self.time_limit}.")
 

@@ -1,8 +1,8 @@
-"""Several ``moenas search`` processes on one run: one leads, the others join it for the trials.
+"""Several ``moenas search`` processes on one run: one leads, the others help it to train.
 
-Who has the run folder's lock leads: trains parents, finalists and all that is reported. The others
-wait for the parents, take trials from the same study, and leave when it is full. The lock of a
-leader that dies is free, and one of the others, or the same command given again, leads on.
+Who has the run folder's lock leads: prepares the data, prunes, and writes all results. Parents,
+trials and finalists are trained by all of them, each by one (see `Leases`). The lock of a leader
+that dies is free, and one of the others, or the same command given again, leads on.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ from moenas.nas.storage import SharedStorage
 from moenas.run_log import working
 from moenas.tracking.recording import Recording, recording
 from moenas.training.loop import OutOfTime
-from moenas.workflows.search import SearchResult, SearchRun, open_run
+from moenas.workflows.search import SearchResult, open_run
+from moenas.workflows.search_run import SearchRun
 from moenas.workflows.settings import Resources
 
 PATIENCE = 1.0
@@ -52,7 +53,7 @@ def search_together(
     clock = Clock.of(resources.time_limit)
     shared = SharedStorage(storage)
     folder = open_run(config, run)
-    joined = False
+    helped = False
     with resources.start() as executor, shared.explained():
         unrecorded = Recording(None, "", folder)  # who leads records what all of them find
         part = SearchRun(config, folder, resources, clock, executor, unrecorded, shared)
@@ -69,14 +70,14 @@ def search_together(
                         recording(resources.track, folder, to_dict(config))
                     )
                     return part.lead()
-            if joined:
+            if helped:
                 logger.info("This process has done its part; another one finishes the search.")
                 return None
-            if folder.storage.exists():
-                logger.info("Another process leads this search: joining it for the trials.")
-                part.work_on_trials()
-                joined = True
+            if folder.manifest.exists():
+                logger.info("Another process leads this search: helping it to train.")
+                part.help()
+                helped = True
             elif not clock.has(0):
-                raise OutOfTime("The time limit came before the first trial.")
+                raise OutOfTime("The time limit came before the first training.")
             else:
                 time.sleep(PATIENCE)

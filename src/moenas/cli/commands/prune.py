@@ -24,6 +24,7 @@ def prune_command(
     fine_tune: float = 0.0,
     rescue: bool = False,
     device: str = "auto",
+    time_limit: float | None = None,
     json: Json = False,
 ) -> None:
     """Remove the least needed experts of a model, one by one, as long as quality holds.
@@ -40,6 +41,7 @@ def prune_command(
         fine_tune: Epochs of training after pruning.
         rescue: Train also whenever a removal breaks a threshold, and go on if that repairs it.
         device: auto, cpu, cuda, mps.
+        time_limit: Minutes after which it saves and stops; run it again to go on.
         json: JSON.
     """
     config = prune.PruneConfig(keep_above, max_parameters, importance, curve, fine_tune, rescue)
@@ -50,7 +52,9 @@ def prune_command(
             note = f"{step.step} removed, {step.parameters / 1e6:.2f}M parameters"
             bar.update(task, note=note)
 
-        result = prune.prune(checkpoint, data, run, config, device=device, on_step=tell)
+        result = prune.prune(
+            checkpoint, data, run, config, device=device, time_limit=time_limit, on_step=tell
+        )
     names = list(result.steps[0].scores)
     columns = ("removed", "size", *(name.replace("_", " ") for name in names))
     plain = [dataclasses.asdict(step) for step in result.steps]
