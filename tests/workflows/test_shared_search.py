@@ -6,14 +6,16 @@ import logging
 import shutil
 from pathlib import Path
 
+import optuna
 import pytest
 
 from moenas.errors import RunFolderError
 from moenas.nas.settings import SearchConfig
+from moenas.nas.storage import keep_copy
 from moenas.nas.study import open_recorded_study
 from moenas.runs import RunFolder, read_json
 from moenas.training.loop import OutOfTime
-from moenas.workflows import shared_search
+from moenas.workflows import search_run, shared_search
 from moenas.workflows.search import search
 from moenas.workflows.settings import Resources
 from moenas.workflows.shared_search import search_together
@@ -49,6 +51,21 @@ def test_one_joins_while_the_folder_is_held_and_leads_when_it_is_free(
 
     with pytest.raises(RunFolderError, match=r"study\.log', which several .* --storage"):
         search(tiny_config, run.path, ONE)
+
+
+@pytest.mark.usefixtures("here")
+def test_what_is_told_after_the_trials_ended_is_in_no_file(
+    run: RunFolder, tiny_config: SearchConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def then_another_tells(folder: RunFolder, study: optuna.Study) -> None:
+        keep_copy(folder, study)
+        study.add_trial(study.trials[-1])
+
+    monkeypatch.setattr(search_run, "keep_copy", then_another_tells)
+    before, records = read_json(run.summary)["search"], read_json(run.trials)
+    assert search_together(tiny_config, run.path, str(run.path / "study.log"), ONE) is not None
+    assert read_json(run.summary)["search"]["completed"] == before["completed"]
+    assert len(read_json(run.trials)) == len(records)
 
 
 @pytest.mark.usefixtures("here")

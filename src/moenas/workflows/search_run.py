@@ -33,7 +33,7 @@ from moenas.nas.settings import SearchConfig
 from moenas.nas.space import BASE, SearchSpace
 from moenas.nas.stages import OnResult, run_jobs
 from moenas.nas.storage import SharedStorage, announce, keep_copy
-from moenas.nas.study import make_sampler, open_study
+from moenas.nas.study import make_sampler, open_recorded_study, open_study
 from moenas.nas.study_file import study_errors
 from moenas.report.card.writing import leave_cards
 from moenas.report.html import render
@@ -120,9 +120,10 @@ class SearchRun:
     def lead(self) -> SearchResult:
         """Do all that is not there yet; the folder must be locked."""
         found = self._find()
-        write_json(self.folder.trials, trial_records(found.study, found.objectives))
-        if self.shared is not None:
+        if self.shared is not None:  # what others tell after a time limit is in no file, or in all
             keep_copy(self.folder, found.study)
+            found = dataclasses.replace(found, study=open_recorded_study(self.folder))
+        write_json(self.folder.trials, trial_records(found.study, found.objectives))
         finalists, reported = self._train_finalists(found)
         models = [entrant.record(final_seeds(self.config)) for entrant in reported]
         folders = {entrant.name: entrant.folders for entrant in reported}
