@@ -5,6 +5,8 @@ speed     10,000 resamples of all metrics of 20,000 predictions with 10 groups, 
 million   full scores of 1,000,000 predictions, in a process of its own: seconds and memory
 coverage  how often intervals hold the truth of simulated models (95 % is asked for)
 alarms    how often a fair model, or two equal ones, are called otherwise (5 % is asked for)
+seeds     the same of models with two, three or five trainings, for single tests and for families of
+          20 with Holm, and how often a model that is better is found
 
 Run it with ``python benchmarks/audit_statistics.py``; ``--quick`` only shows that it works.
 """
@@ -23,6 +25,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from moenas.evaluation.comparison import LEVEL, TESTED, Comparison
+from moenas.evaluation.records import against
 from moenas.evaluation.scores import score
 from moenas.evaluation.statistics import Clusters, compare_answers, intersections
 from moenas.metrics import METRICS
@@ -53,7 +57,7 @@ class Row:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--only", choices=("speed", "million", "coverage", "alarms"))
+    parser.add_argument("--only", choices=("speed", "million", "coverage", "alarms", "seeds"))
     parser.add_argument("--trials", type=int, default=1000)
     parser.add_argument("--json", type=Path)
     parser.add_argument("--quick", action="store_true")
@@ -64,6 +68,7 @@ def main() -> None:
         "million": lambda: million(20_000 if options.quick else 1_000_000),
         "coverage": lambda: coverage(trials),
         "alarms": lambda: alarms(trials),
+        "seeds": lambda: seeds(max(2, trials // 10)),
     }
     rows: list[Row] = []
     print(f"{'case':<58}{'value':>10} {'unit':<9}{'goal':>7}  peer")
@@ -270,6 +275,49 @@ def alarms(trials: int) -> list[Row]:
         )
         for name, alarm in found.items()
     ]
+
+
+def seeds(families: int) -> list[Row]:
+    """Five equal models and a better one on the same images, all compared with the first."""
+    rows = []
+    for k in (2, 3, 5):
+        for spread, what in ((0.0, "alike"), (0.5, "that differ")):
+            single: list[float] = []
+            alarm, found = [], []
+            for family in range(families):
+                models = {
+                    str(number): [
+                        trained(family, 10 * number + n, spread, 4.0 * (number == 5))
+                        for n in range(k)
+                    ]
+                    for number in range(6)
+                }
+                entries = against(Comparison(models, draws=300), "0")
+                better = entries.pop("5")["balanced_accuracy"]
+                found.append(better["p_holm"] < LEVEL and better["better"])
+                tests = [model[metric] for model in entries.values() for metric in TESTED]
+                single += [test["p"] for test in tests]
+                alarm.append(any(test["p_holm"] < LEVEL for test in tests))
+            case, peer = f"{k} seeds {what}", f"{families} families"
+            for level in (0.05, 0.003):
+                rate = 100 * float(np.mean(np.array(single) < level))
+                # Tests of one family go together: what the families alone would allow.
+                most = 100 * (level + 3.1 * np.sqrt(level * (1 - level) / families))
+                rows.append(Row(f"false alarms: {case}, p < {level}", rate, "%", most, peer))
+            most = 100 * (0.05 + 3.1 * np.sqrt(0.05 * 0.95 / families))
+            share = 100 * float(np.mean(alarm))
+            rows.append(Row(f"false alarms: {case}, any test, Holm", share, "%", most, peer))
+            share = 100 * float(np.mean(found))
+            rows.append(Row(f"found: {case}, better by 6.5 points", share, "%", 0, peer, "higher"))
+    return rows
+
+
+def trained(images: int, training: int, spread: float, better: float) -> Predictions:
+    """One training: its luck moves all logits by a normal number of ``spread``."""
+    loss = float(np.random.default_rng([images, training]).normal(0, spread)) - better
+    frame = people(images, loss=loss, model=training, n=400).frame
+    held = frame["cluster"].str[1:].astype(int) % 4 == 0  # whole photographs
+    return Predictions(frame.assign(split=np.where(held, "val", "report")))
 
 
 if __name__ == "__main__":

@@ -5,7 +5,13 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from moenas.errors import DataError
-from moenas.evaluation.statistics.intervals import satterthwaite, t_interval, t_p_value, wilson
+from moenas.evaluation.statistics.intervals import (
+    half_width,
+    p_value,
+    satterthwaite,
+    t_interval,
+    wilson,
+)
 
 
 @given(st.integers(1, 5000).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))))
@@ -49,13 +55,26 @@ def test_t_interval_and_p_value_are_welch_s():
     degrees = satterthwaite(parts, [4, 8])
     assert degrees == pytest.approx(oracle.df, abs=1e-12)
     value = a.mean() - b.mean()
-    assert t_p_value(value, sum(parts), degrees) == pytest.approx(oracle.pvalue, abs=1e-12)
+    assert p_value(value, [(sum(parts), degrees)]) == pytest.approx(oracle.pvalue, abs=1e-12)
     low, high = t_interval(value, sum(parts), degrees)
     expected = oracle.confidence_interval()
     assert (low, high) == pytest.approx((expected.low, expected.high), abs=1e-12)
 
 
-def test_without_variance_only_zero_is_no_difference():
-    assert t_p_value(0.0, 0.0, 3) == 1.0
-    assert t_p_value(0.1, 0.0, 3) == 0.0
-    assert satterthwaite([0.0, 0.0], [2, 3]) == float("inf")
+def test_a_sum_of_variances_has_banerjees_interval():
+    parts = [(1.0, 2), (4.0, 30), (0.0, 1)]
+    quantiles = stats.t.ppf(0.975, [2, 30])
+    half = np.sqrt(quantiles[0] ** 2 + 4 * quantiles[1] ** 2)
+    assert half_width(parts) == pytest.approx(half)
+    assert p_value(half, parts) == p_value(-half, parts) == pytest.approx(0.05)
+
+
+def test_p_values_are_never_0():
+    assert p_value(0.0, [(1.0, 3)]) == p_value(0.0, [(0.0, 3)]) == 1
+    assert p_value(0.1, [(0.0, 3)]) == p_value(0.1, []) == 1  # nothing to judge by
+    assert p_value(1e9, [(1.0, np.inf)]) == p_value(1e9, [(1.0, np.inf), (1e-9, 90)]) == 1e-300
+    assert p_value(1e6, [(1e-30, 1), (1.0, 1e9)]) == pytest.approx(6.4e-22, rel=0.01)
+
+
+def test_without_variance_the_fewest_degrees_of_freedom_count():
+    assert satterthwaite([0.0, 0.0], [2, 3]) == 2

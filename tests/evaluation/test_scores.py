@@ -197,6 +197,9 @@ def test_the_threshold_needs_both_labels():
     frame = scenes(0).frame
     with pytest.raises(DataError, match="only one of them"):
         best_threshold(Predictions(frame[frame["label"] == 1]))
+    weightless = frame.assign(weight=frame["label"].astype(float))
+    with pytest.raises(DataError, match="none of any weight"):
+        best_threshold(Predictions(weightless))
 
 
 def test_scores_need_no_torch():

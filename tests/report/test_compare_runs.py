@@ -96,14 +96,14 @@ def test_pairs_are_tested_over_seeds_and_corrected_together(runs, both):
     tested = frame[frame["measure"].isin(["balanced_accuracy", "fairness", "robustness",
                                           "overfitting"]) & frame["p"].notna()]  # fmt: skip
     assert tested["p_holm"].tolist() == pytest.approx(holm(tested["p"].tolist()))
-    assert tested["p_holm"].between(0.001, 0.999).any()
-    assert row["outcome"] == "worse"
+    assert 0.001 < row["p"] < 0.999
+    assert row["outcome"] == "undecided"  # two seeds
 
 
 def test_the_first_sentence_says_who_is_better_and_how_surely(both):
     compared, page = both
     first, second = compared.verdict[:2]
-    assert first.startswith("MoENAS-XXS (second) is worse than MoENAS-XXS (first) in balanced")
+    assert first.startswith("MoENAS-XXS (second) cannot be told from MoENAS-XXS (first): after")
     assert "95 % interval −" in first
     assert "240 images of 24 independent subjects" in second
     assert "both runs share" in second

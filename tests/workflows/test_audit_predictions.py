@@ -116,6 +116,37 @@ def test_an_empty_table_is_not_missed(tmp_path: Path) -> None:
     assert found.problems == ["intersections.csv: it is missing"]
 
 
+def test_null_is_no_missing_key_and_text_no_number() -> None:
+    found = Verification()
+    found.compare("model", {"p": None, "mean": 0.5}, {"p": None, "mean": 0.5})
+    found.compare("model", {"p": None}, {"p": float("nan")})
+    assert found.problems == []
+    found.compare("model", {"mean": 0.5}, {"p": None, "mean": "x"})
+    assert found.problems == [
+        "model.mean: stored 0.5, recomputed 'x'",
+        "model.p: stored nothing, recomputed None",
+    ]
+    found.problems.clear()
+    for one, two in ((None, "x"), ("x", 0.5), (None, 0.5), (0.5, None)):
+        found.compare("model", one, two)
+    assert len(found.problems) == 4
+
+
+def test_validation_images_without_weight_set_no_threshold(tmp_path: Path) -> None:
+    """All images of one label weigh 0."""
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame({"image_id": range(200), "label": np.tile([0, 1], 100)})
+    frame["split"] = np.repeat(["val", "report"], 100)
+    frame["probability"] = np.clip(0.3 * frame["label"] + rng.random(200) * 0.7, 0, 1)
+    frame["weight"] = np.where((frame["split"] == "val") & (frame["label"] == 1), 0.0, 1.0)
+    frame.to_csv(tmp_path / "out.csv", index=False)
+    table = read_predictions(tmp_path / "out.csv").table
+    assert (table.prediction == (frame["probability"].to_numpy() >= 0.5)).all()
+    (model,) = audit_predictions([tmp_path / "out.csv"], tmp_path / "run").models
+    assert "overfitting" not in model.report
+    assert verify(tmp_path / "run").problems == []
+
+
 def test_a_file_that_knows_its_labels_needs_no_data(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     frame = pd.DataFrame(

@@ -11,7 +11,7 @@ import numpy as np
 from moenas.errors import ConfigError, DataError
 from moenas.evaluation.estimates import ANY, LIMITS, Difference, Estimate
 from moenas.evaluation.statistics.gaps import contrasts, debiased_spd, gaps, group_shares
-from moenas.evaluation.statistics.intervals import TOO_FEW, satterthwaite, t_interval, t_p_value
+from moenas.evaluation.statistics.intervals import TOO_FEW, satterthwaite
 from moenas.evaluation.statistics.noise_floor import noise_floor
 from moenas.evaluation.statistics.resampling import Clusters
 from moenas.evaluation.statistics.score_intervals import (
@@ -19,7 +19,7 @@ from moenas.evaluation.statistics.score_intervals import (
     balanced_interval,
     label_shares,
 )
-from moenas.evaluation.statistics.seeds import Seeds, difference_variance, mean_variance
+from moenas.evaluation.statistics.seeds import Seeds, difference_chance, mean_chance
 from moenas.evaluation.statistics.shares import combination
 from moenas.metrics.accuracy import balanced_accuracy_of
 from moenas.metrics.fairness import fairness_from_spd
@@ -114,11 +114,11 @@ class Comparison:
         if one is None or two is None:
             return None
         value = one.mean - two.mean
-        found = difference_variance(one, two)
-        if found is None:
+        chance = difference_chance(one, two)
+        if chance is None:
             return Difference(value, None, None, None)
-        low, high = t_interval(value, *found)
-        return Difference(value, low, high, t_p_value(value, *found))
+        low, high = chance.interval(value) or (None, None)
+        return Difference(value, low, high, chance.p_value(value))
 
     def groups(self, model: str) -> list[dict[str, Any]]:
         """Accuracy of each group: ``group, n, mean, low, high, too_few``."""
@@ -181,9 +181,9 @@ class Comparison:
         direction = _direction(metric)
         if direction == "zero":
             mirrored = Seeds(-two.values, -two.draws, two.degrees)
-            found = difference_variance(one, mirrored)
-            assert found is not None
-            if t_p_value(one.mean + two.mean, *found) >= LEVEL:
+            chance = difference_chance(one, mirrored)
+            assert chance is not None
+            if chance.p_value(one.mean + two.mean) >= LEVEL:
                 return None
             return abs(one.mean) < abs(two.mean)
         return one.mean > two.mean if direction == "max" else one.mean < two.mean
@@ -253,7 +253,7 @@ class Comparison:
     def _estimate(self, seeds: Seeds | None, shares: Interval | None) -> Estimate | None:
         if seeds is None:
             return None
-        low, high = t_interval(seeds.mean, *mean_variance(seeds))
+        low, high = mean_chance(seeds).interval(seeds.mean) or (seeds.mean, seeds.mean)
         if shares is not None and len(seeds.values) == 1:
             low, high = shares
         elif shares is not None:

@@ -40,7 +40,7 @@ class Difference:
     """First minus second model, its interval (95 %) and p-value.
 
     The last three are None where each model was trained once: then nothing is known of what another
-    seed would do.
+    seed would do. Where neither seeds nor images change it, there is no interval and p is 1.
     """
 
     difference: float

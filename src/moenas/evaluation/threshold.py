@@ -9,19 +9,25 @@ from moenas.metrics.tally import weights
 from moenas.predictions import Predictions
 
 
+def settable(predictions_val: Predictions) -> bool:
+    """Whether there are images of both labels, of some weight."""
+    frame = predictions_val.frame
+    return set(frame.loc[frame["weight"] > 0, "label"]) == {0, 1}
+
+
 def best_threshold(predictions_val: Predictions) -> float:
     """The threshold with the highest balanced accuracy on these predictions.
 
     Candidates lie halfway between neighbouring probabilities; of equals, the nearest to 0.5.
 
     Raises:
-        DataError: There are not images of both labels.
+        DataError: There are not images of both labels, or those of one all weigh 0.
     """
     label, weight = predictions_val.label, weights(predictions_val)
-    if label.all() or not label.any():
+    if not settable(predictions_val):
         raise DataError(
             "The threshold is set on images with and images without a person; split 'val' has "
-            "only one of them."
+            "only one of them, or none of any weight."
         )
     probability = predictions_val.frame["probability"].to_numpy(dtype="float64")
     values, place = np.unique(probability, return_inverse=True)

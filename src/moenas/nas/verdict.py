@@ -119,7 +119,7 @@ def _is_constant(model: dict[str, Any]) -> bool:
 
 def _interval(entry: dict[str, Any]) -> str:
     if entry["low"] is None:
-        return "unknown: one seed"
+        return "unknown: one seed" if entry["p_holm"] is None else "unknown: nothing varies"
     return f"{100 * entry['low']:+.1f} to {100 * entry['high']:+.1f}"
 
 

@@ -12,7 +12,7 @@ from moenas.data.manifest import Manifest, read_named_csv
 from moenas.data.skipped import TOO_MANY, skipped_table
 from moenas.errors import DataError
 from moenas.evaluation.predict import told_columns
-from moenas.evaluation.threshold import best_threshold
+from moenas.evaluation.threshold import best_threshold, settable
 from moenas.parsing import read_parquet
 from moenas.predictions import Predictions, wrong_cell
 from moenas.workflows.data import open_manifest
@@ -57,7 +57,7 @@ def read_predictions(
         image_size: Of drawn scenes.
 
     Without decisions the threshold is the best one on validation images, where there are any with
-    and without a person, else 0.5.
+    and without a person that weigh something, else 0.5.
 
     Raises:
         DataError: The file cannot be read, lacks a column, names an image twice or one that is not
@@ -78,7 +78,7 @@ def read_predictions(
         frame = _joined(frame, open_manifest(data, image_size), file)
     predictions = Predictions(frame)
     held = predictions.split("val")
-    if "prediction" not in frame and set(held.frame["label"]) == {0, 1}:
+    if "prediction" not in frame and settable(held):
         predictions = predictions.with_threshold(best_threshold(held))
     _check_report_half(predictions, file)
     return Answers(file, predictions, labelled)

@@ -10,6 +10,15 @@ TOLERANCE = 1e-9
 """Largest difference between a stored and a recomputed number."""
 
 
+class _Gone:
+    def __repr__(self) -> str:
+        return "nothing"
+
+
+GONE = _Gone()
+"""In place of a value whose key is missing: null is a value."""
+
+
 @dataclasses.dataclass
 class Verification:
     """What was recomputed and what did not agree.
@@ -28,7 +37,7 @@ class Verification:
         """Compare two JSON values, number by number."""
         if isinstance(stored, dict) and isinstance(again, dict):
             for key in sorted(stored.keys() | again.keys()):
-                self.compare(f"{where}.{key}", stored.get(key), again.get(key))
+                self.compare(f"{where}.{key}", stored.get(key, GONE), again.get(key, GONE))
         elif isinstance(stored, list) and isinstance(again, list) and len(stored) == len(again):
             for index, (one, two) in enumerate(zip(stored, again, strict=True)):
                 self.compare(f"{where}[{index}]", one, two)
@@ -41,6 +50,7 @@ class Verification:
 def _equal(one: Any, two: Any) -> bool:
     if isinstance(one, float) or isinstance(two, float):
         if not isinstance(one, int | float) or not isinstance(two, int | float):
-            return one is None and two is not None and not math.isfinite(two)
+            # JSON has no NaN: it is stored as null.
+            return one is None and isinstance(two, float) and not math.isfinite(two)
         return abs(one - two) <= TOLERANCE * max(1.0, abs(one))
     return bool(one == two)

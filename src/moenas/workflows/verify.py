@@ -137,7 +137,9 @@ def _search(folder: RunFolder, result: Verification) -> None:
     if folder.summary.exists():
         stored = read_json(folder.summary)["search"]
         again = search_record(study)
-        result.compare("summary.search", {key: stored.get(key) for key in again}, again)
+        result.compare(
+            "summary.search", {key: stored[key] for key in again if key in stored}, again
+        )
     for record in records:
         model = folder.trial(record["number"])
         if record["state"] != "COMPLETE":

@@ -43,7 +43,7 @@ def verify_audit(folder: RunFolder, result: Verification) -> None:
     result.compare("comparison.models", stored["models"], found.compared)
     result.compare("comparison.verdict", stored["verdict"], list(found.verdict))
     said = {"leader": found.leader, "searched": found.searched, "verdict": list(found.verdict)}
-    result.compare("summary", {key: summary.get(key) for key in said}, said)
+    result.compare("summary", {key: summary[key] for key in said if key in summary}, said)
     result.compare(
         "summary.models",
         [{k: v for k, v in entry.items() if k != "folder"} for entry in summary["models"]],

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy import stats
+from scipy import optimize, special, stats
 
 from moenas.errors import DataError
 
 F64 = npt.NDArray[np.float64]
+Parts = Sequence[tuple[float, float]]
+"""Independent parts of a variance, each with its degrees of freedom."""
 
 CONFIDENCE = 0.95
 """Of all intervals, unless said."""
+
+TINY = 1e-300
+"""No p-value is smaller."""
 
 TOO_FEW = 0.05
 """A group whose accuracy is known no better than ± this (95 %) has too few images."""
@@ -71,18 +78,56 @@ def t_interval(
     return value - half, value + half
 
 
-def t_p_value(value: float, variance: float, degrees: float) -> float:
-    """Two-sided p-value of "the true value is 0"; 1 where value and variance are both 0."""
-    if variance <= 0:
-        return 1.0 if value == 0 else 0.0
-    return float(2 * stats.t.sf(abs(value) / np.sqrt(variance), degrees))
+def half_width(parts: Parts, confidence: float = CONFIDENCE) -> float:
+    """Half of an interval of an estimate whose variance is a sum: sqrt(Σ variance × t quantile²).
+
+    Banerjee's (1960) interval for two means, for any number of parts. It covers at least as often
+    as it says, at every level: a squared normal is below a weighted sum of F quantiles at least as
+    often as below each of them, because its distribution is concave. One t quantile with
+    Satterthwaite's degrees of freedom does not: a part known from two or three numbers, small by
+    luck, lends the sum the many degrees of the other.
+
+    Args:
+        parts: Independent (variance, degrees of freedom).
+        confidence: Coverage, 0–1.
+    """
+    return _half_width(parts, (1 - confidence) / 2)
+
+
+def _half_width(parts: Parts, tail: float) -> float:
+    return math.hypot(
+        *(float(special.stdtrit(degrees, tail)) * math.sqrt(part) for part, degrees in parts)
+    )
+
+
+def p_value(value: float, parts: Parts) -> float:
+    """Two-sided p-value of "the true value is 0": where `half_width` is ``value``.
+
+    Never 0; 1 where nothing varies, for then there is nothing to judge by.
+    """
+    known = [(variance, degrees) for variance, degrees in parts if variance > 0]
+    if value == 0 or not known:
+        return 1.0
+    # Each part alone would have a smaller p-value than their sum.
+    single = [2 * special.stdtr(df, -abs(value) / math.sqrt(part)) for part, df in known]
+    least = max(TINY, *map(float, single))
+    if len(known) == 1 or _half_width(known, least / 2) <= abs(value):
+        return least
+
+    def off(logarithm: float) -> float:
+        return _half_width(known, math.exp(logarithm) / 2) - abs(value)
+
+    return math.exp(float(optimize.brentq(off, math.log(least), 0.0, xtol=1e-13)))
 
 
 def satterthwaite(variances: npt.ArrayLike, degrees: npt.ArrayLike) -> float:
-    """Degrees of freedom of a sum of independent variance estimates (Welch–Satterthwaite)."""
+    """Degrees of freedom of a sum of independent variance estimates (Welch–Satterthwaite).
+
+    The fewest of all where nothing varies.
+    """
     part: Any = np.asarray(variances, dtype=np.float64)
     total = part.sum()
     if total <= 0:
-        return float("inf")
+        return float(np.min(degrees))
     with np.errstate(divide="ignore"):
         return float(total**2 / (part**2 / np.asarray(degrees, dtype=np.float64)).sum())

@@ -6,8 +6,10 @@ other images. With s² the variance over seeds and covariances taken over resamp
     variance of the mean = s² / k + (mean covariance of two seeds' scores over images).
 
 The covariance, not the variance of the mean: what an image does to one seed only is in s² already.
-Degrees of freedom are Welch–Satterthwaite's. Differences are the same, seed by seed, when both
-models have the same seeds, because seeds that start alike end alike.
+s² comes from two or three seeds: it can be nearly 0 by luck, and so can the covariance. So each
+part has its own t quantile (`half_width`), and no interval is narrower than what other images alone
+would do to these trained models. Differences are the same, seed by seed, when both models have the
+same seeds, because seeds that start alike end alike.
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ import dataclasses
 
 import numpy as np
 
-from moenas.evaluation.statistics.intervals import satterthwaite
+from moenas.evaluation.statistics.intervals import Parts, half_width, p_value
 from moenas.metrics.tally import F64
 
 
@@ -47,18 +49,41 @@ class Seeds:
         return shared, max(0.0, single - shared)
 
 
-def mean_variance(seeds: Seeds) -> tuple[float, float]:
-    """Variance of the mean over seeds and its degrees of freedom; of one seed: over images only."""
+@dataclasses.dataclass(frozen=True)
+class Chance:
+    """What chance does to a number: variances, each with its degrees of freedom.
+
+    Attributes:
+        both: Of other seeds and other images, in independent parts.
+        images: Of other images alone, of the same trained models.
+    """
+
+    both: Parts
+    images: tuple[float, float]
+
+    def interval(self, value: float) -> tuple[float, float] | None:
+        """At 95 %; None where nothing varies, so that nothing is known."""
+        half = max(half_width(self.both), half_width([self.images]))
+        return (value - half, value + half) if half > 0 else None
+
+    def p_value(self, value: float) -> float:
+        """Of "the true value is 0"; never 0, and 1 where nothing varies."""
+        own = p_value(value, self.both)
+        return max(own, p_value(value, [self.images])) if self.images[0] > 0 else own
+
+
+def mean_chance(seeds: Seeds) -> Chance:
+    """What chance does to the mean over seeds; to one seed: images only."""
+    images = float(seeds.draws.mean(0).var()), seeds.degrees
     k = len(seeds.values)
-    shared, _ = seeds.images
     if k == 1:
-        return shared, seeds.degrees
-    parts = [float(seeds.values.var(ddof=1)) / k, shared]
-    return sum(parts), satterthwaite(parts, [k - 1, seeds.degrees])
+        return Chance([images], images)
+    shared, _ = seeds.images
+    return Chance([(float(seeds.values.var(ddof=1)) / k, k - 1), (shared, seeds.degrees)], images)
 
 
-def difference_variance(first: Seeds, second: Seeds) -> tuple[float, float] | None:
-    """Variance of the difference of means and its degrees of freedom.
+def difference_chance(first: Seeds, second: Seeds) -> Chance | None:
+    """What chance does to the difference of means.
 
     Seeds are paired in order where both have as many; else their variance is pooled over the models
     that have several. None where neither has: one training says nothing about others.
@@ -69,11 +94,12 @@ def difference_variance(first: Seeds, second: Seeds) -> tuple[float, float] | No
         return None
     if len(first.values) == len(second.values):
         paired = Seeds(first.values - second.values, first.draws - second.draws, degrees)
-        return mean_variance(paired)
+        return mean_chance(paired)
     freedom = np.array([len(seeds.values) - 1 for seeds in many])
     spread = float(freedom @ [seeds.values.var(ddof=1) for seeds in many] / freedom.sum())
     own = float(freedom @ [seeds.images[1] for seeds in many] / freedom.sum())
     share = 1 / len(first.values) + 1 / len(second.values)
     between = float((first.draws.mean(0) - second.draws.mean(0)).var())
-    parts = [spread * share, max(0.0, between - own * share)]
-    return sum(parts), satterthwaite(parts, [float(freedom.sum()), degrees])
+    shared = max(0.0, between - own * share)
+    parts = [(spread * share, float(freedom.sum())), (shared, degrees)]
+    return Chance(parts, (between, degrees))

@@ -94,7 +94,8 @@ def _outcomes(compared: ComparedRuns, why: str, look: dict[str, Style]) -> list[
 
 def _detail(row: dict[Any, Any]) -> str:
     if pd.isna(row["low"]):
-        return f"{row['outcome']}: nothing is known of other trainings"
+        unknown = ": nothing is known of other trainings" if pd.isna(row["p"]) else ""
+        return f"{row['outcome']}{unknown}"
     low, high = (percent(row[end], signed=True) for end in ("low", "high"))
     return f"{row['outcome']}: {low} to {high} points, Holm p {probability(row['p_holm'])}"
 
