@@ -7,21 +7,19 @@ run. A step that never waits for the GPU can be recorded once and replayed with 
 from __future__ import annotations
 
 import dataclasses
-import logging
 import warnings
 from collections import Counter
 
 import torch
 from torch import nn
 
+from moenas.console import logger
 from moenas.models.routing import Routing
 from moenas.training.distillation import DistillationStep
 from moenas.training.step import Backward, Batch, Routings, Step, plain_step
 
 WARM_UP = 3
 """Steps of each size that are computed as usual first: libraries choose and set up kernels."""
-
-log = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -109,7 +107,7 @@ class GraphedStep:
         # The first step of a size may wait while libraries set up.
         if waits and self._seen[batch.images.shape] > 1 and not self._waits:
             self._waits = True
-            log.info("Steps are not recorded as CUDA graphs: %s", waits[0].message)
+            logger.info("Steps are not recorded as CUDA graphs: %s", waits[0].message)
         return result
 
     def _record(self, model: nn.Module, batch: Batch, backward: Backward) -> Recorded:
