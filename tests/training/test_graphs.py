@@ -48,6 +48,11 @@ def test_steps_in_which_the_host_chooses_are_left_alone():
     assert graphed(step) is step
 
 
+def test_recording_can_be_switched_off(monkeypatch):
+    monkeypatch.setenv("MOENAS_CUDA_GRAPHS", "0")
+    assert graphed(plain_step) is plain_step
+
+
 @needs_cuda
 @pytest.mark.parametrize("sides", [(64,), (64, 96)])
 def test_recorded_steps_compute_what_usual_ones_do(sides):

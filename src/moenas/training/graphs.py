@@ -7,6 +7,7 @@ run. A step that never waits for the GPU can be recorded once and replayed with 
 from __future__ import annotations
 
 import dataclasses
+import os
 import warnings
 from collections import Counter
 
@@ -14,9 +15,12 @@ import torch
 from torch import nn
 
 from moenas.console import logger
+from moenas.errors import MoENASError
 from moenas.models.routing import Routing
 from moenas.training.distillation import DistillationStep
 from moenas.training.step import Backward, Batch, Routings, Step, plain_step
+
+SWITCH = "MOENAS_CUDA_GRAPHS"
 
 WARM_UP = 3
 """Steps of each size that are computed as usual first: libraries choose and set up kernels."""
@@ -44,9 +48,12 @@ class Recorded:
 
 
 def graphed(step: Step) -> Step:
-    """Return the step, recorded where its kernels are always the same; CUDA only."""
+    """Return the step, recorded where its kernels are always the same; CUDA only.
+
+    ``MOENAS_CUDA_GRAPHS=0`` in the environment leaves all steps as they are.
+    """
     fixed = step is plain_step or isinstance(step, DistillationStep)
-    return GraphedStep(step) if fixed else step
+    return GraphedStep(step) if fixed and os.environ.get(SWITCH) != "0" else step
 
 
 class GraphedStep:
@@ -117,7 +124,13 @@ class GraphedStep:
         own = dataclasses.replace(batch, images=images, labels=labels)
         # Other threads, which bring images, may go on with what they do.
         mode = "thread_local"
-        with torch.cuda.graph(graph, self._pool, self._stream, capture_error_mode=mode):
-            loss, routings = self._step(model, own, backward)
+        try:
+            with torch.cuda.graph(graph, self._pool, self._stream, capture_error_mode=mode):
+                loss, routings = self._step(model, own, backward)
+        except RuntimeError as error:  # what the device has begun cannot be taken back
+            raise MoENASError(
+                f"A training step could not be recorded as a CUDA graph: {error} Where memory ran "
+                f"out, make batches smaller; else set {SWITCH}=0, which trains without."
+            ) from error
         grads = [parameter.grad for parameter in model.parameters()]
         return Recorded(graph, images, labels, loss, dict(routings), grads)
