@@ -81,8 +81,9 @@ def test_a_run_whose_id_was_not_noted_is_found_by_its_token(
             pass
     with recording("mlflow", folder, {}) as record:
         record.add("trial", 0, {"a": 0})
-    assert memory.known == [None, None]
-    assert memory.tokens[0] == memory.tokens[1]
+    assert len(memory.tokens) >= 2  # the first may have tried again
+    assert set(memory.known) == {None}
+    assert len(set(memory.tokens)) == 1
 
 
 def test_another_tracker_gets_all_of_it(folder: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
