@@ -6,6 +6,7 @@ a script it reads one JSON request a line and answers with one exit status a lin
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import json
 import os
@@ -58,7 +59,9 @@ class Nursery:
         return int(self._process.stdout.readline())
 
     def close(self) -> None:
-        self._process.communicate(timeout=20)
+        with contextlib.suppress(subprocess.TimeoutExpired):  # it ends slowly on a busy machine
+            self._process.communicate(timeout=20)
+        self._process.kill()
 
 
 def _serve() -> None:
