@@ -24,7 +24,7 @@ import timm
 import torch
 from torch import nn
 
-from model_latency import BASE, with_experts
+from model_latency import BASE, shares, with_experts
 from moenas.models.builder import build_model
 from moenas.models.convert import ffn_layers
 from moenas.models.routing import record_routing
@@ -35,7 +35,7 @@ from moenas.training.graphs import graphed
 from moenas.training.optimizer import make_optimizer
 from moenas.training.schemes import MOBILEVITV2 as SCHEME
 from moenas.training.step import Batch, plain_step
-from switch_ffn import Masked, Work, quartiles
+from switch_ffn import Masked, Work
 
 CASES = {"inference": ((1, 128), (256, 128)), "training": ((128, 128), (128, 256))}
 """Batch and pixels."""
@@ -153,20 +153,9 @@ def main() -> None:
                 milliseconds = timing.quartile("timm") * 1e3
                 speed = batch / milliseconds * 1e3
                 print(f"\n{case}: timm {milliseconds:.2f} ms, {speed:,.0f} images a second")
-                for name in work:
-                    low, value, high = quartiles(timing, name, "timm")
-                    print(f"  {name:28}{value:7.2f} of timm ({low:.2f}-{high:.2f})")
-                    results.append(
-                        {
-                            "case": f"whole model on {device_name(device)}, {case}: {name}",
-                            "value": value,
-                            "quartiles": [low, high],
-                            "milliseconds": timing.quartile(name) * 1e3,
-                            "unit": "time ratio",
-                            "peer": 1.0,
-                            "better": "lower",
-                        }
-                    )
+                found = shares(timing, work, f" on {device_name(device)}, {case}")
+                for name, result in zip(work, found, strict=True):
+                    results.append(result | {"milliseconds": timing.quartile(name) * 1e3})
     if arguments.json:
         arguments.json.write_text(json.dumps(results, indent=2) + "\n")
 

@@ -17,6 +17,7 @@ from inline_executor import Inline
 from moenas.evaluation.scores import Scores
 from moenas.models.architecture import Architecture
 from moenas.nas import driver as driver_module
+from moenas.nas import leases
 from moenas.nas.halving import Halving
 from moenas.nas.leases import FileLeases
 from moenas.nas.objectives import PAPER_OBJECTIVES
@@ -135,7 +136,7 @@ def work_along(path: Path, storage: str, trials: int, deaths: int = 0) -> None:
         return result
 
     driver_module.run_trial = slow_job
-    driver_module.PATIENCE = 0.3
+    leases.PATIENCE = 0.3
     run, shared = RunFolder.open(path), SharedStorage(storage)
     make_driver(run, shared=shared, initial=trials).run(trials)  # a model's time is not in question
 

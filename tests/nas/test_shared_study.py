@@ -20,6 +20,7 @@ from postgres import postgres_server
 
 from moenas.errors import ConfigError, RunFolderError, SearchError
 from moenas.nas import driver as driver_module
+from moenas.nas import leases
 from moenas.nas.journal import open_journal
 from moenas.nas.leases import FileLeases
 from moenas.nas.objectives import PAPER_OBJECTIVES
@@ -130,7 +131,7 @@ def test_what_others_finish_is_told(
             other.run(3)
         return fake_search.fake_job(job)
 
-    monkeypatch.setattr(driver_module, "PATIENCE", 0)
+    monkeypatch.setattr(leases, "PATIENCE", 0)
     answers = iter([True, True, True, False])  # it would wait for the first one's trial
     mine = make_driver(run, shared=shared, on_result=lambda t: heard.append(t.number))
     monkeypatch.setattr(driver_module, "run_trial", work)

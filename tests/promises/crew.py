@@ -12,7 +12,7 @@ from typing import Any
 
 from inline_executor import Inline
 from moenas.config import from_dict
-from moenas.nas import driver, stages
+from moenas.nas import leases, stages
 from moenas.nas.settings import SearchConfig
 from moenas.runs import RunFolder, read_json
 from moenas.training import job as job_module
@@ -46,7 +46,7 @@ def _search(
     config: dict[str, Any], path: str, dies_in: str = "", waits_for: Path | None = None
 ) -> Any:
     settings.LocalExecutor = Inline  # type: ignore[assignment, misc]
-    driver.PATIENCE = stages.PATIENCE = shared_search.PATIENCE = PATIENCE
+    leases.PATIENCE = PATIENCE
     train, run_job = job_module._run, stages.run_job
 
     def noted(job: TrainingJob, *rest: Any) -> JobResult:

@@ -10,12 +10,13 @@ import optuna
 import pytest
 
 from moenas.errors import RunFolderError
+from moenas.nas import leases
 from moenas.nas.settings import SearchConfig
 from moenas.nas.storage import keep_copy
 from moenas.nas.study import open_recorded_study
 from moenas.runs import RunFolder, read_json
 from moenas.training.loop import OutOfTime
-from moenas.workflows import search_run, shared_search
+from moenas.workflows import search_run
 from moenas.workflows.search import search
 from moenas.workflows.settings import Resources
 from moenas.workflows.shared_search import search_together
@@ -72,7 +73,7 @@ def test_what_is_told_after_the_trials_ended_is_in_no_file(
 def test_who_joins_waits_for_the_data_within_its_time(
     run: RunFolder, tiny_config: SearchConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(shared_search, "PATIENCE", 0.02)
+    monkeypatch.setattr(leases, "PATIENCE", 0.02)
     journal, limit = str(run.path / "study.log"), Resources(workers=1, time_limit=0.01)
     run.manifest.unlink()
     with run.locked(), pytest.raises(OutOfTime, match="before the first training"):

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import concurrent.futures
 import dataclasses
-import time
 import traceback
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -26,18 +25,12 @@ from moenas.masking import masked
 from moenas.models.architecture import Architecture
 from moenas.nas.counting import count_feasible
 from moenas.nas.jobs import TrialJob, run_trial
-from moenas.nas.leases import Alone, Leases
+from moenas.nas.leases import NEWS, Alone, Leases, wait_for_others
 from moenas.nas.objectives import OBJECTIVES
 from moenas.nas.rungs import FULL_LENGTH, Rungs
 from moenas.nas.space import BASE, SearchSpace
 from moenas.training.loop import OutOfTime
 from moenas.training.outcome import JobResult
-
-NEWS = 5.0
-"""Seconds after which a search asks anew how many workers there are: a cluster grows."""
-
-PATIENCE = 1.0
-"""Seconds between two looks at the trials of other processes, when there is nothing else to do."""
 
 FINISHED = (TrialState.COMPLETE, TrialState.FAIL)
 
@@ -96,7 +89,7 @@ class StudyDriver:
                 if not running:
                     if not in_time or len(self._told()) >= trials:
                         return in_time
-                    time.sleep(PATIENCE)  # for trials of other processes
+                    wait_for_others()
                     in_time = may_start()
                     continue
                 done, _ = concurrent.futures.wait(

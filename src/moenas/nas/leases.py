@@ -8,12 +8,24 @@ work. No clock of any machine is needed.
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Iterator
 from typing import Protocol
 
 import filelock
 
 from moenas.runs import RunFolder, explain_os_error
+
+NEWS = 5.0
+"""Seconds after which it is looked anew for free workers, and for work of processes that died."""
+
+PATIENCE = 1.0
+"""Seconds between two looks at what other processes do, when there is nothing else to do."""
+
+
+def wait_for_others() -> None:
+    """Let other processes work for a moment."""
+    time.sleep(PATIENCE)
 
 
 class Leases(Protocol):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import concurrent.futures
-import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from pathlib import Path
@@ -14,16 +13,10 @@ from moenas.errors import MoENASError, RunFolderError
 from moenas.execution.executor import Executor, WorkerDiedError
 from moenas.models.architecture import Architecture
 from moenas.models.cost import macs_of
-from moenas.nas.leases import Alone, Leases
+from moenas.nas.leases import NEWS, Alone, Leases, wait_for_others
 from moenas.training.job import TrainingJob, run_job
 from moenas.training.loop import OutOfTime, check_deadline
 from moenas.training.outcome import JobResult
-
-NEWS = 5.0
-"""Seconds after which it is looked anew for free workers and for jobs of processes that died."""
-
-PATIENCE = 1.0
-"""Seconds between two looks for what other processes have left."""
 
 OnResult = Callable[[TrainingJob, JobResult], None]
 """Called with each training that is done, in the order in which they end."""
@@ -107,7 +100,7 @@ def _outcomes(
                         waiting.remove(index)
                         running[executor.submit(run_job, jobs[index])] = index
                 if not running:
-                    time.sleep(PATIENCE)  # for jobs of other processes
+                    wait_for_others()
                     check_deadline(jobs[waiting[0]].deadline, f"'{jobs[waiting[0]].folder}'")
                     continue
                 done, _ = concurrent.futures.wait(

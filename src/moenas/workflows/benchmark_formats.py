@@ -22,7 +22,7 @@ from moenas.models.cost import parameters_of
 from moenas.runtime import device_name
 from moenas.timing import Timing, interleaved
 from moenas.workflows.benchmark_entrants import Entrant, find_entrants
-from moenas.workflows.benchmark_gate import GateResult, get_gate, judge
+from moenas.workflows.benchmark_gate import GATES, GateResult, judge
 from moenas.workflows.benchmark_inputs import Images, Workshop
 from moenas.workflows.benchmark_lanes import Lane, prepare
 
@@ -116,7 +116,7 @@ def benchmark_formats(
     for name, value in (("threads", threads), ("batch", batch)):
         if value < 1:
             raise ConfigError(f"{name} must be at least 1, not {value}.")
-    wanted = None if gate is None else get_gate(gate)
+    wanted = None if gate is None else GATES[gate]
     entrants = find_entrants(paths, formats)
     judged = None if wanted is None else judge(wanted, entrants)
     entrants += _dense_bases(entrants)

@@ -25,8 +25,9 @@ from typing import Literal
 from moenas.data.labelling import Labelling
 from moenas.data.manifest import Manifest
 from moenas.data.sources.coco import RULES
-from moenas.errors import ConfigError, DataError, did_you_mean
+from moenas.errors import DataError
 from moenas.export.measuring import CHECKPOINT
+from moenas.registry import Registry
 from moenas.runs import run_of
 from moenas.workflows.benchmark_entrants import Entrant
 
@@ -49,8 +50,8 @@ class Gate:
     rules: tuple[Labelling, ...]
 
 
-GATES = {gate.name: gate for gate in (Gate("mlperf-tiny", 0.80, (RULES["mlperf"], RULES["vww"])),)}
-"""By name."""
+GATES: Registry[Gate] = Registry("gate")
+GATES.add("mlperf-tiny", Gate("mlperf-tiny", 0.80, (RULES["mlperf"], RULES["vww"])))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -102,17 +103,6 @@ class GateResult:
     def __str__(self) -> str:
         counts = Counter(row.verdict for row in self.rows)
         return ", ".join(f"{counts[verdict]} {verdict}" for verdict in dict.fromkeys(counts))
-
-
-def get_gate(name: str) -> Gate:
-    """Return a gate by its name.
-
-    Raises:
-        ConfigError: There is none of that name.
-    """
-    if name not in GATES:
-        raise ConfigError(f"There is no gate '{name}'. {did_you_mean(name, GATES)}")
-    return GATES[name]
 
 
 def judge(gate: Gate, entrants: Sequence[Entrant]) -> GateResult:

@@ -8,13 +8,13 @@ that dies is free, and one of the others, or the same command given again, leads
 from __future__ import annotations
 
 import contextlib
-import time
 from pathlib import Path
 
 from moenas.config import to_dict
 from moenas.console import logger
 from moenas.errors import RunFolderInUseError
 from moenas.nas.budget import Clock
+from moenas.nas.leases import wait_for_others
 from moenas.nas.settings import SearchConfig
 from moenas.nas.storage import SharedStorage
 from moenas.run_log import working
@@ -23,9 +23,6 @@ from moenas.training.loop import OutOfTime
 from moenas.workflows.search import SearchResult, open_run
 from moenas.workflows.search_run import SearchRun
 from moenas.workflows.settings import Resources
-
-PATIENCE = 1.0
-"""Seconds between two looks for what the leader has done."""
 
 
 def search_together(
@@ -80,4 +77,4 @@ def search_together(
             elif not clock.has(0):
                 raise OutOfTime("The time limit came before the first training.")
             else:
-                time.sleep(PATIENCE)
+                wait_for_others()
