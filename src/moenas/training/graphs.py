@@ -96,23 +96,32 @@ class GraphedStep:
     def _as_usual(
         self, model: nn.Module, batch: Batch, backward: Backward
     ) -> tuple[torch.Tensor, Routings]:
-        """Compute it on the stream that records, and find out whether it waits for the GPU."""
+        """Compute it on the stream that records."""
+        step = self._step if self._waits else self._watched
         main = torch.cuda.current_stream()
         self._stream.wait_stream(main)
+        with torch.cuda.stream(self._stream):
+            result = step(model, batch, backward)
+        main.wait_stream(self._stream)
+        return result
+
+    def _watched(
+        self, model: nn.Module, batch: Batch, backward: Backward
+    ) -> tuple[torch.Tensor, Routings]:
+        """Compute it, and find out whether it waits for the GPU."""
         mode = torch.cuda.get_sync_debug_mode()
-        with warnings.catch_warnings(record=True) as seen, torch.cuda.stream(self._stream):
+        with warnings.catch_warnings(record=True) as seen:
             warnings.simplefilter("always")
             torch.cuda.set_sync_debug_mode("warn")
             try:
                 result = self._step(model, batch, backward)
             finally:
                 torch.cuda.set_sync_debug_mode(mode)
-        main.wait_stream(self._stream)
         waits = [w for w in seen if "synchroniz" in str(w.message)]
         for other in (w for w in seen if w not in waits):
             warnings.warn_explicit(other.message, other.category, other.filename, other.lineno)
         # The first step of a size may wait while libraries set up.
-        if waits and self._seen[batch.images.shape] > 1 and not self._waits:
+        if waits and self._seen[batch.images.shape] > 1:
             self._waits = True
             logger.info("Steps are not recorded as CUDA graphs: %s", waits[0].message)
         return result
