@@ -99,7 +99,7 @@ def main() -> None:
         eager = {f"eager {n}": fold_batch_norms(m) for n, m in models.items() if n != "dense"}
         for batch, rounds in (
             (1, 40 if arguments.quick else 200),
-            (32, 4 if arguments.quick else 20),
+            (32, 4 if arguments.quick else 80),
         ):
             found += measure(batch, rounds, sessions, eager, images, floats.numpy())
     for each in found:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import random
 import statistics
 import time
 from collections.abc import Callable, Mapping
@@ -40,7 +41,10 @@ def interleaved(
     clock: Callable[[], float] = time.perf_counter,
     before: Callable[[str], object] | None = None,
 ) -> Timing:
-    """Time pieces of work in turns: a, b, c, then c, b, a, and so on.
+    """Time pieces of work in turns, each round in another order.
+
+    The orders are drawn: in a fixed one, and in one that goes back and forth, some work always
+    follows the same other work, or itself, and finds what that left in the caches.
 
     Args:
         work: Name to callable without arguments.
@@ -63,8 +67,10 @@ def interleaved(
         repeats[name] = max(1, round(minimum_seconds / max(once, 1e-9)))
     seconds: dict[str, list[float]] = {name: [] for name in work}
     names = list(work)
-    for index in range(rounds):
-        for name in names if index % 2 == 0 else reversed(names):
+    orders = random.Random(0)
+    for _ in range(rounds):
+        orders.shuffle(names)
+        for name in names:
             call, count = work[name], repeats[name]
             before(name)
             start = clock()
