@@ -19,7 +19,7 @@ from moenas.export.backends import BACKENDS, Source, read_exported
 from moenas.export.deployed import Deployed
 from moenas.export.experts import MaskedExperts, SelectedExperts
 from moenas.export.exported import person
-from moenas.export.formats import FORMATS, get_format
+from moenas.export.formats import FORMATS
 from moenas.export.masked_file import write_masked
 from moenas.export.metadata import Details
 from moenas.export.parity import eager_answers, exported_answers
@@ -45,13 +45,13 @@ def model() -> nn.Module:
 def file(request: Any, model: nn.Module, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The model in one of the formats."""
     skip_without(request.param)
-    path = tmp_path_factory.mktemp(request.param) / f"model{get_format(request.param).suffix}"
+    path = tmp_path_factory.mktemp(request.param) / f"model{FORMATS[request.param].suffix}"
     BACKENDS[request.param].write(source_of(model), path)
     return path
 
 
 def skip_without(name: str) -> None:
-    kind = get_format(name)
+    kind = FORMATS[name]
     if kind.missing:
         pytest.skip(f"needs the extra '{kind.extra}': {kind.missing} is not installed")
 
@@ -204,8 +204,8 @@ def test_a_missing_extra_is_named(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
-    path = tmp_path / f"model{get_format(name).suffix}"
-    with pytest.raises(MissingDependencyError, match=rf"moenas\[{get_format(name).extra}\]"):
+    path = tmp_path / f"model{FORMATS[name].suffix}"
+    with pytest.raises(MissingDependencyError, match=rf"moenas\[{FORMATS[name].extra}\]"):
         read_exported(path)
 
 

@@ -18,7 +18,7 @@ from moenas.data.cache import cached_images  # noqa: E402
 from moenas.errors import DataError, MissingDependencyError, ModelError  # noqa: E402
 from moenas.export.backends import BACKENDS, Source  # noqa: E402
 from moenas.export.calibration import calibration_images  # noqa: E402
-from moenas.export.formats import FORMATS, get_format  # noqa: E402
+from moenas.export.formats import FORMATS  # noqa: E402
 from moenas.export.int8 import int8_model  # noqa: E402
 from moenas.export.onnx_session import OnnxModel, read_onnx  # noqa: E402
 from moenas.export.parity import INT8, eager_answers, exported_answers  # noqa: E402
@@ -53,9 +53,9 @@ def test_every_format_has_a_backend() -> None:
 
 @pytest.mark.parametrize("name", ["openvino", "pt2"])
 def test_a_float_format_answers_as_the_model(name: str, source: Source, tmp_path: Path) -> None:
-    if get_format(name).missing:
-        pytest.skip(f"needs the extra '{get_format(name).extra}'")
-    path = tmp_path / f"model{get_format(name).suffix}"
+    if FORMATS[name].missing:
+        pytest.skip(f"needs the extra '{FORMATS[name].extra}'")
+    path = tmp_path / f"model{FORMATS[name].suffix}"
     BACKENDS[name].write(source, path)
     runner = BACKENDS[name].open(path)
     for count in (1, 5):
@@ -177,6 +177,6 @@ def test_calibration_images_are_balanced(scenes: Path) -> None:
 def test_the_extra_of_openvino_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(MissingDependencyError, match=r"moenas\[openvino\]"):
-        get_format("openvino").require()
-    get_format("pt2").require()
+        FORMATS["openvino"].require()
+    FORMATS["pt2"].require()
     assert torch.export

@@ -15,7 +15,7 @@ from moenas.errors import ConfigError
 from moenas.export.backends import BACKENDS, Source
 from moenas.export.circuit import FixedCircuit
 from moenas.export.deployed import exportable
-from moenas.export.formats import get_format
+from moenas.export.formats import FORMATS
 from moenas.export.metadata import Details
 from moenas.export.parity import eager_answers, exported_answers
 from moenas.models.builder import build_model
@@ -64,7 +64,7 @@ def test_the_onnx_file_answers_as_the_model(model: nn.Module, tmp_path: Path) ->
 
 
 def test_ncnn_refuses_it(model: nn.Module, tmp_path: Path) -> None:
-    if get_format("ncnn").missing:
+    if FORMATS["ncnn"].missing:
         pytest.skip("needs the extra 'ncnn'")
     with pytest.raises(ConfigError, match=r"NCNN has no operator .*a linear head"):
         BACKENDS["ncnn"].write(source_of(model), tmp_path / "model.ncnn.param")

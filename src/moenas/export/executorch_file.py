@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from moenas.errors import CheckpointError
 from moenas.export.exported import OneByOne, first_line
-from moenas.export.formats import get_format
+from moenas.export.formats import FORMATS
 from moenas.export.masked_file import write_masked
 from moenas.export.metadata import Details
 from moenas.export.quiet import quiet
@@ -54,7 +54,7 @@ class ExecuTorchModel(OneByOne):
     """
 
     def __init__(self, path: Path | str) -> None:
-        get_format("executorch").require()
+        FORMATS["executorch"].require()
         self.path = Path(path)
         content, self.details, self.layers = unseal(self.path)
         try:

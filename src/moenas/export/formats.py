@@ -6,7 +6,8 @@ import dataclasses
 import importlib.util
 from typing import Literal
 
-from moenas.errors import ConfigError, MissingDependencyError, did_you_mean
+from moenas.errors import MissingDependencyError
+from moenas.registry import Registry
 
 Routing = Literal["routed", "masked"]
 
@@ -61,91 +62,80 @@ class Format:
 _ONNX = (("onnx", "onnx"), ("onnxscript", "onnxscript"), ("onnxruntime", "onnxruntime"))
 _ONE_IMAGE = "uint8 [1, height, width, 3]"
 
-FORMATS: dict[str, Format] = {
-    each.name: each
-    for each in (
-        Format("onnx", ".onnx", "ONNX Runtime", "export", _ONNX, "routed", True, False),
-        Format(
-            "onnx-int8",
-            "-int8.onnx",
-            "ONNX Runtime",
-            "export",
-            _ONNX,
-            "routed",
-            True,
-            True,
-            "smaller, not faster everywhere; routers in float32",
-        ),
-        Format(
-            "onnx-int8-weights",
-            "-int8w.onnx",
-            "ONNX Runtime",
-            "export",
-            _ONNX,
-            "routed",
-            True,
-            True,
-            "experts' weights alone; computes in float32",
-        ),
-        Format(
-            "openvino",
-            ".xml",
-            "OpenVINO",
-            "openvino",
-            (*_ONNX[:2], ("openvino", "openvino")),
-            "routed",
-            True,
-            False,
-            "weights in a .bin file beside it",
-        ),
-        Format("pt2", ".pt2", "PyTorch", None, (), "routed", True, False, "for torch.export.load"),
-        Format(
-            "executorch",
-            ".pte",
-            "ExecuTorch",
-            "executorch",
-            (("executorch", "executorch"),),
-            "masked",
-            False,
-            False,
-            "computed by XNNPACK",
-            _ONE_IMAGE,
-        ),
-        Format(
-            "ncnn",
-            ".ncnn.param",
-            "NCNN",
-            "ncnn",
-            (("ncnn", "ncnn"), ("pnnx", "pnnx")),
-            "masked",
-            False,
-            False,
-            "weights in a .bin file beside it; switch half precision off",
-            "float32 [3, height, width] from 0 to 255, as Mat::from_pixels makes it",
-        ),
-        Format(
-            "litert",
-            ".tflite",
-            "LiteRT",
-            "litert",
-            (("litert_torch", "litert-torch"), ("ai_edge_litert", "ai-edge-litert")),
-            "masked",
-            False,
-            False,
-            "TensorFlow Lite's successor, reads and writes its files",
-            _ONE_IMAGE,
-        ),
-    )
-}
+FORMATS: Registry[Format] = Registry("format")
 """By name, in the order in which they are shown."""
 
-
-def get_format(name: str) -> Format:
-    """Return a format by its name.
-
-    Raises:
-        ConfigError: There is none of that name.
-    """
-    if name not in FORMATS:
-        raise ConfigError(f"There is no format '{name}'. {did_you_mean(name, FORMATS)}")
-    return FORMATS[name]
+for _each in (
+    Format("onnx", ".onnx", "ONNX Runtime", "export", _ONNX, "routed", True, False),
+    Format(
+        "onnx-int8",
+        "-int8.onnx",
+        "ONNX Runtime",
+        "export",
+        _ONNX,
+        "routed",
+        True,
+        True,
+        "smaller, not faster everywhere; routers in float32",
+    ),
+    Format(
+        "onnx-int8-weights",
+        "-int8w.onnx",
+        "ONNX Runtime",
+        "export",
+        _ONNX,
+        "routed",
+        True,
+        True,
+        "experts' weights alone; computes in float32",
+    ),
+    Format(
+        "openvino",
+        ".xml",
+        "OpenVINO",
+        "openvino",
+        (*_ONNX[:2], ("openvino", "openvino")),
+        "routed",
+        True,
+        False,
+        "weights in a .bin file beside it",
+    ),
+    Format("pt2", ".pt2", "PyTorch", None, (), "routed", True, False, "for torch.export.load"),
+    Format(
+        "executorch",
+        ".pte",
+        "ExecuTorch",
+        "executorch",
+        (("executorch", "executorch"),),
+        "masked",
+        False,
+        False,
+        "computed by XNNPACK",
+        _ONE_IMAGE,
+    ),
+    Format(
+        "ncnn",
+        ".ncnn.param",
+        "NCNN",
+        "ncnn",
+        (("ncnn", "ncnn"), ("pnnx", "pnnx")),
+        "masked",
+        False,
+        False,
+        "weights in a .bin file beside it; switch half precision off",
+        "float32 [3, height, width] from 0 to 255, as Mat::from_pixels makes it",
+    ),
+    Format(
+        "litert",
+        ".tflite",
+        "LiteRT",
+        "litert",
+        (("litert_torch", "litert-torch"), ("ai_edge_litert", "ai-edge-litert")),
+        "masked",
+        False,
+        False,
+        "TensorFlow Lite's successor, reads and writes its files",
+        _ONE_IMAGE,
+    ),
+):
+    FORMATS.add(_each.name, _each)

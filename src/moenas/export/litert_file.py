@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from moenas.errors import CheckpointError
 from moenas.export.exported import OneByOne, first_line
-from moenas.export.formats import get_format
+from moenas.export.formats import FORMATS
 from moenas.export.masked_file import write_masked
 from moenas.export.metadata import Details
 from moenas.export.quiet import quiet
@@ -52,7 +52,7 @@ class LiteRtModel(OneByOne):
     """
 
     def __init__(self, path: Path | str) -> None:
-        get_format("litert").require()
+        FORMATS["litert"].require()
         self.path = Path(path)
         content, self.details, self.layers = unseal(self.path)
         try:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from moenas.errors import ConfigError
 from moenas.export.deployed import Deployed
 from moenas.export.exported import first_line
-from moenas.export.formats import get_format
+from moenas.export.formats import FORMATS
 from moenas.export.metadata import Details
 from moenas.export.quiet import quiet
 from moenas.export.seal import seal
@@ -46,7 +46,7 @@ def write_masked(
         with torch.no_grad(), quiet():
             content = convert(module, (image,))
     except Exception as error:  # a converter of another time than torch fails anywhere
-        packages = (get_format(kind).packages[0][1], "torch")
+        packages = (FORMATS[kind].packages[0][1], "torch")
         versions = [f"{name} {importlib.metadata.version(name)}" for name in packages]
         raise ConfigError(
             f"{' and '.join(versions)} cannot convert this model: {first_line(error)} {works}"

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from moenas.config import from_dict, to_dict
 from moenas.errors import CheckpointError, ConfigError, ModelError
-from moenas.export.formats import get_format
+from moenas.export.formats import FORMATS
 from moenas.models.storage import ModelCard
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ FORMAT = 1
 def preprocessing(kind: str) -> dict[str, str]:
     """Return how images are made for the files of a format."""
     return {
-        "input": f"{get_format(kind).input}, RGB, upright, transparent parts on white",
+        "input": f"{FORMATS[kind].input}, RGB, upright, transparent parts on white",
         "resize": "before the graph: to image_size x image_size without keeping the aspect ratio, "
         "bilinear with antialiasing (Pillow's Image.Resampling.BILINEAR)",
         "normalisation": "inside the graph: ImageNet's mean and standard deviation",

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from moenas.errors import CheckpointError, ConfigError
 from moenas.export.deployed import Deployed
 from moenas.export.exported import OneByOne, read_file
-from moenas.export.formats import get_format
+from moenas.export.formats import FORMATS
 from moenas.export.metadata import Details
 from moenas.export.quiet import quiet
 from moenas.export.seal import seal, unseal
@@ -97,7 +97,7 @@ class NcnnModel(OneByOne):
     """
 
     def __init__(self, path: Path | str) -> None:
-        get_format("ncnn").require()
+        FORMATS["ncnn"].require()
         import ncnn
 
         self.path = Path(path)

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from moenas.errors import CheckpointError
 from moenas.export.exported import MAX_BYTES, Experts, ExportedModel, first_line, read_file
-from moenas.export.formats import get_format
+from moenas.export.formats import FORMATS
 from moenas.export.metadata import read_stamp
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ class OnnxModel(ExportedModel):
     """
 
     def __init__(self, path: Path | str, *, threads: int = 1, watch: bool = False) -> None:
-        get_format("onnx").require()
+        FORMATS["onnx"].require()
         import onnxruntime
 
         self.path = Path(path)

@@ -17,7 +17,7 @@ from moenas.errors import CheckpointError, ConfigError, MoENASError, RunFolderEr
 from moenas.evaluation.scores import Scores
 from moenas.export.backends import BACKENDS
 from moenas.export.card import ExportCard
-from moenas.export.formats import FORMATS, get_format
+from moenas.export.formats import FORMATS
 from moenas.export.measuring import CHECKPOINT
 from moenas.export.metadata import Details
 from moenas.models.architecture import Architecture
@@ -69,7 +69,7 @@ def find_entrants(paths: Sequence[Path], formats: Sequence[str]) -> list[Entrant
         RunFolderError: A folder holds no model.
         CheckpointError: A file does not exist, or its name is of no format.
     """
-    kinds = [get_format(name).name for name in dict.fromkeys(formats)]
+    kinds = [FORMATS[name].name for name in dict.fromkeys(formats)]
     found: list[Entrant] = []
     for path in dict.fromkeys(paths):
         if not is_there(path):

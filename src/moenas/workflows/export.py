@@ -24,7 +24,7 @@ from moenas.export.backends import BACKENDS, Source
 from moenas.export.calibration import calibration_images
 from moenas.export.card import ExportCard, ReportHalf, score_both
 from moenas.export.exported import person
-from moenas.export.formats import Format, get_format
+from moenas.export.formats import FORMATS, Format
 from moenas.export.metadata import Details, preprocessing
 from moenas.export.parity import (
     Agreement,
@@ -81,7 +81,7 @@ def export(
         DataError: The data cannot be used, or have neither a split ``val`` nor ``search``.
         ModelError: An export differs from its model beyond the tolerances, and was not written.
     """
-    kinds = [get_format(name) for name in dict.fromkeys(formats)]
+    kinds = [FORMATS[name] for name in dict.fromkeys(formats)]
     for kind in kinds:
         kind.require()
     checkpoint = find_checkpoint(Path(checkpoint))
