@@ -1,7 +1,7 @@
 """Search on a Slurm cluster: several jobs on one run folder, by submitit.
 
-Each job is the same ``moenas search``. One of them trains the dense parents and the finalists, all
-share the trials, and any may be killed. Without Slurm on this machine, two processes here play the
+Each job is the same ``moenas search``. They share the dense parents, the trials and the finalists,
+one of them prunes and writes the report, and any may be killed. Without Slurm on this machine, two processes here play the
 jobs, on a few tiny drawings: the numbers mean nothing. Needs ``pip install submitit`` and the extra
 ``demo``.
 """

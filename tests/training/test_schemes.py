@@ -88,6 +88,8 @@ def test_a_short_training_has_its_own_rates() -> None:
     adam = SCHEMES["mobilevit"].fitted(images=3200, epochs=2, batch_size=64)
     assert adam.learning_rate == pytest.approx(2e-3 / 4)
     assert adam.weight_decay * adam.learning_rate * 100 == pytest.approx(5.0)  # a hundred steps
+    hopeless = SCHEMES["mobilevit"].fitted(images=64, epochs=3, batch_size=64)  # three steps
+    assert hopeless.weight_decay == adam.weight_decay
     long = SCHEMES["mobilevitv2"].fitted(images=1_280_000, epochs=300, batch_size=128)
     assert long == dataclasses.replace(SCHEMES["mobilevitv2"], epochs=300)
 

@@ -141,9 +141,10 @@ def test_the_report_opens_with_the_verdict(tiny_run: Path) -> None:
 def test_the_pruned_file_is_smaller(tiny_run: Path) -> None:
     run = RunFolder.open(tiny_run)
     curve = read_json(run.pruning)
-    before = next(m for m in read_json(run.comparison)["models"] if m["name"] == curve["model"])[
-        "architecture"
-    ]
+    finalists = [m for m in read_json(run.comparison)["models"] if m["role"] == "finalist"]
+    largest = max(finalists, key=lambda model: model["parameters"])
+    assert curve["model"] == largest["name"]
+    before = largest["architecture"]
     start = run.finalist(before, 1).checkpoint
     assert load_model(run.pruned().checkpoint)[1].extra == {"pruned_from": before}
     if curve["accepted"]:

@@ -62,9 +62,8 @@ class SearchConfig:
         finalist_epochs: Epochs of each finalist after its parent's.
         batch_size: Images per optimiser step; None: the scheme's.
         learning_rate: Peak learning rate of parents and of ``scratch``; None: the scheme's.
-        weight_decay: Of every training; None: the scheme's. AdamW forgets old weights over
-            1 / (learning rate x weight decay) steps (Wang and Aitchison, 2024), so that a training
-            of minutes needs far more of it than one of days.
+        weight_decay: Of every training; None: the scheme's, raised where the parents' training is
+            short (see `Scheme.forgetting`) and does not start from pretrained weights.
         tuning_rate: Peak learning rate of what starts from a parent, as a share of the other.
         augmentation: Training transform; None: the scheme's.
         small_share: Share of the parents' steps at two thirds of the image size; see `Scheme`.
@@ -160,6 +159,16 @@ class SearchConfig:
     def search_parents(self) -> tuple[str, ...]:
         """The models whose dense parent the search itself needs: ``scratch`` only judges by one."""
         return (self.base,) if self.strategy == "scratch" else self.searched_bases
+
+    def fitted(self, images: int) -> SearchConfig:
+        """Return the settings with the weight decay that so many training images need.
+
+        It is that of the parents, also for what descends from them: that keeps what they know.
+        """
+        if self.weight_decay is not None or self.pretrained:
+            return self
+        scheme = self.training(self.parent_epochs, tuning=False).forgetting(images)
+        return dataclasses.replace(self, weight_decay=scheme.weight_decay)
 
     def training(self, epochs: float, *, tuning: bool) -> Scheme:
         """Return the scheme of a training of so many epochs; ``tuning``: it has a parent."""

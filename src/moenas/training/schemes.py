@@ -100,9 +100,7 @@ class Scheme:
         """Return the scheme for a training of another length or batch size.
 
         The learning rate follows the batch size, linearly (Goyal et al., 2017), under Adam by its
-        square root (Malladi et al., 2022). AdamW's weight decay is raised so far that weights are
-        forgotten within a fifth of the training (Wang and Aitchison, 2024): with a long training's
-        value a short one hardly leaves its initialisation.
+        square root (Malladi et al., 2022); the weight decay is that of `forgetting`.
 
         Args:
             images: Training images.
@@ -119,10 +117,20 @@ class Scheme:
             learning_rate=rate,
             final_learning_rate=self.final_learning_rate * factor,
         )
-        if not adam:
-            return fitted
-        decay = max(self.weight_decay, FORGETTING / (rate * fitted.steps(images)))
-        return dataclasses.replace(fitted, weight_decay=decay)
+        return fitted.forgetting(images)
+
+    def forgetting(self, images: int) -> Scheme:
+        """Return the scheme with weight decay enough for its length, on so many images.
+
+        AdamW's is raised so far that weights are forgotten within a fifth of the training (Wang and
+        Aitchison, 2024): with a long training's value a short one hardly leaves its initialisation.
+        Not for what starts from trained weights, which are to be kept.
+        """
+        if "adam" not in self.optimizer:
+            return self
+        steps = max(self.steps(images), FEWEST)
+        decay = max(self.weight_decay, FORGETTING / (self.learning_rate * steps))
+        return dataclasses.replace(self, weight_decay=decay)
 
     def plain_experts(self) -> Scheme:
         """Return the scheme with routers as fast as the rest and each expert for itself."""
@@ -142,6 +150,9 @@ class Scheme:
 
 FORGETTING = 5.0
 """Learning rate x weight decay x steps of a short training with AdamW; docs/search.md has why."""
+
+FEWEST = 100
+"""Steps that the weight decay is raised for at most: fewer would end in no weights at all."""
 
 SCHEMES: Registry[Scheme] = Registry("training scheme")
 

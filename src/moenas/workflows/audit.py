@@ -172,7 +172,7 @@ class _Audit:
         self.resources, self.executor = resources, executor
         self.keep = partial(record_training, record)
         self.deadline = resources.deadline()
-        self.images = int((Manifest.load(data.manifest).frame["split"] == "train").sum())
+        self.images = len(Manifest.load(data.manifest).split("train"))
 
     def try_schemes(self) -> dict[str, Tried]:
         """Train every model under every scheme; a training that fails is one scheme less."""

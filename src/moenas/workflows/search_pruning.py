@@ -8,6 +8,7 @@ from typing import Any
 
 from moenas.console import progress
 from moenas.execution.executor import Executor
+from moenas.models.cost import count_parameters
 from moenas.models.storage import load_model
 from moenas.nas.finalists import Finalist
 from moenas.nas.jobs import SEARCH_SEED
@@ -62,7 +63,7 @@ def prune_largest(
     Args:
         run: The search's folder.
         data: The images.
-        finalists: Smallest first; nothing is done when there is none.
+        finalists: Nothing is done when there is none.
         models: As `comparison_record` takes them; one is added.
         folders: Likewise.
         executor: Where.
@@ -74,7 +75,7 @@ def prune_largest(
     """
     if not finalists:
         return
-    largest = finalists[-1]
+    largest = max(finalists, key=_parameters)
     target = run.pruned()
     if not _pruned_from(target, largest):
         source = str(folders[largest.name][0].path)
@@ -96,6 +97,10 @@ def prune_largest(
         }
     )
     folders[name] = [target]
+
+
+def _parameters(finalist: Finalist) -> int:
+    return count_parameters(finalist.architecture.base, finalist.architecture.experts)
 
 
 def _pruned_from(folder: ModelFolder, finalist: Finalist) -> bool:

@@ -12,6 +12,7 @@ import torch
 
 from moenas.config import to_dict
 from moenas.console import note, progress
+from moenas.data.manifest import Manifest
 from moenas.data.sources.opening import names_of
 from moenas.errors import ConfigError
 from moenas.models.architecture import Architecture
@@ -52,7 +53,8 @@ class TrainConfig:
         scheme: Name of the training scheme.
         batch_size: Images per step; None: the scheme's.
         learning_rate: Peak; None: the scheme's.
-        weight_decay: None: the scheme's, which is for long trainings (see `SearchConfig`).
+        weight_decay: None: the scheme's, raised for a short training from an own start (see
+            `Scheme.forgetting`).
         augmentation: Training transform; None: the scheme's.
         seed: Of everything.
         head: ``quantum``, ``classical`` (as many parameters) or ``linear``; None: as it is. A head
@@ -129,10 +131,13 @@ def train(config: TrainConfig, run: Path | str, resources: Resources | None = No
         folder = processes.by_main(claim) or RunFolder.open(run)
         track = resources.track if processes.index() == 0 else None
         record = held.enter_context(recording(track, folder, settings))
+        data = prepare(config.data, config.image_size, folder)
+        if config.weight_decay is None and config.parent is None and not config.pretrained:
+            scheme = scheme.forgetting(len(Manifest.load(data.manifest).split("train")))
         job = TrainingJob(
             architecture=architecture.id,
             folder=str(folder.model().path),
-            data=prepare(config.data, config.image_size, folder),
+            data=data,
             scheme=scheme,
             seed=config.seed,
             parent=None if config.parent is None else str(find_checkpoint(config.parent)),
