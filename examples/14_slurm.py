@@ -1,9 +1,9 @@
 """Search on a Slurm cluster: several jobs on one run folder, by submitit.
 
 Each job is the same ``moenas search``. They share the dense parents, the trials and the finalists,
-one of them prunes and writes the report, and any may be killed. Without Slurm on this machine, two processes here play the
-jobs, on a few tiny drawings: the numbers mean nothing. Needs ``pip install submitit`` and the extra
-``demo``.
+one of them prunes and writes the report, and any may be killed. Without Slurm on this machine, two
+processes here play the jobs, on a few tiny drawings: the numbers mean nothing. Needs ``pip install
+submitit`` and the extra ``demo``.
 """
 
 from __future__ import annotations

@@ -99,7 +99,7 @@ def test_no_permission_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, 
     def refuse(*_: object, **__: object) -> None:
         raise OSError(code, os.strerror(code))
 
-    monkeypatch.setattr(runs.tempfile, "mkstemp", refuse)
+    monkeypatch.setattr(os, "open", refuse)
     with pytest.raises(RunFolderError, match=r"No permission to write .* Choose another folder"):
         runs.write_text(tmp_path / "file", "text")
 
@@ -112,6 +112,44 @@ def test_a_folder_without_write_permission(tmp_path: Path) -> None:
             RunFolder.create(tmp_path / "run", "search", SETTINGS)
     finally:
         tmp_path.chmod(0o700)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="permissions of POSIX")
+def test_files_are_for_whom_the_umask_says(tmp_path: Path) -> None:
+    before = os.umask(0o027)
+    try:
+        runs.write_text(tmp_path / "file", "text")
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((tmp_path / "file").stat().st_mode) == 0o640
+
+
+NOBODY = 2**22 + 1
+"""No process has this number: Linux ends at 2^22."""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="locks of POSIX")
+def test_what_a_living_writer_holds_is_no_leftover(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its number says nothing: in another container of this machine it is another process's."""
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "getpid", lambda: NOBODY)
+        whole = runs.replaced_whole(tmp_path / "study.db")
+        with whole as path, runs.atomic_file(tmp_path / "a.json") as file:
+            file.write(b"half")
+            path.write_text("half")
+            runs.remove_leftovers(tmp_path)
+            assert len(names(tmp_path)) == 2
+    assert names(tmp_path) == ["a.json", "study.db"]
+
+
+def test_folders_of_killed_writers_are_removed(tmp_path: Path) -> None:
+    left = tmp_path / f".study.db.{NOBODY}-{runs.HOST}-0badc0de.part"
+    left.mkdir()
+    (left / "study.db").write_text("half")
+    runs.remove_leftovers(tmp_path)
+    assert names(tmp_path) == []
 
 
 def test_other_errors_keep_their_reason(tmp_path: Path) -> None:

@@ -29,9 +29,9 @@ import io
 import json
 import math
 import os
+import secrets
 import shutil
 import socket
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
@@ -43,12 +43,18 @@ import psutil
 from moenas import parsing
 from moenas.errors import CheckpointError, RunFolderError, RunFolderInUseError
 
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
 FORMAT = 1
 """Version of the run folder's layout; a folder of another version is refused."""
 
 
 _PART = ".part"
 """End of the name of a file that is being written; before it are the writer's process and host."""
+_NEW = os.O_CREAT | os.O_EXCL | os.O_WRONLY | getattr(os, "O_BINARY", 0)
 GLANCE = 0.2
 """Seconds that a folder's lock is waited for; see `RunFolder.is_locked`."""
 HOST = hashlib.sha256(socket.gethostname().encode()).hexdigest()[:8]
@@ -62,24 +68,26 @@ def atomic_file(path: Path) -> Iterator[IO[bytes]]:
     Raises:
         RunFolderError: The disk is full or the folder not writable; nothing half-written is left.
     """
-    temporary: str | None = None
+    temporary = _part_of(path)
+    made = False
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, temporary = tempfile.mkstemp(
-            prefix=f".{path.name}.{os.getpid()}-{HOST}-", suffix=_PART, dir=path.parent
-        )
-        with os.fdopen(descriptor, "wb") as file:
+        # not by mkstemp: what it makes only its maker may read
+        descriptor = os.open(temporary, _NEW, 0o666)
+        made = True
+        with os.fdopen(descriptor, "wb") as file, _held(temporary):
             yield file
             file.flush()
             os.fsync(file.fileno())
-        Path(temporary).replace(path)
-        temporary = None
+            file.close()
+            temporary.replace(path)
+        made = False
         _sync_folder(path.parent)
     except OSError as error:
         raise explain_os_error(error, path) from error
     finally:
-        if temporary is not None:
-            Path(temporary).unlink(missing_ok=True)
+        if made:
+            temporary.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
@@ -89,16 +97,63 @@ def replaced_whole(path: Path) -> Iterator[Path]:
     Raises:
         RunFolderError: The disk is full or the folder not writable; nothing half-written is left.
     """
+    scratch = _part_of(path)
     try:
-        with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as scratch:
-            written = Path(scratch).resolve() / path.name
-            yield written
-            with written.open("rb") as file:
-                os.fsync(file.fileno())
-            written.replace(path)
+        scratch.mkdir()
+        try:
+            with _held(scratch):
+                written = scratch.resolve() / path.name
+                yield written
+                with written.open("rb") as file:
+                    os.fsync(file.fileno())
+                written.replace(path)
+        finally:
+            shutil.rmtree(scratch, ignore_errors=True)
         _sync_folder(path.parent)
     except OSError as error:
         raise explain_os_error(error, path) from error
+
+
+def _part_of(path: Path) -> Path:
+    """A new name beside ``path``, with its writer's process and machine."""
+    return path.with_name(f".{path.name}.{os.getpid()}-{HOST}-{secrets.token_hex(4)}{_PART}")
+
+
+@contextlib.contextmanager
+def _held(path: Path) -> Iterator[None]:
+    """Lock what is being written, as long as its writer lives; see `_abandoned`."""
+    if fcntl is None:
+        yield
+        return
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        with contextlib.suppress(OSError):  # some network file systems have no locks
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _abandoned(path: Path, writer: int) -> bool:
+    """Whether a half-written file's writer, a process of this machine, is dead.
+
+    Containers may share a machine's name and not its processes: there its number says nothing, but
+    a lock is seen. After a restart of a container the dead one's number may be our own.
+    """
+    if writer != os.getpid() and psutil.pid_exists(writer):
+        return False
+    if fcntl is None:
+        return True
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True
+    finally:
+        os.close(descriptor)
+    return True
 
 
 def _sync_folder(path: Path) -> None:
@@ -129,15 +184,15 @@ def remove_leftovers(folder: Path, of: str | None = None) -> None:
     Raises:
         RunFolderError: It cannot be removed.
     """
-    own = os.getpid()  # after a restart of a container it may be that of the dead one
     name = "*" if of is None else glob.escape(of)
     try:
         for left in list(folder.rglob(f".{name}.*-*{_PART}")):
             writer, _, rest = left.name.removesuffix(_PART).rpartition(".")[2].partition("-")
             if not writer.isdigit() or not rest.startswith(f"{HOST}-"):
                 continue
-            if int(writer) == own or not psutil.pid_exists(int(writer)):
-                left.unlink(missing_ok=True)
+            with contextlib.suppress(FileNotFoundError):  # it was written meanwhile
+                if _abandoned(left, int(writer)):
+                    shutil.rmtree(left) if left.is_dir() else left.unlink()
     except OSError as error:
         raise explain_os_error(error, folder) from error
 
@@ -150,7 +205,7 @@ def explain_os_error(error: OSError, path: Path) -> RunFolderError:
             "free some space and run the same command again."
         )
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-        return RunFolderError(f"No permission to write '{path}'. Choose another folder with --run.")
+        return RunFolderError(f"No permission to write '{path}'. Choose another folder.")
     return RunFolderError(f"Cannot write '{path}': {error.strerror or error}.")
 
 
