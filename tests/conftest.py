@@ -38,6 +38,22 @@ TOGETHER = (
 """Files whose tests share a long fixture: they run on one worker, and before all others."""
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_configure(config: pytest.Config) -> None:
+    """Write to memory where there is plenty: thousands of writes wait for a disk."""
+    memory = Path("/dev/shm")
+    known = config.option.basetemp is not None or "PYTEST_XDIST_WORKER" in os.environ
+    if known or not memory.is_dir() or shutil.disk_usage(memory).free < PLENTY:
+        return
+    folder = tempfile.mkdtemp(prefix="moenas-tests-", dir=memory)
+    config.option.basetemp = folder
+    config.add_cleanup(lambda: shutil.rmtree(folder, ignore_errors=True))
+
+
+PLENTY = 8 << 30
+"""Bytes; all tests together write about one GB."""
+
+
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     """Give each worker a test at a time, or such a file."""

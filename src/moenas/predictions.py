@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -86,7 +87,15 @@ class Predictions:
 
     def split(self, name: str) -> Predictions:
         """The rows of one split."""
-        return Predictions(self.frame[self.frame["split"] == name], self.threshold)
+        return self.take(self.frame["split"] == name)
+
+    def take(self, rows: Any) -> Predictions:
+        """The rows of a mask [n] or of positions; they are not checked once more."""
+        mask = np.asarray(rows)
+        chosen = self.frame[mask] if mask.dtype == bool else self.frame.iloc[mask]
+        result = Predictions.__new__(Predictions)
+        result.frame, result.threshold = chosen.reset_index(drop=True), self.threshold
+        return result
 
     def with_threshold(self, threshold: float) -> Predictions:
         """The same probabilities, decided at another threshold."""

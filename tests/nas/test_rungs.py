@@ -106,9 +106,19 @@ def test_who_goes_on_is_decided_among_those_of_the_same_rung(finished: RunFolder
             assert best == (len(here[last]["values"]) > rung + 1)
 
 
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
+    path = tmp_path_factory.mktemp("whole") / "run"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(driver_module, "run_trial", fake_job)
+        fake_search.drive(path, SHORT, rungs=2)
+    return RunFolder.open(path)
+
+
 @pytest.mark.parametrize("at", [9, 16, 21, 25, 33, 47, 60, 81])
-def test_killed_at_any_moment_the_archive_is_the_same(tmp_path: Path, at: int) -> None:
-    fake_search.drive(tmp_path / "whole", SHORT, rungs=2)
+def test_killed_at_any_moment_the_archive_is_the_same(
+    whole: RunFolder, tmp_path: Path, at: int
+) -> None:
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["moenas.nas.study", "moenas.nas.sampler"])
     arguments = (tmp_path / "run", SHORT, at, 2)
@@ -117,9 +127,8 @@ def test_killed_at_any_moment_the_archive_is_the_same(tmp_path: Path, at: int) -
     process.join(120)
     assert process.exitcode == -signal.SIGKILL
     fake_search.drive(tmp_path / "run", SHORT, rungs=2)
-    assert archive(tmp_path / "run") == archive(tmp_path / "whole")
-    log = trained(RunFolder(tmp_path / "run"))
-    assert sorted(log) == sorted(trained(RunFolder(tmp_path / "whole")))
+    assert archive(tmp_path / "run") == archive(whole.path)
+    assert sorted(trained(RunFolder(tmp_path / "run"))) == sorted(trained(whole))
 
 
 def test_without_time_a_promising_trial_waits(tmp_path: Path) -> None:

@@ -41,6 +41,8 @@ def config(tiny_config: SearchConfig, table: Path) -> SearchConfig:
         latency_table=table,
         max_latency_ms=LIMIT,
         objectives=(*PAPER_OBJECTIVES, "latency"),
+        wider=None,
+        finalists=1,
     )
 
 

@@ -85,7 +85,7 @@ def test_the_wider_model_is_searched_where_it_can_be() -> None:
 
 def test_a_search_through_two_widths(tiny_config: SearchConfig, tmp_path: Path) -> None:
     wide = "mobilevitv2_055"
-    config = dataclasses.replace(tiny_config, wider=wide, trials=6, seeds=2, finalists=2)
+    config = dataclasses.replace(tiny_config, wider=wide, trials=4, finalists=1)
     result = search(config, tmp_path / "run", Resources(workers=2))
     trials = read_json(result.run / "trials.json")
     bases = [Architecture.parse(trial["architecture"]).base for trial in trials]

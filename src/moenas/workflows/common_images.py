@@ -11,7 +11,6 @@ import pandas as pd
 from moenas.data.skipped import TOO_MANY
 from moenas.errors import DataError
 from moenas.evaluation.words import listed
-from moenas.predictions import Predictions
 from moenas.workflows.predictions_file import Answers
 
 SHARED = ("split", "label", "group", "lighting", "cluster", "weight")
@@ -79,8 +78,7 @@ def _lost(answers: Sequence[Answers], split: str) -> tuple[set[str], str]:
 
 def _without(answers: Answers, lost: set[str]) -> Answers:
     table = answers.table
-    kept = table.frame[~table.frame["image_id"].isin(lost)]
-    return dataclasses.replace(answers, table=Predictions(kept, table.threshold))
+    return dataclasses.replace(answers, table=table.take(~table.frame["image_id"].isin(lost)))
 
 
 def _check_agreement(first: Answers, other: Answers) -> None:

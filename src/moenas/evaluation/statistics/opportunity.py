@@ -43,7 +43,7 @@ def equal_opportunity_floor(
     Raises:
         DataError: Fewer than two groups have persons.
     """
-    persons = Predictions(predictions.frame[predictions.label], predictions.threshold)
+    persons = predictions.take(predictions.label)
     cells = Cells.of(persons) if len(persons) else None
     if cells is None or len(cells.groups) < 2:
         raise DataError("Equal opportunity needs persons of at least two groups.")

@@ -55,7 +55,7 @@ def aligned(tables: Sequence[Predictions]) -> list[Predictions]:
     for table in tables:
         # A person with several tones has several rows: the group tells them apart.
         order = np.lexsort((table.group, table.frame["image_id"].to_numpy(dtype=str)))
-        result.append(Predictions(table.frame.iloc[order], table.threshold))
+        result.append(table.take(order))
     first = result[0].frame
     for number, table in enumerate(result[1:], start=2):
         for column in ("image_id", "label", "group", "lighting", "cluster", "weight"):
