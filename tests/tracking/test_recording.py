@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from moenas.console import logger
+from moenas.errors import RunFolderError
 from moenas.runs import RunFolder
 from moenas.tracking import recording as module
 from moenas.tracking.recording import recording
@@ -158,3 +159,23 @@ def test_a_damaged_ledger_is_no_end(folder: RunFolder, monkeypatch: pytest.Monke
     with recording("mlflow", folder, {}) as record:
         record.add("trial", 0, {"a": 0})
     assert len(memory.points) == 1
+
+
+def test_what_could_not_be_noted_is_sent_later(
+    folder: RunFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A disk that is full for a moment: the step is neither lost nor told twice."""
+    real, failed = module.write_json, []
+
+    def full_once(path: Path, value: object) -> None:
+        if "trial" in str(value) and not failed:
+            failed.append(path)
+            raise RunFolderError("The disk is full")
+        real(path, value)
+
+    monkeypatch.setattr(module, "write_json", full_once)
+    use(memory := Memory(), monkeypatch)
+    with recording("mlflow", folder, {}) as record:
+        record.add("trial", 0, {"a": 1})
+    assert failed
+    assert memory.points == [("trial", 0, {"a": 1.0})]

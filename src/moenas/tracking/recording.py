@@ -227,13 +227,14 @@ class _Ledger:
         if not new:
             yield new
             return
-        self._sent |= new
-        self._save()
         try:
+            self._sent |= new
+            self._save()
             yield new
         except BaseException:
             self._sent -= new
-            self._save()
+            with contextlib.suppress(RunFolderError):  # the first error is the one to tell
+                self._save()
             raise
 
     def _save(self) -> None:
