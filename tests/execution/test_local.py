@@ -21,7 +21,6 @@ import pytest
 import work
 
 import moenas
-
 from moenas.errors import MissingDependencyError, MoENASError
 from moenas.execution.executor import EXECUTORS, Executor, WorkerDiedError, portable
 from moenas.execution.local import PRELOADED, LocalExecutor

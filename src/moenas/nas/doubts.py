@@ -72,9 +72,9 @@ class Doubts:
         if self.in_a_row == IN_A_ROW:
             raise SearchError(
                 f"{IN_A_ROW} trials in a row failed, which is rarely their architectures' fault; "
-                f"the last one, {trial.number}, with: {what} Mend it and run the same command "
-                "again: what was finished is kept, and those that failed for the first time are "
-                "tried once more."
+                f"the last one, {trial.number}, with: {what} Mend what it names and run the same "
+                "command again: what was finished is kept, and those that failed for the first "
+                "time are tried once more."
             )
 
     def settle(self) -> None:

@@ -111,7 +111,7 @@ class StudyDriver:
                     trial = running[future]
                     error = future.exception()
                     if isinstance(error, RunFolderError):
-                        raise error  # a full disk says nothing of the architecture: it stays RUNNING
+                        raise error  # a full disk: the trial stays RUNNING
                     del running[future]
                     if isinstance(error, OutOfTime):
                         in_time = self._leave(trial)
