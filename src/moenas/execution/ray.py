@@ -11,7 +11,7 @@ from concurrent.futures import Future
 from pathlib import Path
 from typing import Any, TypeVar
 
-from moenas.errors import ConfigError, MissingDependencyError, RunFolderError
+from moenas.errors import ConfigError, MissingDependencyError, MoENASError, RunFolderError
 from moenas.execution.executor import EXECUTORS, Share, WorkerDiedError, portable
 
 R = TypeVar("R")
@@ -147,8 +147,17 @@ class RayExecutor:
         return sum(self._fits())
 
     def _fits(self) -> list[int]:
-        """The same for each machine."""
-        alive = (node["Resources"] for node in self._ray.nodes() if node["Alive"])
+        """The same for each machine.
+
+        Raises:
+            MoENASError: There is none left, not even this one: work would wait for ever.
+        """
+        alive = [node["Resources"] for node in self._ray.nodes() if node["Alive"]]
+        if not alive:
+            raise MoENASError(
+                "The Ray cluster is lost: none of its machines is there any more. Start it again "
+                "and run the same command: what was finished is kept."
+            )
         return [self._share.fits(resources) for resources in alive]
 
 
