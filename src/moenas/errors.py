@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copyreg
 import difflib
 from collections.abc import Iterable
+from typing import Any
 
 
 class MoENASError(Exception):
@@ -14,6 +16,10 @@ class MoENASError(Exception):
     """
 
     goes_on = False
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Workers send errors back: made again from its message, whatever its __init__ takes.
+        return copyreg.__newobj__, (type(self), *self.args), self.__dict__  # type: ignore[attr-defined]
 
 
 class ConfigError(MoENASError):

@@ -15,12 +15,12 @@ import platform
 import socket
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from moenas.console import events, logger, note
-from moenas.errors import MoENASError
+from moenas.errors import MoENASError, RunFolderError
 from moenas.masking import masked_all
 from moenas.runs import RunFolder, json_safe
 
@@ -32,13 +32,19 @@ LONGEST = 20_000
 
 
 @contextlib.contextmanager
-def working(folder: RunFolder) -> Iterator[None]:
+def working(folder: RunFolder, settings: Mapping[str, Any] | None = None) -> Iterator[None]:
     """Hold a run folder for this process, and keep its log, as long as the context lasts.
 
+    Args:
+        folder: The run's.
+        settings: That it was opened with; None: any.
+
     Raises:
-        RunFolderError: Another process holds it.
+        RunFolderError: Another process holds it, or has begun it with other settings.
     """
     with folder.locked():
+        if settings is not None:
+            check_settings(folder, settings)
         handler = _Handler(RunLog(folder.log, folder.older_log))
         for source in (logger, events):
             source.addHandler(handler)
@@ -59,6 +65,21 @@ def working(folder: RunFolder) -> Iterator[None]:
         finally:
             for source in (logger, events):
                 source.removeHandler(handler)
+
+
+def check_settings(folder: RunFolder, settings: Mapping[str, Any]) -> None:
+    """Check that a run folder still has the settings that this process opened it with.
+
+    As long as nothing is in it, another process can open it with other ones: hold it first.
+
+    Raises:
+        RunFolderError: It has other ones.
+    """
+    if folder.read_config()["settings"] != settings:
+        raise RunFolderError(
+            f"Another process opened '{folder.path}' with other settings at the same time. Choose "
+            "another folder with --run."
+        )
 
 
 def outcome(error: BaseException | None) -> str:

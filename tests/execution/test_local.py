@@ -1,12 +1,18 @@
 from __future__ import annotations
 
+import copy
+import importlib
+import inspect
 import os
+import pickle
 import platform
+import re
 import signal
 import subprocess
 import sys
 import threading
 import time
+import traceback
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,10 +20,33 @@ import psutil
 import pytest
 import work
 
-from moenas.execution.executor import EXECUTORS, Executor, WorkerDiedError
+import moenas
+from moenas.errors import MissingDependencyError, MoENASError
+from moenas.execution.executor import EXECUTORS, Executor, WorkerDiedError, portable
 from moenas.execution.local import PRELOADED, LocalExecutor
 
 METHODS = ["spawn", "forkserver"] if sys.platform == "linux" else ["spawn"]
+
+
+def every_error() -> list[MoENASError]:
+    """One of each class of ours, wherever it is defined."""
+    for source in Path(moenas.__file__).parent.rglob("*.py"):
+        if re.search(r"^class \w+\(MoENASError\)", source.read_text(), re.MULTILINE):
+            name = ".".join(source.relative_to(Path(moenas.__file__).parents[1]).parts)
+            importlib.import_module(name.removesuffix(".py"))
+    found: list[type[MoENASError]] = [MoENASError]
+    for kind in found:
+        found.extend(kind.__subclasses__())
+    values = ("package", "extra", "purpose")
+    return [
+        kind(*values[: len(inspect.signature(kind).parameters)])
+        if kind.__init__ is not Exception.__init__
+        else kind("message")
+        for kind in found
+    ]
+
+
+SUBCLASSES = every_error()
 
 
 @pytest.fixture(scope="module", params=METHODS)
@@ -67,6 +96,48 @@ def test_an_exception_comes_back_as_it_is(executor: LocalExecutor) -> None:
     with pytest.raises(ValueError, match="what went wrong"):
         future.result(60)
     assert executor.submit(work.add, 1, 1).result(60) == 2  # the worker lives on
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "told"),
+    [
+        ("awkward", RuntimeError, "AwkwardError: The quantum head needs pennylane"),
+        ("missing", MissingDependencyError, "The quantum head needs the package 'pennylane'"),
+    ],
+)
+def test_an_error_that_cannot_be_made_again_is_no_death_of_the_worker(
+    executor: LocalExecutor, tmp_path: Path, name: str, kind: type[Exception], told: str
+) -> None:
+    error = executor.submit(work.fail_as, name, str(tmp_path / "calls")).exception(60)
+    assert type(error) is kind
+    assert str(error).startswith(told)
+    assert "in fail_as" in "".join(traceback.format_exception(error))  # where
+    assert len((tmp_path / "calls").read_text().split()) == 1
+
+
+@pytest.mark.parametrize("error", SUBCLASSES, ids=lambda error: type(error).__name__)
+def test_each_of_our_errors_survives_the_way_back(error: MoENASError) -> None:
+    error.add_note("seen by a worker")
+    for again in (pickle.loads(pickle.dumps(error)), copy.deepcopy(error), portable(error)):
+        assert type(again) is type(error)
+        assert str(again) == str(error)
+        assert again.__notes__ == error.__notes__
+
+
+def test_what_is_no_error_of_ours_stays_none() -> None:
+    assert type(portable(work.AwkwardError("a", "b"))) is RuntimeError
+    same = ValueError("as it is")
+    assert portable(same) is same
+
+
+@pytest.mark.parametrize("told", ["CUDA error: device-side assert triggered", "out of luck"])
+def test_a_worker_whose_gpu_failed_makes_room_for_a_new_one(tmp_path: Path, told: str) -> None:
+    with LocalExecutor(1) as executor:
+        error = executor.submit(work.fail_as, told, str(tmp_path / "calls")).exception(60)
+        assert str(error) == told
+        failed = int((tmp_path / "calls").read_text())  # once: the work is not repeated
+        assert (executor.submit(work.pid).result(60) != failed) == told.startswith("CUDA")
+        assert alive(failed) != told.startswith("CUDA")
 
 
 def test_workers_are_other_processes_with_one_thread(executor: LocalExecutor) -> None:

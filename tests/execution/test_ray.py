@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import work
 
-from moenas.errors import ConfigError, MoENASError
+from moenas.errors import ConfigError, MissingDependencyError, MoENASError, RunFolderError
 from moenas.execution.executor import EXECUTORS, Executor, Share, WorkerDiedError
 from moenas.execution.ray import RayExecutor
 from moenas.runs import RunFolder
@@ -72,6 +72,28 @@ def test_it_keeps_the_contract_of_executors(executor: RayExecutor) -> None:
     assert checked.submit(work.threads).result(60) == 1
 
 
+def test_an_error_that_cannot_be_made_again_comes_back(
+    executor: RayExecutor, tmp_path: Path
+) -> None:
+    note = str(tmp_path / "calls")
+    error = executor.submit(work.fail_as, "awkward", note).exception(60)
+    assert type(error) is RuntimeError  # no error of ours, as before
+    assert str(error) == "AwkwardError: The quantum head needs pennylane"
+    assert isinstance(
+        executor.submit(work.fail_as, "missing", note).exception(60), MissingDependencyError
+    )
+
+
+def test_a_cluster_that_is_lost_is_told(
+    executor: RayExecutor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ray, "nodes", lambda: [{"Alive": False, "Resources": {"CPU": 1}}])
+    with pytest.raises(MoENASError, match="cluster is lost"):
+        _ = executor.workers
+    with pytest.raises(MoENASError, match="cluster is lost"):
+        executor.submit(work.add, 1, 1)
+
+
 def test_a_killed_worker_does_its_work_again(executor: RayExecutor, tmp_path: Path) -> None:
     dying = executor.submit(work.once_then_die, str(tmp_path / "dying"), 2)
     assert dying.result(60) == 3
@@ -107,7 +129,7 @@ def test_a_deadline_is_the_same_moment_on_every_machine(executor: RayExecutor) -
 
 def test_a_machine_that_does_not_see_the_run_folder(executor: RayExecutor, tmp_path: Path) -> None:
     job = work.Job(None, folder=str(tmp_path / "run" / "trials" / "0"))
-    with pytest.raises(MoENASError, match=r"does not see .*storage that all machines"):
+    with pytest.raises(RunFolderError, match=r"does not see .*storage that all machines"):
         executor.submit(work.seconds_left, job).result(60)
     assert not (tmp_path / "run").exists()
     (tmp_path / "run").mkdir()

@@ -25,7 +25,7 @@ from moenas.nas.rungs import Rungs
 from moenas.nas.sampler import MoENASSampler
 from moenas.nas.space import SearchSpace
 from moenas.nas.storage import SharedStorage, announce
-from moenas.nas.study import STUDY_NAME, StudyDriver, open_study
+from moenas.nas.study import STUDY_NAME, StudyDriver, enqueue_dense, open_study
 from moenas.runs import RunFolder
 from moenas.training.job import DataReference, TrainingJob
 from moenas.training.outcome import JobResult
@@ -86,8 +86,7 @@ def make_driver(
         batch=1,
     )
     study = open_study(run, PAPER_OBJECTIVES, sampler, shared)
-    if not study.get_trials(deepcopy=False):
-        study.enqueue_trial(space.encode((1,) * space.layers))
+    enqueue_dense(study, space)
     if shared is not None:
         announce(run, shared, study)
         options["leases"] = FileLeases(run)

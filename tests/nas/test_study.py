@@ -145,6 +145,32 @@ def test_killed_again_and_again_it_still_ends(
     assert sorted(trained(RunFolder(memory / "run"))) == [f"{n:04d}" for n in range(TRIALS)]
 
 
+def test_killed_between_two_dense_models_both_are_the_first_trials(
+    memory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    space = SearchSpace("mobilevitv2_050", 9, wider=("mobilevitv2_075",))
+    enqueue, calls = optuna.Study.enqueue_trial, iter(range(9))
+
+    def once(study: optuna.Study, *arguments: Any, **options: Any) -> None:
+        if next(calls):
+            raise KeyboardInterrupt
+        enqueue(study, *arguments, **options)
+
+    whole, killed = (RunFolder.create(memory / n, "search", {}) for n in ("whole", "killed"))
+    with monkeypatch.context() as patch:
+        patch.setattr(optuna.Study, "enqueue_trial", once)
+        with pytest.raises(KeyboardInterrupt):
+            make_driver(killed, space=space)
+    for run in (whole, killed):
+        for trials in (1, 3):  # it goes on, too
+            assert make_driver(run, space=space).run(trials)
+    found = archive(whole.path)
+    dense = [f"{base}-e111111111" for base in space.bases]
+    assert [entry[5]["architecture"] for entry in found[:2]] == dense
+    assert len(found) == 3
+    assert archive(killed.path) == found
+
+
 # Several workers
 
 

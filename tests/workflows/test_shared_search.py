@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import shutil
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import optuna
 import pytest
 
+from moenas.config import to_dict
 from moenas.errors import RunFolderError
 from moenas.nas import leases
+from moenas.nas.driver import StudyDriver
+from moenas.nas.progress import SearchProgress
 from moenas.nas.settings import SearchConfig
 from moenas.nas.storage import keep_copy
 from moenas.nas.study import open_recorded_study
 from moenas.runs import RunFolder, read_json
 from moenas.training.loop import OutOfTime
-from moenas.workflows import search_run
+from moenas.workflows import search as search_module
+from moenas.workflows import search_run, shared_search
 from moenas.workflows.search import search
 from moenas.workflows.settings import Resources
 from moenas.workflows.shared_search import search_together
@@ -55,18 +63,29 @@ def test_one_joins_while_the_folder_is_held_and_leads_when_it_is_free(
 
 
 @pytest.mark.usefixtures("here")
-def test_what_is_told_after_the_trials_ended_is_in_no_file(
+def test_what_another_tells_between_two_looks_is_in_all_that_is_shown_or_in_none(
     run: RunFolder, tiny_config: SearchConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def then_another_tells(folder: RunFolder, study: optuna.Study) -> None:
+    """Before the driver looks: in the progress and the files. After the trials ended: in none."""
+    shown: list[SearchProgress] = []
+    look = SearchProgress.of
+
+    def then_another_tells(study: optuna.Study, *rest: Any) -> SearchProgress:
+        shown.append(look(study, *rest))
+        study.add_trial(study.trials[-1])
+        return shown[-1]
+
+    def too_late_another_tells(folder: RunFolder, study: optuna.Study) -> None:
         keep_copy(folder, study)
         study.add_trial(study.trials[-1])
 
-    monkeypatch.setattr(search_run, "keep_copy", then_another_tells)
+    monkeypatch.setattr(SearchProgress, "of", then_another_tells)
+    monkeypatch.setattr(search_run, "keep_copy", too_late_another_tells)
     before, records = read_json(run.summary)["search"], read_json(run.trials)
     assert search_together(tiny_config, run.path, str(run.path / "study.log"), ONE) is not None
-    assert read_json(run.summary)["search"]["completed"] == before["completed"]
-    assert len(read_json(run.trials)) == len(records)
+    assert shown[0].done == len(records) + 1
+    assert read_json(run.summary)["search"]["completed"] == before["completed"] + 1
+    assert len(read_json(run.trials)) == len(records) + 1
 
 
 @pytest.mark.usefixtures("here")
@@ -79,3 +98,55 @@ def test_who_joins_waits_for_the_data_within_its_time(
     with run.locked(), pytest.raises(OutOfTime, match="before the first training"):
         search_together(tiny_config, run.path, journal, limit)
     assert not (run.path / "study.log").exists()
+
+
+@pytest.mark.usefixtures("here")
+def test_who_joins_stops_at_its_time_and_leaves_the_finalists_to_the_leader(
+    run: RunFolder, tiny_config: SearchConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[bool] = []
+
+    def some(driver: StudyDriver, trials: int, may_start: Callable[[], bool]) -> bool:
+        asked.append(may_start())
+        return False
+
+    def no_finalists(*_: object) -> None:
+        raise AssertionError
+
+    monkeypatch.setattr(StudyDriver, "run", some)
+    monkeypatch.setattr(search_run, "seconds_of_finalists", lambda *_: 1e9)
+    monkeypatch.setattr(search_run, "choose_finalists", no_finalists)
+    with run.locked(), pytest.raises(OutOfTime, match="The one that leads the search goes on"):
+        search_together(
+            tiny_config,
+            run.path,
+            str(run.path / "study.log"),
+            Resources(workers=1, time_limit=10),
+        )
+    assert asked == [True]  # it keeps no time back
+
+
+@pytest.mark.parametrize("together", [True, False])
+@pytest.mark.usefixtures("here")
+def test_a_folder_that_another_opened_with_other_settings_meanwhile(
+    tiny_config: SearchConfig,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    together: bool,
+) -> None:
+    """Nothing is in it yet, so that the last one to open it has it."""
+    other = dataclasses.replace(tiny_config, trials=9)
+
+    def open_both(config: SearchConfig, run: Path) -> RunFolder:
+        opened = RunFolder.create(run, "search", to_dict(config))
+        RunFolder.create(run, "search", to_dict(other))
+        return opened
+
+    monkeypatch.setattr(shared_search, "open_run", open_both)
+    monkeypatch.setattr(search_module, "open_run", open_both)
+    journal = str(tmp_path / "study.log")
+    begin = partial(search_together, storage=journal) if together else search
+    with pytest.raises(RunFolderError, match="with other settings at the same time"):
+        begin(tiny_config, tmp_path / "run", resources=ONE)
+    assert read_json(tmp_path / "run" / "config.json")["settings"]["trials"] == 9
+    assert not (tmp_path / "run" / "manifest.parquet").exists()

@@ -9,6 +9,7 @@ from pathlib import Path
 import filelock
 
 from moenas.console import logger
+from moenas.locks import hold, system_lock
 from moenas.runs import explain_os_error
 
 
@@ -21,16 +22,16 @@ def one_at_a_time(path: Path, what: str) -> Iterator[None]:
         what: What another process may be doing there, e.g. ``"draws these images"``.
 
     Raises:
-        RunFolderError: The folder cannot be written.
+        RunFolderError: The folder cannot be written, or has no locks.
     """
-    lock = filelock.FileLock(path)
+    lock = system_lock(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            lock.acquire(timeout=0)
+            hold(lock, timeout=0)
         except filelock.Timeout:
             logger.info("Another process %s: waiting for it ('%s').", what, path.parent)
-            lock.acquire()
+            hold(lock)
     except OSError as error:
         raise explain_os_error(error, path) from error
     try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import pickle
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from typing import Any, Protocol, TypeVar
@@ -16,6 +17,21 @@ R = TypeVar("R")
 
 class WorkerDiedError(MoENASError):
     """A worker process was killed (out of memory, mostly) more often than it is started again."""
+
+
+def portable(error: Exception) -> Exception:
+    """Return an error that another process can be sent: itself, or one that says the same.
+
+    One whose class takes other arguments than it keeps cannot be made again on the other side,
+    which would pass for the death of the worker.
+    """
+    try:
+        if str(pickle.loads(pickle.dumps(error))) == str(error):  # noqa: S301 - our own bytes
+            return error
+    except Exception:  # noqa: S110 - its class may do anything
+        pass
+    kind = MoENASError if isinstance(error, MoENASError) else RuntimeError
+    return kind(f"{type(error).__name__}: {error}")
 
 
 @dataclasses.dataclass(frozen=True)

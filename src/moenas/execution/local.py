@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 import torch
 
-from moenas.execution.executor import EXECUTORS, WorkerDiedError
+from moenas.execution.executor import EXECUTORS, WorkerDiedError, portable
 from moenas.runtime import keep_freed_memory, return_freed_memory, share_cores
 
 R = TypeVar("R")
@@ -39,7 +39,7 @@ class LocalExecutor:
 
     Each worker is a process of its own: one that is killed is started anew and does its work again,
     at most ``retries`` times, while the others go on. Workers end with their parent, however that
-    ends.
+    ends. One whose GPU failed makes room for a new one, or all later work would fail there, too.
 
     Args:
         workers: Number of processes. With CUDA, worker i uses GPU i (modulo their number).
@@ -95,6 +95,10 @@ class LocalExecutor:
                     return self._process(rank).submit(_work, function, arguments).result()
                 except BrokenProcessPool:
                     self._processes.pop(rank).shutdown()
+                except Exception as error:
+                    if _of_the_gpu(error):
+                        self._processes.pop(rank).shutdown()
+                    raise
         finally:
             self._free.put(rank)
         raise WorkerDiedError(
@@ -143,8 +147,19 @@ def _work(function: Callable[..., R], arguments: tuple[Any, ...]) -> R:
     """Run in a worker; what was freed there must not add to what the next work needs."""
     try:
         return function(*arguments)
+    except Exception as error:
+        sent = portable(error)
+        if sent is error:
+            raise
+        raise sent from error
     finally:
         return_freed_memory()
+
+
+def _of_the_gpu(error: Exception) -> bool:
+    """Whether a GPU failed in a process, which can then compute nothing more on it."""
+    told = any(f"{name} error" in str(error) for name in ("CUDA", "cuDNN", "HIP"))
+    return told or type(error).__name__ == "AcceleratorError"  # torch before 2.8 has no such class
 
 
 def _end_with_parent(stop: Any) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 import os
 import socket
@@ -12,8 +11,8 @@ from concurrent.futures import Future
 from pathlib import Path
 from typing import Any, TypeVar
 
-from moenas.errors import ConfigError, MissingDependencyError, MoENASError
-from moenas.execution.executor import EXECUTORS, Share, WorkerDiedError
+from moenas.errors import ConfigError, MissingDependencyError, MoENASError, RunFolderError
+from moenas.execution.executor import EXECUTORS, Share, WorkerDiedError, portable
 
 R = TypeVar("R")
 
@@ -148,8 +147,17 @@ class RayExecutor:
         return sum(self._fits())
 
     def _fits(self) -> list[int]:
-        """The same for each machine."""
-        alive = (node["Resources"] for node in self._ray.nodes() if node["Alive"])
+        """The same for each machine.
+
+        Raises:
+            MoENASError: There is none left, not even this one: work would wait for ever.
+        """
+        alive = [node["Resources"] for node in self._ray.nodes() if node["Alive"]]
+        if not alive:
+            raise MoENASError(
+                "The Ray cluster is lost: none of its machines is there any more. Start it again "
+                "and run the same command: what was finished is kept."
+            )
         return [self._share.fits(resources) for resources in alive]
 
 
@@ -219,11 +227,7 @@ def _work(
             _see(getattr(each, "folder", None))
         return function(*here), None
     except Exception as error:
-        try:
-            copy.deepcopy(error)  # some cannot be made again from their arguments on the other side
-        except Exception:
-            return None, MoENASError(f"{type(error).__name__}: {error}")
-        return None, error
+        return None, portable(error)
     finally:
         return_freed_memory()
 
@@ -232,10 +236,10 @@ def _see(folder: str | None) -> None:
     """Check that this machine sees the run folder, and doesn't make one of its own.
 
     Raises:
-        MoENASError: It doesn't.
+        RunFolderError: It doesn't.
     """
     if folder is not None and not any((p / "config.json").exists() for p in Path(folder).parents):
-        raise MoENASError(
+        raise RunFolderError(
             f"The machine '{socket.gethostname()}' does not see '{folder}': put the run folder and "
             "the images on storage that all machines of the cluster share under one path."
         )

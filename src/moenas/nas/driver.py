@@ -2,7 +2,8 @@
 
 A trial that was running when its driver died is *adopted* by the next one, or by another that works
 on the study (see `Leases`): it keeps its number and its folder, is trained on from its last epoch,
-and is told. A trial that fails is FAILED with its error, never scored badly.
+and is told. A trial that fails is FAILED with its error, never scored badly; one that may have
+failed for the machine's sake is told later (see `Doubts`).
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from moenas.execution.executor import Executor
 from moenas.masking import masked
 from moenas.models.architecture import Architecture
 from moenas.nas.counting import count_feasible
+from moenas.nas.doubts import Doubts, is_doubtful
 from moenas.nas.jobs import TrialJob, run_trial
 from moenas.nas.leases import NEWS, Alone, Leases, wait_for_others
 from moenas.nas.objectives import OBJECTIVES
@@ -50,7 +52,8 @@ class StudyDriver:
         floor: Balanced accuracy (search half) that a feasible trial reaches.
         rungs: Which trials are trained on after a short training; None: all are trained fully.
         on_start: Called before each training or look, with the trial's number and the job.
-        on_result: Called after each trial that is told, here or by another process.
+        on_result: Called with each trial that is told, here or by another process.
+        heard: Numbers of finished trials that ``on_result`` is not called with any more.
         leases: Which running trials are other processes'.
     """
 
@@ -63,6 +66,7 @@ class StudyDriver:
     rungs: Rungs | None = None
     on_start: Callable[[int, TrialJob], None] | None = None
     on_result: Callable[[FrozenTrial], None] | None = None
+    heard: set[int] = dataclasses.field(default_factory=set)
     leases: Leases = dataclasses.field(default_factory=Alone)
 
     def run(self, trials: int, may_start: Callable[[], bool] = lambda: True) -> bool:
@@ -74,21 +78,29 @@ class StudyDriver:
 
         Returns:
             Whether all of them were reached; False: time was up, call again to go on.
+
+        Raises:
+            SearchError: Several in a row failed, see `Doubts`; call again to go on.
+            RunFolderError: The folder cannot be written; call again to go on.
         """
         room = count_feasible(self.space, trials)
         if room < trials:
             logger.warning("Only %d architectures are within the limits: all are tried.", room)
             trials = room
         running: dict[Future[JobResult], optuna.Trial] = {}
-        heard = {t.number for t in self._told()}
+        doubts = Doubts(self._fail)
         in_time = True
         try:
             while True:
-                in_time = in_time and self._fill(running, trials, may_start)
-                self._hear(heard)
+                held = [trial for trial, _ in doubts.held]
+                in_time = in_time and self._fill(running, held, trials, may_start)
+                self._hear()
                 if not running:
                     if not in_time or len(self._told()) >= trials:
                         return in_time
+                    if doubts.held:
+                        doubts.settle()
+                        continue
                     wait_for_others()
                     in_time = may_start()
                     continue
@@ -97,17 +109,24 @@ class StudyDriver:
                 )
                 for future in sorted(done, key=lambda f: running[f].number):
                     trial = running[future]
-                    if not self._climbs(trial, future):
-                        in_time &= self._tell(trial, future, heard)
-                        self.leases.give_back(_lease(trial))
-                    elif in_time and may_start():
-                        running[self._submit(trial)] = trial
-                    else:  # it stays RUNNING, to be adopted
-                        in_time = False
-                        self.leases.give_back(_lease(trial))
+                    error = future.exception()
+                    if isinstance(error, RunFolderError):
+                        raise error  # a full disk: the trial stays RUNNING
                     del running[future]
+                    if isinstance(error, OutOfTime):
+                        in_time = self._leave(trial)
+                    elif error is not None and is_doubtful(error):
+                        doubts.add(trial, error)
+                    else:
+                        doubts.settle()
+                        if not self._climbs(trial, future):
+                            self._tell(trial, future)
+                        elif in_time and may_start():
+                            running[self._submit(trial)] = trial
+                        else:
+                            in_time = self._leave(trial)
         finally:
-            for trial in running.values():
+            for trial in (*running.values(), *[trial for trial, _ in doubts.held]):
                 self.leases.give_back(_lease(trial))
 
     def _told(self) -> list[FrozenTrial]:
@@ -116,13 +135,14 @@ class StudyDriver:
     def _fill(
         self,
         running: dict[Future[JobResult], optuna.Trial],
+        held: list[optuna.Trial],
         trials: int,
         may_start: Callable[[], bool],
     ) -> bool:
         """Adopt trials, then start new ones, while workers are free; False: time is up."""
         while len(running) < self.executor.workers:
             with self.leases.choosing():
-                trial = self._adopt({t.number for t in running.values()})
+                trial = self._adopt({t.number for t in (*running.values(), *held)})
                 if trial is None:
                     begun = (*FINISHED, TrialState.RUNNING)
                     if len(self.study.get_trials(deepcopy=False, states=begun)) >= trials:
@@ -146,13 +166,16 @@ class StudyDriver:
             self.leases.give_back(_lease(stale))  # its process had finished it
         return None
 
-    def _hear(self, heard: set[int]) -> None:
+    def _hear(self) -> None:
         """Pass on what other processes told the study."""
         for trial in self._told():
-            if trial.number not in heard:
-                heard.add(trial.number)
-                if self.on_result:
-                    self.on_result(trial)
+            self._pass_on(trial)
+
+    def _pass_on(self, trial: FrozenTrial) -> None:
+        if trial.number not in self.heard:
+            self.heard.add(trial.number)
+            if self.on_result:
+                self.on_result(trial)
 
     def _suggest(self, trial: optuna.Trial) -> None:
         """Suggest what the trial has not been told yet: all, when it is new."""
@@ -194,32 +217,29 @@ class StudyDriver:
             return SearchError(f"Not defined on the search images: {', '.join(missing)}.")
         return [value for value in found.values() if value is not None]
 
-    def _tell(self, trial: optuna.Trial, future: Future[JobResult], heard: set[int]) -> bool:
-        """Tell one result; False when it ran out of time (it stays RUNNING, to be adopted)."""
+    def _leave(self, trial: optuna.Trial) -> bool:
+        """Let a trial that time is up for stay RUNNING, to be adopted; return False."""
+        self.leases.give_back(_lease(trial))
+        return False
+
+    def _tell(self, trial: optuna.Trial, future: Future[JobResult]) -> None:
+        """Tell what a trial was trained to, or that it failed for its own sake."""
         error = future.exception()
-        if isinstance(error, OutOfTime):
-            return False
-        if isinstance(error, RunFolderError):
-            raise error  # a full disk says nothing of the architecture: it stays RUNNING
-        values: list[float] = []
-        if error is None:
-            result = future.result()
-            measured = self._values(trial, result)
-            if isinstance(measured, SearchError):
-                error = measured
-            else:
-                values = self._note(trial, result, measured)
-        if error is None:
-            frozen = self.study.tell(trial, values)
-        else:
-            text = "".join(traceback.format_exception(error))
-            trial.set_user_attr("error", masked(text[-4000:]))
-            frozen = self.study.tell(trial, state=TrialState.FAIL)
-            logger.warning("Trial %d failed: %s", trial.number, error)
-        heard.add(trial.number)
-        if self.on_result:
-            self.on_result(frozen)
-        return True
+        values = error or self._values(trial, future.result())
+        if isinstance(values, BaseException):
+            self._fail(trial, values)
+            return
+        told = self.study.tell(trial, self._note(trial, future.result(), values))
+        self.leases.give_back(_lease(trial))
+        self._pass_on(told)
+
+    def _fail(self, trial: optuna.Trial, error: BaseException) -> None:
+        text = "".join(traceback.format_exception(error))
+        trial.set_user_attr("error", masked(text[-4000:]))
+        told = self.study.tell(trial, state=TrialState.FAIL)
+        logger.warning("Trial %d failed: %s", trial.number, error)
+        self.leases.give_back(_lease(trial))
+        self._pass_on(told)
 
     def _note(self, trial: optuna.Trial, result: JobResult, values: list[float]) -> list[float]:
         """Write down what is known of a trial beside its values; return the values to tell."""

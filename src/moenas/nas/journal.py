@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import filelock
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.storages.journal._file import BaseJournalFileLock
+
+from moenas.locks import hold, system_lock
 
 
 def open_journal(path: Path) -> JournalStorage:
@@ -24,10 +25,10 @@ class _Lock(BaseJournalFileLock):
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._lock = filelock.FileLock(f"{path}.lock", poll_interval=0.01)
+        self._lock = system_lock(path.with_name(f"{path.name}.lock"))
 
     def acquire(self) -> bool:
-        self._lock.acquire()
+        hold(self._lock, poll_interval=0.01)
         _cut_half_line(self._path)
         return True
 

@@ -14,6 +14,7 @@ from typing import Protocol
 
 import filelock
 
+from moenas.locks import hold, system_lock
 from moenas.runs import RunFolder, explain_os_error
 
 NEWS = 5.0
@@ -66,19 +67,19 @@ class FileLeases:
         run: The run.
 
     Raises:
-        RunFolderError: From all of its methods: the folder cannot be written.
+        RunFolderError: From all of its methods: the folder cannot be written, or has no locks.
     """
 
     def __init__(self, run: RunFolder) -> None:
         self._run = run
-        self._choice = filelock.FileLock(run.lease("next"))
+        self._choice = system_lock(run.lease("next"))
         self._held: dict[str, filelock.BaseFileLock] = {}
 
     @contextlib.contextmanager
     def choosing(self) -> Iterator[None]:
         """Keep the others from starting a trial meanwhile."""
         try:
-            self._choice.acquire()
+            hold(self._choice)
         except OSError as error:
             raise explain_os_error(error, self._run.lease("next")) from error
         try:
@@ -89,9 +90,9 @@ class FileLeases:
     def take(self, name: str) -> bool:
         """Make a training this process's; False: it is another's, which lives."""
         path = self._run.lease(name)
-        lock = filelock.FileLock(path, timeout=0)
+        lock = system_lock(path)
         try:
-            lock.acquire()
+            hold(lock, timeout=0)
         except filelock.Timeout:
             return False
         except OSError as error:

@@ -28,6 +28,7 @@ __all__ = [
     "STUDY_NAME",
     "StudyDriver",
     "architecture_of",
+    "enqueue_dense",
     "is_feasible",
     "make_sampler",
     "maximised",
@@ -76,6 +77,14 @@ def open_study(
             study.set_metric_names(list(objectives))  # what plots of the study call its axes
         study.get_trials()  # all that is there can be read
     return study
+
+
+def enqueue_dense(study: optuna.Study, space: SearchSpace) -> None:
+    """Make the dense models the first trials; those that are there already stay as they are."""
+    params = space.encode(Architecture.dense_base(space.base).experts)
+    for name in space.bases:
+        wanted = params | ({BASE: name} if space.wider else {})
+        study.enqueue_trial(wanted, skip_if_exists=True)  # a kill may come between two of them
 
 
 def open_recorded_study(run: RunFolder) -> optuna.Study:

@@ -111,7 +111,7 @@ def audit(config: AuditConfig, run: Path | str, resources: Resources | None = No
     folder = RunFolder.create(run, "audit", settings)
     keep_freed_memory()
     with (
-        working(folder),
+        working(folder, settings),
         recording(resources.track, folder, settings) as record,
         resources.start() as executor,
     ):

@@ -59,7 +59,7 @@ def audit_predictions(
         "data": list(names_of(data)) if data is not None else [],
     }
     folder = RunFolder.create(run, "audit", settings)
-    with working(folder):
+    with working(folder, settings):
         for each in answers:
             each.table.save(folder.judged(each.name).predictions)
         return conclude(

@@ -107,7 +107,7 @@ def prune(
         **to_dict(config),
     }
     folder = RunFolder.create(run, "prune", settings)
-    with working(folder):
+    with working(folder, settings):
         source = ModelFolder(Path(checkpoint).parent)
         source.checkpoint = Path(checkpoint)
         reference = prepare(data, card.image_size, folder)

@@ -87,7 +87,7 @@ def routes(
         "by": list(by),
     }
     folder = RunFolder.create(run, "routes", settings)
-    with working(folder):
+    with working(folder, settings):
         images = cached_images(manifest, card.image_size, cache_home() / "images")
         rows = np.flatnonzero(images.readable & here.to_numpy(dtype=np.bool_))
         if not len(rows):

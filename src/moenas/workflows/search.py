@@ -46,15 +46,15 @@ def search(
     """
     resources = resources or Resources()
     clock = Clock.of(resources.time_limit)
-    folder = open_run(config, run)
+    folder, settings = open_run(config, run), to_dict(config)
     if folder.storage.exists():
         raise RunFolderError(
             f"The study of '{run}' is in '{read_json(folder.storage)['storage']}', which several "
             "processes may share: give that with --storage."
         )
     with (
-        working(folder),
-        recording(resources.track, folder, to_dict(config)) as record,
+        working(folder, settings),
+        recording(resources.track, folder, settings) as record,
         resources.start() as executor,
     ):
         return SearchRun(config, folder, resources, clock, executor, record).lead()

@@ -31,10 +31,10 @@ from moenas.nas.progress_view import line, watch
 from moenas.nas.records import comparison_record, trial_records
 from moenas.nas.rungs import Rungs
 from moenas.nas.settings import SearchConfig
-from moenas.nas.space import BASE, SearchSpace
+from moenas.nas.space import SearchSpace
 from moenas.nas.stages import OnResult, run_jobs
 from moenas.nas.storage import SharedStorage, announce, keep_copy
-from moenas.nas.study import make_sampler, open_recorded_study, open_study
+from moenas.nas.study import enqueue_dense, make_sampler, open_recorded_study, open_study
 from moenas.nas.study_file import study_errors
 from moenas.report.card.writing import leave_cards
 from moenas.report.html import render
@@ -81,7 +81,7 @@ class SearchResult:
 
 @dataclasses.dataclass(frozen=True)
 class Trials:
-    """A study whose trials are done, and what its finalists need beside it."""
+    """A study whose trials are done, as far as time allows, and what its finalists need, too."""
 
     study: optuna.Study
     objectives: tuple[str, ...]
@@ -89,6 +89,7 @@ class Trials:
     data: DataReference
     maker: JobMaker
     base: Scores
+    complete: bool
 
 
 @dataclasses.dataclass
@@ -163,11 +164,25 @@ class SearchRun:
         """Train with the process that leads, as long as there is something to train.
 
         The data must be prepared.
-        """
-        self._train_finalists(self._find())
 
-    def _find(self) -> Trials:
-        """Do all that comes before the finalists, beside other processes where there are some."""
+        Raises:
+            OutOfTime: This process's time came before the trials were finished: only the leader,
+                who may have more time, chooses finalists among fewer.
+        """
+        found = self._find(leads=False)
+        if not found.complete:
+            raise OutOfTime(
+                "The time limit of this process came. The one that leads the search goes on; run "
+                "the same command to help it again."
+            )
+        self._train_finalists(found)
+
+    def _find(self, *, leads: bool = True) -> Trials:
+        """Do all that comes before the finalists, beside other processes where there are some.
+
+        Args:
+            leads: Keep time back for the finalists.
+        """
         table = self._latency()
         self.config = within_latency(self.config, table)
         space = search_space(self.config, table)
@@ -185,8 +200,14 @@ class SearchRun:
         if self.config.strategy == "supernet":
             base = self._timed("supernet", lambda: self._supernets(maker))
         study, objectives, floor = self._study(base, space)
-        self._timed("search", lambda: self._trials(study, space, objectives, floor, maker))
-        return Trials(study, objectives, floor, data, maker, base)
+        reserve = 0.0
+        if leads and self.clock.deadline is not None:  # what comes after gets the rest of the time
+            reserve = seconds_of_finalists(self.config, maker, self.executor.workers)
+            reserve += seconds_of_pruning(self.config, maker)
+        complete = self._timed(
+            "search", lambda: self._trials(study, space, objectives, floor, maker, reserve)
+        )
+        return Trials(study, objectives, floor, data, maker, base, complete)
 
     def _timed(self, stage: str, work: Callable[[], T]) -> T:
         start = time.monotonic()
@@ -239,10 +260,7 @@ class SearchRun:
         sampler = make_sampler(self.config.sampler, space, self.config.seed)
         with self.leases.choosing():  # another process may be about to make it
             study = open_study(self.folder, objectives, sampler, self.shared)
-            if not study.get_trials(deepcopy=False):  # the dense models are the first trials
-                params = space.encode(dense.experts)
-                for name in space.bases:
-                    study.enqueue_trial(params | ({BASE: name} if space.wider else {}))
+            enqueue_dense(study, space)
             if self.shared is not None:
                 announce(self.folder, self.shared, study)
         return study, objectives, base.balanced_accuracy - self.config.accuracy_margin
@@ -254,11 +272,22 @@ class SearchRun:
         objectives: tuple[str, ...],
         floor: float,
         maker: JobMaker,
-    ) -> None:
-        """Train trials until enough are finished or the finalists need the rest of the time."""
+        reserve: float,
+    ) -> bool:
+        """Train trials; return whether all are, before only ``reserve`` seconds are left.
+
+        Raises:
+            OutOfTime: None are.
+        """
         total = count_feasible(space, self.config.trials)
         keep = partial(record_trial, self.record)
-        seen = SearchProgress.of(study, objectives, total, self.executor.workers, keep)
+        heard: set[int] = set()  # what is told between this look and the driver's is news to it
+
+        def begin(seen: SearchProgress, trial: optuna.trial.FrozenTrial) -> None:
+            heard.add(trial.number)
+            keep(seen, trial)
+
+        seen = SearchProgress.of(study, objectives, total, self.executor.workers, begin)
         with watch(seen) as show:
 
             def finish(trial: optuna.trial.FrozenTrial) -> None:
@@ -281,16 +310,14 @@ class SearchRun:
                 rungs,
                 on_start=seen.start,
                 on_result=finish,
+                heard=heard,
                 leases=self.leases,
             )
-            reserve = 0.0
-            if self.clock.deadline is not None:  # finalists and pruning get the rest of the time
-                reserve = seconds_of_finalists(self.config, maker, self.executor.workers)
-                reserve += seconds_of_pruning(self.config, maker)
             with study_errors(self.folder, "written"):
                 complete = driver.run(self.config.trials, lambda: self.clock.has(reserve))
         if not complete and not self.clock.has(0):
             raise OutOfTime("The time limit came in the search. Run the same command to go on.")
+        return complete
 
     def _train_finalists(self, found: Trials) -> tuple[list[Finalist], list[Entrant]]:
         """Train all that is reported, with every seed; return the finalists, and all entrants."""

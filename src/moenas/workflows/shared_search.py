@@ -17,7 +17,7 @@ from moenas.nas.budget import Clock
 from moenas.nas.leases import wait_for_others
 from moenas.nas.settings import SearchConfig
 from moenas.nas.storage import SharedStorage
-from moenas.run_log import working
+from moenas.run_log import check_settings, working
 from moenas.tracking.recording import Recording, recording
 from moenas.training.loop import OutOfTime
 from moenas.workflows.search import SearchResult, open_run
@@ -49,7 +49,7 @@ def search_together(
     resources = resources or Resources()
     clock = Clock.of(resources.time_limit)
     shared = SharedStorage(storage)
-    folder = open_run(config, run)
+    folder, settings = open_run(config, run), to_dict(config)
     helped = False
     with resources.start() as executor, shared.explained():
         unrecorded = Recording(None, "", folder)  # who leads records what all of them find
@@ -58,19 +58,18 @@ def search_together(
         while True:
             with contextlib.ExitStack() as stack:
                 try:
-                    stack.enter_context(working(folder))
+                    stack.enter_context(working(folder, settings))
                 except RunFolderInUseError:
                     pass
                 else:
                     shared.open()  # what is wrong with it is told before anything is trained
-                    part.record = stack.enter_context(
-                        recording(resources.track, folder, to_dict(config))
-                    )
+                    part.record = stack.enter_context(recording(resources.track, folder, settings))
                     return part.lead()
             if helped:
                 logger.info("This process has done its part; another one finishes the search.")
                 return None
             if folder.manifest.exists():
+                check_settings(folder, settings)
                 logger.info("Another process leads this search: helping it to train.")
                 part.help()
                 helped = True

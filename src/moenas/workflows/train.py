@@ -124,7 +124,7 @@ def train(config: TrainConfig, run: Path | str, resources: Resources | None = No
 
         def claim() -> RunFolder:
             made = RunFolder.create(run, "train", settings)
-            held.enter_context(working(made))
+            held.enter_context(working(made, settings))
             prepare(config.data, config.image_size, made)
             return made
 
