@@ -140,7 +140,7 @@ class ExportCard:
             "## Against the model it was made from",
             "",
             "| split | images | largest logit difference of images routed alike | change of the "
-            f"probability, {MOST_IMAGES:.0%} of images | same decision | same expert | largest "
+            f"probability of {MOST_IMAGES:.0%} of images | same decision | same expert | largest "
             "change of a group's accuracy | change of the gap |",
             "|---|---|---|---|---|---|---|---|",
             *(_agreement_row(each) for each in self.agreement),
