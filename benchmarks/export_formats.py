@@ -17,10 +17,10 @@ import numpy as np
 import torch
 
 from export import BASE, FINALIST, SIZE, distinct
+from moenas.export.answers import Eager, answers_of
 from moenas.export.backends import BACKENDS, Source
 from moenas.export.formats import FORMATS
 from moenas.export.metadata import Details
-from moenas.export.parity import eager_answers
 from moenas.models.builder import build_model
 from moenas.models.cost import count_parameters
 from moenas.runs import write_json
@@ -40,7 +40,7 @@ def main() -> None:
     details = Details("mobilevitv2_050-e134324233", "exact", ("no", "yes"), SIZE, 0.5, parameters)
     images = np.random.default_rng(0).integers(0, 256, (64, SIZE, SIZE, 3), dtype=np.uint8)
     source = Source(model, details, lambda: images)
-    ours = eager_answers(model, images, np.arange(4))
+    ours = answers_of(Eager(model), images, np.arange(4))
     found: list[dict[str, Any]] = []
     work: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as folder:

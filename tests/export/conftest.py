@@ -57,3 +57,15 @@ def source(checkpoint: Path, scenes: Path, cards: tuple[Path, ExportCard]) -> So
     result = Source(model, details, lambda: calibration_images(manifest, images))
     result.onnx = (cards[0] / cards[1].file).read_bytes()
     return result
+
+
+@pytest.fixture
+def shared(source: Source, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`export` takes the ONNX model that is there."""
+    import onnx
+
+    content = source.onnx
+    monkeypatch.setattr(
+        "moenas.export.onnx_file.onnx_model",
+        lambda model, details: onnx.load_model_from_string(content),
+    )

@@ -136,7 +136,7 @@ def test_what_a_format_cannot_do_is_not_measured(
     """One image at a time, one thread: such a row beside others would be of something else."""
     monkeypatch.delitem(measuring._OPENERS, "pt2")
     fixed = dataclasses.replace(lanes.FORMATS["onnx-int8"], dynamic_batch=False)
-    monkeypatch.setitem(lanes.FORMATS, "onnx-int8", fixed)
+    monkeypatch.setitem(lanes.FORMATS._items, "onnx-int8", fixed)
     found = benchmark_formats([folder.path], ["pt2", "onnx-int8"], threads=2, batch=2)
     rows = by_format(found.rows, "small_vit-e312-s1")
     assert rows["pt2"].status == "failed: it runs on one thread"
@@ -167,6 +167,14 @@ def test_a_card_of_another_file_says_nothing(folder: ModelFolder, cards: Any) ->
     (entrant,) = find_entrants([path], [])
     assert entrant.file is None
     assert "damaged" in entrant.problem
+
+
+def test_weights_beside_a_file_count_without_a_card(tmp_path: Path) -> None:
+    for name, weights in (("x.xml", "x.bin"), ("x.ncnn.param", "x.ncnn.bin")):
+        (tmp_path / name).write_bytes(bytes(10))
+        assert find_entrants([tmp_path / name], [])[0].size == 10
+        (tmp_path / weights).write_bytes(bytes(300))
+        assert find_entrants([tmp_path / name], [])[0].size == 310
 
 
 class Bomb:

@@ -15,6 +15,7 @@ from torch import nn
 import small_bases  # noqa: F401 - registers the small base models
 from moenas.data.dataset import normalise
 from moenas.errors import CheckpointError, ConfigError, DataError, MissingDependencyError
+from moenas.export.answers import Eager, answers_of
 from moenas.export.backends import BACKENDS, Source, read_exported
 from moenas.export.deployed import Deployed
 from moenas.export.experts import MaskedExperts, SelectedExperts
@@ -22,7 +23,6 @@ from moenas.export.exported import person
 from moenas.export.formats import FORMATS
 from moenas.export.masked_file import write_masked
 from moenas.export.metadata import Details
-from moenas.export.parity import eager_answers, exported_answers
 from moenas.export.seal import seal, unseal
 from moenas.models.builder import build_model
 from moenas.models.switch_ffn import SwitchFFN
@@ -66,11 +66,11 @@ def some_images(count: int) -> np.ndarray:
 
 def test_the_file_answers_as_the_model(file: Path, model: nn.Module) -> None:
     images = some_images(5)
-    ours = eager_answers(model, images, np.arange(5))
+    ours = answers_of(Eager(model), images, np.arange(5))
     exported = read_exported(file)
     assert exported is not None
     assert exported.details == DETAILS
-    theirs = exported_answers(exported, images, np.arange(5))
+    theirs = answers_of(exported, images, np.arange(5))
     assert np.abs(ours.logits - theirs.logits).max() < 1e-5
     ((layer, experts),) = theirs.experts.items()
     assert (experts == ours.experts[layer]).all()
@@ -81,7 +81,7 @@ def test_predict_takes_the_file(file: Path, model: nn.Module, tmp_path: Path) ->
     image = some_images(1)
     Image.fromarray(image[0]).save(tmp_path / "photo.png")
     (answer,) = predict_files(file, [tmp_path])
-    (expected,) = person(eager_answers(model, image, np.arange(1)).logits)
+    (expected,) = person(answers_of(Eager(model), image, np.arange(1)).logits)
     assert answer.probability == pytest.approx(expected, abs=1e-5)
 
 

@@ -16,28 +16,19 @@ pytest.importorskip("onnxscript")
 
 from moenas.data.cache import cached_images  # noqa: E402
 from moenas.errors import DataError, MissingDependencyError, ModelError  # noqa: E402
+from moenas.export.answers import Eager, answers_of  # noqa: E402
 from moenas.export.backends import BACKENDS, Source  # noqa: E402
 from moenas.export.calibration import calibration_images  # noqa: E402
 from moenas.export.formats import FORMATS  # noqa: E402
 from moenas.export.int8 import int8_model  # noqa: E402
 from moenas.export.onnx_session import OnnxModel, read_onnx  # noqa: E402
-from moenas.export.parity import INT8, eager_answers, exported_answers  # noqa: E402
+from moenas.export.parity import INT8  # noqa: E402
 from moenas.runs import cache_home  # noqa: E402
 from moenas.workflows.data import open_manifest  # noqa: E402
 from moenas.workflows.export import export  # noqa: E402
 from moenas.workflows.predict import predict_files  # noqa: E402
 
 SIZE = 32
-
-
-@pytest.fixture
-def shared(source: Source, monkeypatch: pytest.MonkeyPatch) -> None:
-    """`export` takes the ONNX model that is there."""
-    content = source.onnx
-    monkeypatch.setattr(
-        "moenas.export.onnx_file.onnx_model",
-        lambda model, details: onnx.load_model_from_string(content),
-    )
 
 
 def some_images(count: int) -> np.ndarray:
@@ -60,8 +51,8 @@ def test_a_float_format_answers_as_the_model(name: str, source: Source, tmp_path
     runner = BACKENDS[name].open(path)
     for count in (1, 5):
         images = some_images(count)
-        ours = eager_answers(source.model, images, np.arange(count))
-        theirs = exported_answers(runner, images, np.arange(count))
+        ours = answers_of(Eager(source.model), images, np.arange(count))
+        theirs = answers_of(runner, images, np.arange(count))
         assert np.abs(ours.logits - theirs.logits).max() < 1e-5
         assert ours.experts.keys() == theirs.experts.keys()
         for layer, experts in ours.experts.items():
@@ -89,8 +80,8 @@ def test_int8_is_int8_but_for_the_routers(source: Source, tmp_path: Path) -> Non
             assert made[node.input[0]].op_type == "DequantizeLinear"
     assert routers == 2
     rows = np.arange(40)
-    ours = eager_answers(source.model, source.calibration(), rows % 32)
-    theirs = exported_answers(OnnxModel(path, watch=True), source.calibration(), rows % 32)
+    ours = answers_of(Eager(source.model), source.calibration(), rows % 32)
+    theirs = answers_of(OnnxModel(path, watch=True), source.calibration(), rows % 32)
     same = np.mean([(e == theirs.experts[layer]).mean() for layer, e in ours.experts.items()])
     assert same > 0.95
     # The median: a token that goes to another of these wild experts changes its image's logits.

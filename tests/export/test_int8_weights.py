@@ -11,10 +11,10 @@ onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
 pytest.importorskip("onnxscript")
 
+from moenas.export.answers import Eager, answers_of  # noqa: E402
 from moenas.export.backends import BACKENDS, Source  # noqa: E402
 from moenas.export.int8_weights import quantised  # noqa: E402
 from moenas.export.onnx_session import OnnxModel, read_onnx  # noqa: E402
-from moenas.export.parity import eager_answers, exported_answers  # noqa: E402
 
 
 def test_experts_alone_are_int8(tmp_path: Path, source: Source) -> None:
@@ -30,8 +30,8 @@ def test_experts_alone_are_int8(tmp_path: Path, source: Source) -> None:
     }
     assert len(path.read_bytes()) < 0.75 * len(source.onnx)
     images, rows = source.calibration()[:8], np.arange(8)
-    ours = eager_answers(source.model, images, rows)
-    theirs = exported_answers(OnnxModel(path, watch=True), images, rows)
+    ours = answers_of(Eager(source.model), images, rows)
+    theirs = answers_of(OnnxModel(path, watch=True), images, rows)
     # Nothing before the first router has changed.
     assert (ours.experts["blocks.0.mlp"] == theirs.experts["blocks.0.mlp"]).all()
     assert 1e-6 < np.median(np.abs(ours.logits - theirs.logits)) < 0.05

@@ -23,12 +23,13 @@ from one_block import OneBlock  # noqa: E402
 from moenas.cli import main  # noqa: E402
 from moenas.data.dataset import normalise  # noqa: E402
 from moenas.errors import CheckpointError, DataError, ModelError  # noqa: E402
+from moenas.export.answers import Eager, answers_of  # noqa: E402
 from moenas.export.deployed import exportable  # noqa: E402
 from moenas.export.formats import FORMATS  # noqa: E402
 from moenas.export.metadata import Details, stamp  # noqa: E402
 from moenas.export.onnx_file import onnx_model  # noqa: E402
 from moenas.export.onnx_session import OnnxModel, read_onnx  # noqa: E402
-from moenas.export.parity import FLOAT, Agreement, eager_answers, exported_answers  # noqa: E402
+from moenas.export.parity import FLOAT, Agreement  # noqa: E402
 from moenas.workflows.export import export  # noqa: E402
 from moenas.workflows.predict import predict_files  # noqa: E402
 
@@ -65,8 +66,8 @@ def test_the_file_answers_as_the_model(tmp_path: Path) -> None:
     exported = OnnxModel(path, watch=True)
     for count in (1, 5):
         images = some_images(count)
-        ours = eager_answers(model, images, np.arange(count))
-        theirs = exported_answers(exported, images, np.arange(count))
+        ours = answers_of(Eager(model), images, np.arange(count))
+        theirs = answers_of(exported, images, np.arange(count))
         assert np.abs(ours.logits - theirs.logits).max() < 1e-5
         ((layer, experts),) = theirs.experts.items()
         assert (ours.experts[layer] == experts).all()
@@ -92,6 +93,7 @@ def test_an_export_has_its_card(cards: Any) -> None:
     assert card.report.eager.accuracy == card.report.exported.accuracy
     page = (out / f"{card.file}.md").read_text()
     assert "antialiasing" in page
+    assert "| allowed |  | ≤ 1e-04 | ≤ 1e-03 | ≥ 99.9% |" in page
     assert "--force" not in page
 
 
@@ -178,6 +180,45 @@ def test_hostile_graphs_are_refused_even_with_a_right_hash(cards: Any, tmp_path:
         OnnxModel(saved(model, tmp_path))
 
 
+def talking(answer: Any, details: Details, folder: Path) -> OnnxModel:
+    """A file with a right hash whose logits are always these, whatever the images."""
+    helper = onnx.helper
+    graph = helper.make_graph(
+        [helper.make_node("Identity", ["answer"], ["logits"])],
+        "graph",
+        [helper.make_tensor_value_info("image", onnx.TensorProto.UINT8, ["b", SIZE, SIZE, 3])],
+        [helper.make_empty_tensor_value_info("logits")],
+        [onnx.numpy_helper.from_array(np.asarray(answer), "answer")],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
+    stamp(model, details, [])
+    return OnnxModel(saved(model, folder))
+
+
+@pytest.mark.parametrize("shape", [(3, 1), (3,), (2, 2), (1, 2), (0, 2), (3, 3), (3, 2, 1), ()])
+def test_logits_of_another_shape_are_named(shape: tuple[int, ...], tmp_path: Path) -> None:
+    model = talking(np.zeros(shape, np.float32), DETAILS, tmp_path)
+    for ask in (model.run, model.probabilities):
+        with pytest.raises(CheckpointError) as caught:
+            ask(some_images(3))
+        assert f"'logits' is float32 {list(shape)}, not float32 [3, 2]" in str(caught.value)
+
+
+def test_logits_that_are_no_numbers_are_named(tmp_path: Path) -> None:
+    good = np.zeros((3, 2), np.float32)
+    assert talking(good, DETAILS, tmp_path).probabilities(some_images(3)).tolist() == [0.5] * 3
+    for kind in (np.int64, np.bool_, str):
+        with pytest.raises(CheckpointError, match=r"'logits' is .*, not float32 \[3, 2\]"):
+            talking(good.astype(kind), DETAILS, tmp_path).probabilities(some_images(3))
+    for value in (np.nan, np.inf):
+        good[1, 0] = value
+        with pytest.raises(CheckpointError, match="infinite or no numbers"):
+            talking(good, DETAILS, tmp_path).probabilities(some_images(3))
+    one = dataclasses.replace(DETAILS, classes=("class 0",))
+    with pytest.raises(CheckpointError, match="only one class"):
+        talking(good[:, :1], one, tmp_path).probabilities(some_images(3))
+
+
 def test_an_export_that_is_not_the_model_is_refused(
     checkpoint: Path, cards: Any, scenes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -203,7 +244,7 @@ def test_an_export_that_is_not_the_model_is_refused(
 
 
 def test_tolerances() -> None:
-    good = Agreement("val", 900, 1e-6, 1.0, 1.0, 0.0, 0.0, 90)
+    good = Agreement("val", 900, 1e-6, 1.0, 1.0, 0.0, 0.0, 90, 900, 1e-7)
     assert good.problems(FLOAT) == []
     two_of_70 = dataclasses.replace(good, smallest_group=70, group_change=12 / 70 - 10 / 70)
     assert two_of_70.group_change > 2 / 70  # by rounding
@@ -215,6 +256,8 @@ def test_tolerances() -> None:
         {"routing": 0.999},
         {"group_change": 0.03},
         {"gap_change": 0.03},
+        {"probability": 0.002},
+        {"not_finite": 1},
     ):
         assert len(dataclasses.replace(good, **change).problems(FLOAT)) == 1, change
 

@@ -12,12 +12,12 @@ from torch import nn
 import small_bases  # noqa: F401 - registers the small base models
 from moenas.data.dataset import normalise
 from moenas.errors import ConfigError
+from moenas.export.answers import Eager, answers_of
 from moenas.export.backends import BACKENDS, Source
 from moenas.export.circuit import FixedCircuit
 from moenas.export.deployed import exportable
 from moenas.export.formats import FORMATS
 from moenas.export.metadata import Details
-from moenas.export.parity import eager_answers, exported_answers
 from moenas.models.builder import build_model
 from moenas.models.heads import Head
 from moenas.models.quantum_circuit import QuantumCircuit
@@ -58,8 +58,8 @@ def test_the_onnx_file_answers_as_the_model(model: nn.Module, tmp_path: Path) ->
     runner = BACKENDS["onnx"].open(path)
     for count in (1, 5):
         rows = np.arange(count)
-        ours = eager_answers(model, images(count), rows)
-        theirs = exported_answers(runner, images(count), rows)
+        ours = answers_of(Eager(model), images(count), rows)
+        theirs = answers_of(runner, images(count), rows)
         assert np.abs(ours.logits - theirs.logits).max() < 1e-6
 
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import shutil
+import weakref
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
 
+from moenas.data.images import crop_and_resize
 from moenas.data.manifest import Manifest
 from moenas.errors import CheckpointError, DataError, ModelError, RunFolderError
 from moenas.models.builder import build_model
@@ -116,8 +119,9 @@ def test_what_cannot_be_routed(checkpoint: Path, dense: Path, scenes: Path, tmp_
 
 
 def test_predict_draws_the_path_of_each_image(
-    checkpoint: Path, dense: Path, tmp_path: Path
+    checkpoint: Path, dense: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("moenas.workflows.predict.CHUNK", 1)  # names are free over all chunks
     for folder in ("a", "b"):
         (tmp_path / folder).mkdir()
         Image.new("RGB", (40, 30), (200, 30, 30)).save(tmp_path / folder / "red.png")
@@ -136,3 +140,31 @@ def test_predict_draws_the_path_of_each_image(
     with pytest.raises(ModelError, match="has no experts"):
         predict_files(dense, paths, explain=tmp_path / "none")
     assert not (tmp_path / "none").exists()
+
+
+def test_few_images_are_in_memory_at_once(
+    checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rng = np.random.default_rng(0)
+    for number in range(5):
+        pixels = rng.integers(0, 256, (40, 50, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(tmp_path / f"{number}.png")
+    (tmp_path / "1.png").write_bytes(b"not an image")
+    together = predict_files(checkpoint, [tmp_path])
+    alive: list[weakref.ref[Any]] = []
+    most = 0
+
+    def read(*arguments: Any) -> Any:
+        nonlocal most
+        image = crop_and_resize(*arguments)
+        alive.append(weakref.ref(image))
+        most = max(most, sum(each() is not None for each in alive))
+        return image
+
+    monkeypatch.setattr("moenas.workflows.predict.crop_and_resize", read)
+    monkeypatch.setattr("moenas.workflows.predict.CHUNK", 2)
+    parts = predict_files(checkpoint, [tmp_path])
+    assert (len(alive), most) == (4, 2)
+    assert [each.error for each in parts] == [each.error for each in together]
+    for one, other in zip(parts, together, strict=True):
+        assert one.probability == pytest.approx(other.probability, abs=1e-6)

@@ -12,11 +12,12 @@ import numpy.typing as npt
 from torch import nn
 
 from moenas.errors import ConfigError
+from moenas.export.answers import Runner
 from moenas.export.exported import ExportedModel
 from moenas.export.formats import FORMATS
 from moenas.export.metadata import Details, layers_of
 from moenas.export.onnx_session import OnnxModel
-from moenas.export.parity import FLOAT, INT8, Runner, Tolerances
+from moenas.export.parity import FLOAT, INT8, Tolerances
 
 
 class Source:

@@ -12,7 +12,7 @@ from moenas.evaluation.scores import Scores, score
 from moenas.evaluation.statistics.paired import holm, mcnemar_test
 from moenas.export.formats import Format
 from moenas.export.metadata import Details
-from moenas.export.parity import Agreement, Tolerances
+from moenas.export.parity import MOST_IMAGES, Agreement, Tolerances
 from moenas.predictions import Predictions
 
 SHOWN = (
@@ -68,6 +68,14 @@ def score_both(
 
 
 @dataclasses.dataclass(frozen=True)
+class Origin:
+    """The checkpoint that a file was made from: the end of its path, and its hash."""
+
+    name: str
+    sha256: str
+
+
+@dataclasses.dataclass(frozen=True)
 class ExportCard:
     """All that is known of an exported file.
 
@@ -87,6 +95,7 @@ class ExportCard:
         preprocessing: How its images are made.
         sha256: Of the file and of what belongs beside it, by name; empty in older cards.
         labelling: By which rule the report half was labelled, None where that is not known.
+        origin: Of which checkpoint it is; None in older cards.
     """
 
     format: str
@@ -104,6 +113,7 @@ class ExportCard:
     preprocessing: dict[str, str]
     sha256: dict[str, str] = dataclasses.field(default_factory=dict)
     labelling: Labelling | None = None
+    origin: Origin | None = None
 
     def markdown(self, kind: Format) -> str:
         """Return the card as a page."""
@@ -120,6 +130,7 @@ class ExportCard:
             f"{kind.runtime}. {self.bytes / 1e6:.2f} MB, {self.share_of_parameters:.2f} of the "
             "parameters in float32.",
             "",
+            *([f"- Made from: `{self.origin.name}`"] if self.origin else []),
             f"- Classes: {', '.join(d.classes)}; a person from probability {d.threshold:.4g} on",
             f"- Image: {d.image_size} x {d.image_size} pixels",
             *(f"- {name.capitalize()}: {text}" for name, text in self.preprocessing.items()),
@@ -128,10 +139,14 @@ class ExportCard:
             "",
             "## Against the model it was made from",
             "",
-            "| split | images | largest logit difference | same decision | same expert | largest "
+            "| split | images | largest logit difference of images routed alike | change of the "
+            f"probability of {MOST_IMAGES:.0%} of images | same decision | same expert | largest "
             "change of a group's accuracy | change of the gap |",
-            "|---|---|---|---|---|---|---|",
+            "|---|---|---|---|---|---|---|---|",
             *(_agreement_row(each) for each in self.agreement),
+            _allowed_row(self.tolerances),
+            "",
+            "Groups may change by two images of the smallest one where that is more.",
             "",
         ]
         if self.report is not None:
@@ -140,16 +155,38 @@ class ExportCard:
 
 
 def _agreement_row(a: Agreement) -> str:
-    cells = (
+    routed = "" if a.alike is None else f" ({a.alike})"
+    return _row(
         a.split,
-        a.images,
-        "–" if a.logits is None else f"{a.logits:.1e}",
-        f"{a.decisions:.2%}",
-        "–" if a.routing is None else f"{a.routing:.4%}",
-        "–" if a.group_change is None else f"{a.group_change:.2%}",
-        "–" if a.gap_change is None else f"{a.gap_change:.2%}",
+        str(a.images),
+        _cell(a.logits, ".1e") + routed,
+        _cell(a.probability, ".1e"),
+        _cell(a.decisions, ".2%"),
+        _cell(a.routing, ".4%"),
+        _cell(a.group_change, ".2%"),
+        _cell(a.gap_change, ".2%"),
     )
-    return "| " + " | ".join(map(str, cells)) + " |"
+
+
+def _allowed_row(t: Tolerances) -> str:
+    return _row(
+        "allowed",
+        "",
+        f"≤ {t.logits:.0e}",
+        "–" if t.probability is None else f"≤ {t.probability:.0e}",
+        f"≥ {t.decisions:.1%}",
+        f"≥ {t.routing:.2%}",
+        f"≤ {t.groups:.1%}",
+        f"≤ {t.groups:.1%}",
+    )
+
+
+def _cell(value: float | None, form: str) -> str:
+    return "–" if value is None else format(value, form)
+
+
+def _row(*cells: str) -> str:
+    return "| " + " | ".join(cells) + " |"
 
 
 def _report_lines(report: ReportHalf) -> list[str]:

@@ -14,7 +14,7 @@ from moenas.export.metadata import Details
 MAX_BYTES = 1 << 30
 """Of the largest file that is read."""
 
-Experts = dict[str, npt.NDArray[np.int64]]
+Experts = dict[str, npt.NDArray[np.integer]]
 """Layer -> each token's expert ``[B, tokens]``."""
 
 
@@ -52,14 +52,46 @@ class ExportedModel(abc.ABC):
                 f"{images.dtype} {list(images.shape)}."
             )
 
+    def logits(self, found: object, count: int) -> npt.NDArray[np.float32]:
+        """Return what a file gave as logits, once it is ``[count, K]`` and of a float type.
+
+        The hash of a file tells that it is whole, not that moenas made it.
+
+        Args:
+            found: The output.
+            count: Images that were answered.
+
+        Raises:
+            CheckpointError: It is something else.
+        """
+        wanted = (count, len(self.details.classes))
+        if isinstance(found, np.ndarray) and found.shape == wanted and found.dtype.kind == "f":
+            return found.astype(np.float32, copy=False)
+        what = f"{found.dtype} {list(found.shape)}" if isinstance(found, np.ndarray) else "other"
+        raise CheckpointError(
+            f"'{self.path}' is no file of moenas, whatever its card says: its output 'logits' is "
+            f"{what}, not float32 {list(wanted)}."
+        )
+
     def probabilities(
         self, images: npt.NDArray[np.uint8], batch_size: int = 32
     ) -> npt.NDArray[np.float64]:
-        """Return the probability of a person for each of ``[n, height, width, 3]`` images."""
-        parts = [
-            person(self.run(np.ascontiguousarray(images[start : start + batch_size]))[0])
-            for start in range(0, len(images), batch_size)
-        ]
+        """Return the probability of a person for each of ``[n, height, width, 3]`` images.
+
+        Raises:
+            CheckpointError: The file has no second class, or answers with no numbers.
+        """
+        if len(self.details.classes) < 2:
+            raise CheckpointError(f"'{self.path}' has no class 'person', only one class.")
+        parts = []
+        for start in range(0, len(images), batch_size):
+            logits = self.run(np.ascontiguousarray(images[start : start + batch_size]))[0]
+            if not np.isfinite(logits).all():
+                raise CheckpointError(
+                    f"'{self.path}' cannot be used: it answers with logits that are infinite or "
+                    "no numbers."
+                )
+            parts.append(person(logits))
         return np.concatenate(parts) if parts else np.empty(0)
 
 
@@ -80,8 +112,8 @@ class OneByOne(ExportedModel):
         for found in answers:
             if len(found) != 2 + len(self.layers) or found[0].size != len(self.details.classes):
                 raise CheckpointError(f"'{self.path}' has other outputs than its card says.")
-        logits = np.stack([found[0].reshape(-1) for found in answers]).astype(np.float32)
-        experts = {
+        logits = self.logits(np.stack([found[0].reshape(-1) for found in answers]), len(images))
+        experts: Experts = {
             layer: np.stack([np.rint(found[index].reshape(-1)) for found in answers]).astype(
                 np.int64
             )

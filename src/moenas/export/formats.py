@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib.util
+from pathlib import Path
 from typing import Literal
 
 from moenas.errors import MissingDependencyError
@@ -28,6 +29,7 @@ class Format:
         int8: Whether weights and activations are 8-bit integers.
         note: What else to know.
         input: What the file takes.
+        weights: Suffix of the file beside it that has the weights; empty: they are in it.
     """
 
     name: str
@@ -40,6 +42,7 @@ class Format:
     int8: bool
     note: str = ""
     input: str = "uint8 [batch, height, width, 3]"
+    weights: str = ""
 
     @property
     def missing(self) -> str | None:
@@ -48,6 +51,12 @@ class Format:
             if importlib.util.find_spec(module) is None:
                 return package
         return None
+
+    def files(self, path: Path) -> list[Path]:
+        """The file ``path`` of this format and, where they are apart, that of its weights."""
+        if not self.weights:
+            return [path]
+        return [path, path.with_name(path.name.removesuffix(self.suffix) + self.weights)]
 
     def require(self) -> None:
         """Check that it can be written and run here.
@@ -99,6 +108,7 @@ for _each in (
         True,
         False,
         "weights in a .bin file beside it",
+        weights=".bin",
     ),
     Format("pt2", ".pt2", "PyTorch", None, (), "routed", True, False, "for torch.export.load"),
     Format(
@@ -124,6 +134,7 @@ for _each in (
         False,
         "weights in a .bin file beside it; switch half precision off",
         "float32 [3, height, width] from 0 to 255, as Mat::from_pixels makes it",
+        ".ncnn.bin",
     ),
     Format(
         "litert",

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -82,6 +82,7 @@ class OnnxModel(ExportedModel):
 
         Raises:
             DataError: They have another shape or type.
+            CheckpointError: The file cannot run, or its outputs are not those of our files.
         """
         self.check(images)
         names = ["logits", *(f"{layer}/expert" for layer in self.layers)]
@@ -93,7 +94,7 @@ class OnnxModel(ExportedModel):
             layer: np.asarray(values).reshape(len(images), -1)
             for layer, values in zip(self.layers, chosen, strict=True)
         }
-        return cast(npt.NDArray[np.float32], logits), experts
+        return self.logits(logits, len(images)), experts
 
 
 def read_onnx(path: Path) -> onnx.ModelProto:

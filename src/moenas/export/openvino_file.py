@@ -50,7 +50,7 @@ class OpenVinoModel:
     def run(self, images: npt.NDArray[np.uint8]) -> tuple[npt.NDArray[np.float32], Experts]:
         """Return logits ``[B, K]`` and each layer's experts ``[B, tokens]``."""
         found = self.model({"image": images})
-        experts = {
+        experts: Experts = {
             layer: np.array(found[f"{layer}/expert"], np.int64).reshape(len(images), -1)
             for layer in self.layers
         }

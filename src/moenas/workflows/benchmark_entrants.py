@@ -182,12 +182,17 @@ def _exported(path: Path) -> Entrant:
         details=details,
         file=None if source or problem else path,
         source=source,
-        size=card.bytes if card else path.stat().st_size,
+        size=card.bytes if card else _size(kind, path),
         scores=card.report.exported if card and card.report else None,
         note=note,
         problem=problem,
         labelling=card.labelling if card else None,
     )
+
+
+def _size(kind: str, path: Path) -> int:
+    """Bytes of a file and of its weights beside it."""
+    return sum(part.stat().st_size for part in FORMATS[kind].files(path) if part.is_file())
 
 
 def _card_of(path: Path) -> tuple[ExportCard | None, str]:

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from moenas.export.formats import FORMATS
-from moenas.export.measuring import Answer, memory_of, open_timed, takes_threads
+from moenas.export.measuring import CHECKPOINT, Answer, memory_of, open_timed, takes_threads
 from moenas.workflows.benchmark_entrants import Entrant
 from moenas.workflows.benchmark_inputs import Images, Workshop
 
@@ -39,7 +39,8 @@ class Lane:
 def prepare(entrant: Entrant, workshop: Workshop, images: Images, threads: int) -> Lane:
     """Export what is to be exported, run it alone for its memory, and open it."""
     lane = Lane(entrant, size=entrant.size)
-    details, kind = entrant.details, FORMATS.get(entrant.kind)
+    details = entrant.details
+    kind = None if entrant.kind == CHECKPOINT else FORMATS[entrant.kind]
     if kind is not None and kind.extra is not None and kind.missing is not None:
         lane.problem = f"missing extra: pip install 'moenas[{kind.extra}]'"
     elif entrant.problem or details is None:

@@ -50,6 +50,7 @@ def draw_paths(
     folder: Path,
     *,
     device: torch.device,
+    taken: Sequence[Path] = (),
 ) -> list[Path]:
     """Write a PNG of each image's path and return the files.
 
@@ -60,6 +61,7 @@ def draw_paths(
         names: Of the files, without endings.
         folder: Where they go.
         device: Where to compute.
+        taken: Files of images before these, which stay.
 
     Raises:
         ModelError: The model has no experts.
@@ -68,7 +70,7 @@ def draw_paths(
     paths: list[Path] = []
     found = find_maps(model, images, device=device)
     for image, maps, title, name in zip(images, found, titles, names, strict=True):
-        path = _free_name(folder, name, paths)
+        path = _free_name(folder, name, [*taken, *paths])
         write_bytes(path, encode(path_of_image(image, maps, title), "png"))
         paths.append(path)
     return paths

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +21,9 @@ from moenas.models.storage import load_model
 from moenas.runs import find_checkpoint
 from moenas.runtime import pick_device
 from moenas.workflows.explain import draw_paths
+
+CHUNK = 256
+"""Images that are in memory at once: a multiple of what models answer at once, on any device."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,28 +75,48 @@ def predict_files(
     if explain is not None:
         switch_layers(model.network_of(checkpoint))  # refuses a dense model before images are read
     files = [file for path in paths for file in _files(Path(path))]
-    images, answers = [], {}
-    readable = []
-    for file in files:
-        try:
-            images.append(crop_and_resize(read_image(file), None, model.image_size))
-            readable.append(file)
-        except DataError as error:
-            answers[file] = Answer(str(file), None, None, str(error))
-    if images:
-        stack = np.stack(images)
-        seen = model.probabilities(stack)
-        for file, probability in zip(readable, seen.tolist(), strict=True):
+    answers: dict[Path, Answer] = {}
+    pictures: list[Path] = []
+    for readable, images in _chunks(files, model.image_size, answers):
+        for file, probability in zip(readable, model.probabilities(images).tolist(), strict=True):
             answers[file] = Answer(str(file), probability, probability >= model.threshold)
         if explain is not None:
             found = [answers[file] for file in readable]
             titles = [f"{Path(a.path).name}: {a.words} ({a.probability:.3f})" for a in found]
             names = [file.stem for file in readable]
             network = model.network_of(checkpoint)
-            pictures = draw_paths(network, stack, titles, names, explain, device=where)
-            for file, picture in zip(readable, pictures, strict=True):
+            drawn = draw_paths(
+                network, images, titles, names, explain, device=where, taken=pictures
+            )
+            pictures += drawn
+            for file, picture in zip(readable, drawn, strict=True):
                 answers[file] = dataclasses.replace(answers[file], explanation=str(picture))
     return [answers[file] for file in files]
+
+
+def _chunks(
+    files: Sequence[Path], size: int, unreadable: dict[Path, Answer]
+) -> Iterator[tuple[list[Path], npt.NDArray[np.uint8]]]:
+    """Up to `CHUNK` files at a time and their images ``[n, size, size, 3]``.
+
+    Args:
+        files: All files.
+        size: Side of the images.
+        unreadable: Gets the answer of each file that cannot be read.
+    """
+    images: list[npt.NDArray[np.uint8]] = []
+    readable: list[Path] = []
+    for file in files:
+        try:
+            images.append(crop_and_resize(read_image(file), None, size))
+            readable.append(file)
+        except DataError as error:
+            unreadable[file] = Answer(str(file), None, None, str(error))
+        if len(images) == CHUNK:
+            yield readable, np.stack(images)
+            images, readable = [], []
+    if images:
+        yield readable, np.stack(images)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -13,7 +13,6 @@ from moenas.cli.output import show
 from moenas.config import to_dict
 from moenas.console import table
 from moenas.errors import ConfigError
-from moenas.export.card import ExportCard
 from moenas.export.formats import FORMATS
 from moenas.workflows import export
 
@@ -50,23 +49,19 @@ def export_command(
             card.format,
             f"{card.bytes / 1e6:.2f} MB",
             f"{card.share_of_parameters:.2f}",
-            "–" if (worst := _worst(card)) is None else f"{worst:.0e}",
+            f"{max(each.probability or 0 for each in card.agreement):.0e}",
             f"{min(each.decisions for each in card.agreement):.2%}",
             "beyond tolerance, forced" if card.forced else "equal",
         )
         for card in cards
     ]
-    columns = ("format", "size", "of parameters", "logits differ", "same decisions", "status")
+    columns = ("format", "size", "of parameters", "probability differs", "same decisions", "status")
     show(
         [to_dict(card) for card in cards],
         json,
         table("Exported", columns, rows),
         *(f"{folder / card.file} (its card: {card.file}.md)" for card in cards),
     )
-
-
-def _worst(card: ExportCard) -> float | None:
-    return max((each.logits for each in card.agreement if each.logits is not None), default=None)
 
 
 def _show_formats(as_json: bool) -> None:
