@@ -105,7 +105,7 @@ def test_another_architectures_result_is_removed_before_training(
     assert rung.exists()
     (line,) = told
     assert A.id in line
-    assert f"not '{B.id}'" in line
+    assert f"wanted is '{B.id}'" in line
 
 
 def test_killed_between_the_checkpoint_and_the_scores(

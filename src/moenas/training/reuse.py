@@ -104,7 +104,7 @@ def _look(folder: ModelFolder, wanted: Identity) -> JobResult | str | None:
 
 
 def _set_aside(folder: ModelFolder, what: str, wanted: Identity) -> None:
-    logger.warning("'%s' %s, not %s: it is removed.", folder.path, what, wanted)
+    logger.warning("'%s' %s. It is removed: wanted is %s.", folder.path, what, wanted)
     folder.clear()
 
 
