@@ -374,6 +374,24 @@ class ModelFolder:
         """Whether the model was trained and scored (the scores are written last)."""
         return self.scores.exists()
 
+    def clear(self) -> None:
+        """Remove the model and all that was made of it; rungs below the folder are others'.
+
+        The scores go first: what is left when this is interrupted is never taken for finished.
+
+        Raises:
+            RunFolderError: A file cannot be removed.
+        """
+        own = (self.scores, self.predictions, self.checkpoint, self.history, self.card)
+        try:
+            made = [*self.path.glob(f"{self.state.name}*"), *self.path.glob("degradation-*")]
+            for file in (*own, *made):
+                file.unlink(missing_ok=True)
+            if self.exports.exists():
+                shutil.rmtree(self.exports)
+        except OSError as error:
+            raise explain_os_error(error, self.path) from error
+
     def __repr__(self) -> str:
         return f"ModelFolder({str(self.path)!r})"
 

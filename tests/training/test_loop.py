@@ -20,6 +20,7 @@ from moenas.models.builder import build_model
 from moenas.models.convert import upcycle
 from moenas.runs import ModelFolder
 from moenas.training import input_size, loop
+from moenas.training.checkpoint import TrainingState, save_state
 from moenas.training.loop import EpochRecord, OutOfTime, TrainResult, train
 from moenas.training.schemes import SCHEMES, Scheme
 
@@ -115,6 +116,17 @@ def test_a_finished_training_is_not_trained_on(run: Any) -> None:
     again = run(on_epoch=epochs.append)
     assert not epochs
     assert same(first, again)
+
+
+def test_a_half_trained_model_of_another_architecture_is_set_aside(
+    run: Any, scheme: Scheme, tmp_path: Path
+) -> None:
+    other = {"model": build_model("mobilevitv2_050", seed=1).state_dict()}
+    progress = {"history": [], "best": 0.5, "of": {"architecture": "mobilevitv2_050-e111111111"}}
+    state = TrainingState(other, {"state": {}, "param_groups": []}, progress)
+    save_state(tmp_path / "a" / "state.safetensors", state)
+    result = run(recipe=dataclasses.replace(scheme, epochs=0.01))
+    assert [record.epoch for record in result.history] == [1]
 
 
 def test_the_deadline_is_kept_within_a_batch(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:

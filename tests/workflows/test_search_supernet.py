@@ -71,8 +71,11 @@ def test_it_is_verified(finished: RunFolder) -> None:
     stored = read_json(scores)
     try:
         changed = stored["scores"]["search"] | {"balanced_accuracy": 0.99}
-        write_json(scores, stored | {"scores": {"search": changed}})
-        assert any("trials/0002" in problem for problem in verify(finished.path).problems)
+        other = stored["of"] | {"architecture": "another"}
+        write_json(scores, stored | {"scores": {"search": changed}, "of": other})
+        problems = verify(finished.path).problems
+        assert any("trials/0002" in problem for problem in problems)
+        assert any(problem.startswith("trial 2.architecture") for problem in problems)
     finally:
         write_json(scores, stored)
 

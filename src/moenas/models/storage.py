@@ -159,14 +159,29 @@ def read_card(path: Path | str) -> ModelCard:
         CheckpointError: The file is missing, truncated, or not one of ours.
     """
     path = Path(path)
+    return _read_card(path, _read_start(path).get("card"))
+
+
+def read_hash(path: Path | str) -> str:
+    """Read the hash of a stored model's card and weights, as it was written with them.
+
+    Raises:
+        CheckpointError: As in `read_card`, and nothing else is looked at.
+    """
+    found = _read_start(Path(path)).get("sha256")
+    if not isinstance(found, str):
+        raise CheckpointError(f"'{path}' is damaged: it has no hash of its content.")
+    return found
+
+
+def _read_start(path: Path) -> dict[str, Any]:
     try:
         with path.open("rb") as file:
-            content = _read_metadata(path, file.read(8 + MAX_HEADER), path.stat().st_size)
+            return _read_metadata(path, file.read(8 + MAX_HEADER), path.stat().st_size)
     except FileNotFoundError:
         raise CheckpointError(f"'{path}' does not exist.") from None
     except OSError as error:
         raise CheckpointError(f"'{path}' cannot be read: {error.strerror or error}.") from error
-    return _read_card(path, content.get("card"))
 
 
 def is_model_file(path: Path | str) -> bool:

@@ -1,7 +1,7 @@
 """One training job: build or upcycle a model, train it, score it, leave a model folder.
 
 A job is a picklable value and runs in any process. It is idempotent: a finished job returns its
-scores, an interrupted one goes on from its last epoch.
+scores, an interrupted one goes on from its last epoch; what another job left there is removed.
 """
 
 from __future__ import annotations
@@ -16,18 +16,17 @@ import numpy as np
 import torch
 from torch import nn
 
-from moenas.console import logger
 from moenas.data.cache import ImageStore, cached_images
 from moenas.data.dataset import ImageDataset
 from moenas.data.manifest import Manifest
 from moenas.data.transforms import train_transform
-from moenas.errors import CheckpointError, ConfigError, ModelError
+from moenas.errors import ConfigError, ModelError
 from moenas.evaluation.predict import probabilities
 from moenas.models.architecture import Architecture
 from moenas.models.builder import build_model
 from moenas.models.convert import upcycle
 from moenas.models.quantum_head import with_head
-from moenas.models.storage import load_model, read_card, save_model
+from moenas.models.storage import load_model, save_model
 from moenas.runs import ModelFolder, find_checkpoint
 from moenas.runtime import (
     best_precision,
@@ -39,9 +38,11 @@ from moenas.runtime import (
 from moenas.training import processes
 from moenas.training.distillation import DistillationStep
 from moenas.training.head_only import HeadStep
+from moenas.training.identity import Identity
 from moenas.training.input_size import suited
 from moenas.training.loop import EpochRecord, forget_state, train
 from moenas.training.outcome import JobResult, judge, leave, read_result
+from moenas.training.reuse import stored_result, take_result
 from moenas.training.sandwich import SandwichStep
 from moenas.training.schemes import Scheme
 from moenas.training.step import Step, plain_step
@@ -123,12 +124,15 @@ def run_job(job: TrainingJob, on_epoch: Callable[[EpochRecord], None] | None = N
     """
     folder = ModelFolder(Path(job.folder))
     architecture = Architecture.parse(job.architecture)
-    if folder.finished and _is_of(folder, architecture):
-        return read_result(folder)
+    identity = Identity(architecture.id, job.seed)
+    found = stored_result(folder, identity)
+    if found is not None:
+        return found
     # The first of several processes of one training holds the folder for all of them.
     with contextlib.nullcontext() if process_index() else folder.locked():
-        if folder.finished and _is_of(folder, architecture):
-            return read_result(folder)
+        found = (stored_result if process_index() else take_result)(folder, identity)
+        if found is not None:
+            return found
         return _run(job, architecture, folder, on_epoch)
 
 
@@ -182,7 +186,7 @@ def _run(
         done = leave(
             folder,
             predictions,
-            architecture,
+            Identity(architecture.id, job.seed),
             job.data.image_size,
             job.score,
             time.monotonic() - start,
@@ -192,18 +196,6 @@ def _run(
         return done
 
     return processes.by_main(finish) or read_result(folder)
-
-
-def _is_of(folder: ModelFolder, architecture: Architecture) -> bool:
-    """Whether a finished model is what is asked for, and there.
-
-    The trial that a number means may be another one when an earlier study was put back.
-    """
-    try:
-        return read_card(folder.checkpoint).architecture == architecture.id
-    except CheckpointError as error:
-        logger.warning("%s It is trained again.", error)
-        return False
 
 
 def _step(job: TrainingJob, model: nn.Module, device: torch.device) -> Step:

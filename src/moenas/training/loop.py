@@ -27,21 +27,24 @@ from torch.utils.data import DataLoader
 from moenas.data.dataset import ImageDataset, collate, normalise
 from moenas.errors import DataError, MoENASError
 from moenas.evaluation.predict import probabilities
+from moenas.models.convert import architecture_of
 from moenas.models.routing import record_routing
 from moenas.runs import ModelFolder, write_text
 from moenas.runtime import derived_seed, launched, own_cores, seed_everything
 from moenas.training import processes
 from moenas.training.batch_norms import share_batch_norms
-from moenas.training.checkpoint import TrainingState, drop_state, load_state, save_state
+from moenas.training.checkpoint import TrainingState, drop_state, save_state
 from moenas.training.dropout import classifier_dropout, stochastic_depth
 from moenas.training.expert_sharing import share_gradients
 from moenas.training.graphs import graphed
+from moenas.training.identity import Identity
 from moenas.training.input_size import resized
 from moenas.training.optimizer import (
     lay_out_as_parameters,
     learning_rate_schedule,
     make_optimizer,
 )
+from moenas.training.reuse import take_state
 from moenas.training.router_log import RouterLog
 from moenas.training.schemes import Scheme
 from moenas.training.step import Batch, Step, in_parts, plain_step
@@ -143,7 +146,8 @@ def train(
         data: Training images with the scheme's transform.
         validation: Images that choose the epoch; never used for gradients.
         scheme: The recipe.
-        folder: Where state and history are kept; an unfinished training found there goes on.
+        folder: Where state and history are kept; an unfinished training found there goes
+            on, unless it is of another architecture or seed: that is removed.
         seed: Of the order of the images and their augmentation.
         device: Where to train; the fastest there is by default.
         precision: ``no`` (float32), ``bf16`` or ``fp16``, as accelerate understands it.
@@ -166,6 +170,7 @@ def train(
                 f"The {name} images all have the same label: there is nothing to tell apart. Add "
                 "images with and without a person."
             )
+    identity = Identity(architecture_of(model).id, seed)
     AcceleratorState._reset_state(reset_partial_state=device is not None)
     accelerator = Accelerator(
         mixed_precision=precision,
@@ -206,7 +211,7 @@ def train(
 
     history: list[EpochRecord] = []
     best = _Best(-math.inf, {}, np.empty(0))
-    state = load_state(folder.state)
+    state = take_state(folder, identity, inner.state_dict())
     if state is not None:
         inner.load_state_dict(state.modules["model"])
         if ema is not None:
@@ -277,7 +282,7 @@ def train(
         if record.accuracy_val >= best.accuracy:
             best = _Best(record.accuracy_val, copy.deepcopy(judged.state_dict()), probability)
         if accelerator.is_main_process:
-            _save(folder, inner, judged, optimizer, history, best)
+            _save(folder, identity, inner, judged, optimizer, history, best)
         if on_epoch:
             on_epoch(record)
         stopped_because = stop(tuple(history)) if stop else None
@@ -309,6 +314,7 @@ def forget_state(folder: ModelFolder) -> None:
 
 def _save(
     folder: ModelFolder,
+    identity: Identity,
     inner: nn.Module,
     judged: nn.Module,
     optimizer: torch.optim.Optimizer,
@@ -323,7 +329,8 @@ def _save(
     }
     if judged is not inner:
         modules["ema"] = judged.state_dict()
-    progress = {"history": records, "best": best.accuracy}
+    whose = dataclasses.asdict(identity)
+    progress = {"history": records, "best": best.accuracy, "of": whose}
     save_state(folder.state, TrainingState(modules, optimizer.state_dict(), progress))
     write_text(folder.history, "".join(json.dumps(record) + "\n" for record in records))
 

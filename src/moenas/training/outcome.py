@@ -17,15 +17,24 @@ from moenas.models.architecture import Architecture
 from moenas.models.cost import macs_of, parameters_of
 from moenas.predictions import Predictions
 from moenas.runs import ModelFolder, read_json, write_json
+from moenas.training.identity import Identity
 
 
 @dataclasses.dataclass(frozen=True)
 class JobResult:
-    """Scores by split, seconds that the job took in this run, and whether it ended early."""
+    """What ``scores.json`` holds.
+
+    Attributes:
+        scores: By split.
+        seconds: That the job took in this run.
+        stopped_because: Why training ended early, or None.
+        of: What was trained or judged; None in files of versions that did not write it.
+    """
 
     scores: dict[str, Scores]
     seconds: float
     stopped_because: str | None
+    of: Identity | None = None
 
 
 def judge(
@@ -45,7 +54,7 @@ def judge(
 def leave(
     folder: ModelFolder,
     predictions: Predictions,
-    architecture: Architecture,
+    of: Identity,
     image_size: int,
     splits: tuple[str, ...],
     seconds: float,
@@ -56,13 +65,14 @@ def leave(
     Args:
         folder: Where.
         predictions: See `judge`.
-        architecture: Its cost is scored, too.
+        of: What was trained or judged; its cost is scored, too.
         image_size: What multiply-adds are counted at.
         splits: Which ones to score.
         seconds: What the job took.
         stopped_because: Why training ended early, or None.
     """
     predictions.save(folder.predictions)
+    architecture = Architecture.parse(of.architecture)
     cost = {
         "parameters": parameters_of(architecture),
         "macs": macs_of(architecture, image_size),
@@ -75,9 +85,10 @@ def leave(
             "scores": {name: to_dict(value) for name, value in scores.items()},
             "seconds": seconds,
             "stopped_because": stopped_because,
+            "of": to_dict(of),
         },
     )
-    return JobResult(scores, seconds, stopped_because)
+    return JobResult(scores, seconds, stopped_because, of)
 
 
 def read_result(folder: ModelFolder) -> JobResult:

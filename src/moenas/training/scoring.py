@@ -12,6 +12,7 @@ from moenas.models.convert import architecture_of
 from moenas.models.storage import load_model
 from moenas.runs import ModelFolder
 from moenas.runtime import pick_device
+from moenas.training.identity import Identity
 from moenas.training.job import DataReference
 from moenas.training.loop import check_deadline
 from moenas.training.outcome import JobResult, judge, leave, read_result
@@ -61,7 +62,7 @@ def run_scoring_job(job: ScoringJob) -> JobResult:
     return leave(
         folder,
         judge(manifest, rows, probability),
-        architecture_of(model),
+        before.of or Identity(architecture_of(model).id),
         job.data.image_size,
         job.score,
         before.seconds,

@@ -10,14 +10,16 @@ import numpy as np
 
 from moenas.evaluation.predict import probabilities
 from moenas.models.architecture import Architecture
-from moenas.models.storage import load_model
+from moenas.models.storage import load_model, read_hash
 from moenas.models.subnet import subnet
 from moenas.runs import ModelFolder
 from moenas.runtime import derived_seed, pick_device
+from moenas.training.identity import Identity
 from moenas.training.job import DataReference
 from moenas.training.loop import check_deadline
-from moenas.training.outcome import JobResult, judge, leave, read_result
+from moenas.training.outcome import JobResult, judge, leave
 from moenas.training.recalibration import recalibrate
+from moenas.training.reuse import stored_result, take_result
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,20 +48,24 @@ class SubnetJob:
 
 
 def run_subnet_job(job: SubnetJob) -> JobResult:
-    """Judge a sub-network, or return what was found before.
+    """Judge a sub-network, or return what was found before of it in the same supernet.
 
     Raises:
         OutOfTime: The deadline came; run it again to go on.
         MoENASError: Whatever is wrong with the images, the supernet or the folder.
     """
     folder = ModelFolder(Path(job.folder))
-    if folder.finished:
-        return read_result(folder)
+    architecture = Architecture.parse(job.architecture)
+    checkpoint = ModelFolder(Path(job.supernet)).checkpoint
+    identity = Identity(architecture.id, job.seed, read_hash(checkpoint))
+    found = stored_result(folder, identity)
+    if found is not None:
+        return found
     with folder.locked():
-        return read_result(folder) if folder.finished else _run(job, folder)
+        return take_result(folder, identity) or _run(job, folder, identity)
 
 
-def _run(job: SubnetJob, folder: ModelFolder) -> JobResult:
+def _run(job: SubnetJob, folder: ModelFolder, identity: Identity) -> JobResult:
     def check() -> None:
         check_deadline(job.deadline, f"judging '{folder.path}'")
 
@@ -77,4 +83,4 @@ def _run(job: SubnetJob, folder: ModelFolder) -> JobResult:
     probability = probabilities(model, images.images, rows, device=device, check=check)
     predictions = judge(manifest, rows, probability)
     seconds = time.monotonic() - start
-    return leave(folder, predictions, architecture, job.data.image_size, job.score, seconds)
+    return leave(folder, predictions, identity, job.data.image_size, job.score, seconds)

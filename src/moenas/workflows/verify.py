@@ -76,7 +76,8 @@ def verify(run: Path | str) -> Verification:
 
 
 def _model(name: str, folder: RunFolder, model: ModelFolder, result: Verification) -> None:
-    stored = read_json(model.scores)["scores"]
+    content = read_json(model.scores)
+    stored = content["scores"]
     predictions = Predictions.load(model.predictions)
     result.models += 1
     if not model.checkpoint.exists() and name.startswith(WITHOUT_CHECKPOINT):
@@ -90,6 +91,7 @@ def _model(name: str, folder: RunFolder, model: ModelFolder, result: Verificatio
         "parameters": parameters_of(architecture),
         "macs": macs_of(architecture, card.image_size),
     }
+    _same_architecture(name, architecture.id, content, result)
     if sum(p.numel() for p in network.parameters()) != cost["parameters"]:
         result.problems.append(f"{name}: the checkpoint has not the size of {architecture.id}")
     if (
@@ -147,13 +149,24 @@ def _search(folder: RunFolder, result: Verification) -> None:
         told = record
         if "rung" in record:  # what was told is a guess; what it is guessed from was measured
             model, told = folder.rung(record["number"], record["rung"]), record["measured"]
-        scores = read_json(model.scores)["scores"]["search"]
+        content = read_json(model.scores)
+        scores = content["scores"]["search"]
+        number = f"trial {record['number']}"
+        _same_architecture(number, record["architecture"], content, result)
         for name in objectives:
             if name == LATENCY:
                 value = record["latency_ms"]
             else:
                 value = -abs(scores["overfitting"]) if name == "generalisation" else scores[name]
-            result.compare(f"trial {record['number']}.{name}", told[name], value)
+            result.compare(f"{number}.{name}", told[name], value)
+
+
+def _same_architecture(
+    where: str, known: str, content: dict[str, Any], result: Verification
+) -> None:
+    """Hold what scores say they are of against it; older versions' say nothing."""
+    if content.get("of") is not None:
+        result.compare(f"{where}.architecture", content["of"]["architecture"], known)
 
 
 def _comparison(folder: RunFolder, result: Verification) -> None:
