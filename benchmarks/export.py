@@ -26,7 +26,7 @@ from moenas.export.onnx_file import onnx_model
 from moenas.models.builder import build_model
 from moenas.models.cost import count_parameters
 from moenas.models.folding import fold_batch_norms
-from moenas.runs import write_json
+from moenas.serialisation import write_json
 from moenas.timing import interleaved
 
 SIZE = 128

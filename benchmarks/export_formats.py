@@ -23,7 +23,7 @@ from moenas.export.formats import FORMATS
 from moenas.export.metadata import Details
 from moenas.models.builder import build_model
 from moenas.models.cost import count_parameters
-from moenas.runs import write_json
+from moenas.serialisation import write_json
 from moenas.timing import interleaved
 
 UNTRUSTED = [name for name, backend in BACKENDS.items() if backend.read is not None]

@@ -36,7 +36,7 @@ from moenas.nas.objectives import PAPER_OBJECTIVES
 from moenas.nas.records import search_record, trial_records
 from moenas.nas.study import open_recorded_study
 from moenas.report.html import render
-from moenas.runs import write_json
+from moenas.serialisation import write_json
 from scale_costs import DriverCosts, commit_seconds, driver_costs
 from scale_real import EXECUTORS, overhead, restart, utilisation
 from scale_simulation import Costs, interpolated, simulate

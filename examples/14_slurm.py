@@ -15,7 +15,8 @@ import tempfile
 from pathlib import Path
 
 from moenas.data.sources.emoji import EmojiConfig
-from moenas.runs import RunFolder, read_json
+from moenas.runs import RunFolder
+from moenas.serialisation import read_json
 from moenas.workflows.data import make_manifest
 
 try:

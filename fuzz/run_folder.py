@@ -14,7 +14,8 @@ from harness import fuzz
 
 with atheris.instrument_imports(include=["moenas"]):
     from moenas.report.results import read_results
-    from moenas.runs import RunFolder, read_json
+    from moenas.runs import RunFolder
+    from moenas.serialisation import read_json
 
 _CONFIG = {"moenas_format": 1, "kind": "search", "settings": {"seeds": 2}}
 _TRIAL = {

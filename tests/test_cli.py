@@ -16,6 +16,7 @@ import pytest
 from PIL import Image
 
 from latency_tables import BASES, make_table
+from moenas.atomic import write_text
 from moenas.cli import COMMANDS, load, main
 from moenas.errors import MoENASError
 from moenas.models.builder import build_model
@@ -25,7 +26,8 @@ from moenas.models.latency_measuring import Measurement
 from moenas.models.storage import save_model
 from moenas.nas.settings import SearchConfig
 from moenas.run_log import read_log, working
-from moenas.runs import RunFolder, read_json, write_text
+from moenas.runs import RunFolder
+from moenas.serialisation import read_json
 from moenas.training.loop import OutOfTime
 from moenas.workflows import dashboard, doctor
 

@@ -32,7 +32,8 @@ from moenas.predictions import Predictions
 from moenas.report.results import read_results
 from moenas.report.routes_table import read_routes
 from moenas.report.tables import csv_text
-from moenas.runs import RunFolder, read_json
+from moenas.runs import RunFolder
+from moenas.serialisation import read_json
 from moenas.training.checkpoint import load_state
 from moenas.workflows.predict import predict_files
 

@@ -2,20 +2,17 @@ from __future__ import annotations
 
 import errno
 import json
-import math
 import os
-import signal
-import stat
 import subprocess
 import sys
 import threading
 from pathlib import Path
 
 import filelock
-import pandas as pd
 import pytest
 
 from moenas import runs
+from moenas.atomic import write_text
 from moenas.errors import CheckpointError, RunFolderError
 from moenas.runs import ModelFolder, RunFolder
 
@@ -31,79 +28,6 @@ def names(folder: Path) -> list[str]:
     return sorted(p.name for p in folder.iterdir())
 
 
-# Writing
-
-
-def test_a_file_is_written_with_its_folders(tmp_path: Path) -> None:
-    path = tmp_path / "a" / "b" / "c.txt"
-    runs.write_text(path, "grüße")
-    assert path.read_text(encoding="utf-8") == "grüße"
-    assert names(path.parent) == ["c.txt"]
-
-
-@pytest.mark.parametrize("call", ["fsync", "replace"])
-@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT])
-def test_a_full_disk_leaves_the_old_file(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str, code: int
-) -> None:
-    path = tmp_path / "file.json"
-    runs.write_json(path, {"old": 1})
-
-    def full(*_: object) -> None:
-        raise OSError(code, os.strerror(code))
-
-    monkeypatch.setattr(os if call == "fsync" else Path, call, full)
-    with pytest.raises(RunFolderError, match="The disk is full") as caught:
-        runs.write_json(path, {"new": 2})
-    assert str(path) in str(caught.value)
-    assert "same command again" in str(caught.value)
-    assert runs.read_json(path) == {"old": 1}
-    assert names(tmp_path) == ["file.json"]
-
-
-@pytest.mark.skipif(os.name != "posix", reason="folders are synchronised on POSIX alone")
-def test_a_name_is_on_the_disk_before_a_write_returns(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    seen: list[list[str]] = []  # what a folder holds when it is synchronised
-
-    def refuse(descriptor: int) -> None:
-        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
-            seen.append(os.listdir(descriptor))
-            raise OSError(errno.EINVAL, "not of folders")
-
-    monkeypatch.setattr(os, "fsync", refuse)
-    runs.write_text(tmp_path / "a.txt", "a")
-    with runs.replaced_whole(tmp_path / "b.txt") as path:
-        path.write_text("b")
-    assert [sorted(each) for each in seen] == [["a.txt"], ["a.txt", "b.txt"]]
-
-
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
-def test_a_disk_that_fills_while_writing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A real ENOSPC of a real write, in the middle of a large file."""
-    real = os.fdopen
-
-    def onto_full_device(descriptor: int, mode: str) -> object:
-        os.dup2(os.open("/dev/full", os.O_WRONLY), descriptor)
-        return real(descriptor, mode)
-
-    monkeypatch.setattr(os, "fdopen", onto_full_device)
-    with pytest.raises(RunFolderError, match="The disk is full"):
-        runs.write_bytes(tmp_path / "big", b"x" * (1 << 20))
-    assert names(tmp_path) == []
-
-
-@pytest.mark.parametrize("code", [errno.EACCES, errno.EPERM, errno.EROFS])
-def test_no_permission_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int) -> None:
-    def refuse(*_: object, **__: object) -> None:
-        raise OSError(code, os.strerror(code))
-
-    monkeypatch.setattr(os, "open", refuse)
-    with pytest.raises(RunFolderError, match=r"No permission to write .* Choose another folder"):
-        runs.write_text(tmp_path / "file", "text")
-
-
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
 def test_a_folder_without_write_permission(tmp_path: Path) -> None:
     tmp_path.chmod(0o500)
@@ -112,100 +36,6 @@ def test_a_folder_without_write_permission(tmp_path: Path) -> None:
             RunFolder.create(tmp_path / "run", "search", SETTINGS)
     finally:
         tmp_path.chmod(0o700)
-
-
-@pytest.mark.skipif(os.name != "posix", reason="permissions of POSIX")
-def test_files_are_for_whom_the_umask_says(tmp_path: Path) -> None:
-    before = os.umask(0o027)
-    try:
-        runs.write_text(tmp_path / "file", "text")
-    finally:
-        os.umask(before)
-    assert stat.S_IMODE((tmp_path / "file").stat().st_mode) == 0o640
-
-
-NOBODY = 2**22 + 1
-"""No process has this number: Linux ends at 2^22."""
-
-
-@pytest.mark.skipif(os.name != "posix", reason="locks of POSIX")
-def test_what_a_living_writer_holds_is_no_leftover(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Its number says nothing: in another container of this machine it is another process's."""
-    with monkeypatch.context() as patch:
-        patch.setattr(os, "getpid", lambda: NOBODY)
-        whole = runs.replaced_whole(tmp_path / "study.db")
-        with whole as path, runs.atomic_file(tmp_path / "a.json") as file:
-            file.write(b"half")
-            path.write_text("half")
-            runs.remove_leftovers(tmp_path)
-            assert len(names(tmp_path)) == 2
-    assert names(tmp_path) == ["a.json", "study.db"]
-
-
-def test_folders_of_killed_writers_are_removed(tmp_path: Path) -> None:
-    left = tmp_path / f".study.db.{NOBODY}-{runs.HOST}-0badc0de.part"
-    left.mkdir()
-    (left / "study.db").write_text("half")
-    runs.remove_leftovers(tmp_path)
-    assert names(tmp_path) == []
-
-
-def test_other_errors_keep_their_reason(tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("")
-    with pytest.raises(RunFolderError, match=r"Cannot write .*: (Not a directory|File exists)"):
-        runs.write_text(tmp_path / "file" / "below", "text")
-
-
-def test_an_error_of_the_caller_leaves_nothing(tmp_path: Path) -> None:
-    def fail_halfway() -> None:
-        with runs.atomic_file(tmp_path / "file") as file:
-            file.write(b"half")
-            raise KeyError
-
-    with pytest.raises(KeyError):
-        fail_halfway()
-    assert names(tmp_path) == []
-
-
-def test_killed_while_writing_the_old_file_is_whole(tmp_path: Path) -> None:
-    path = tmp_path / "file"
-    runs.write_text(path, "old")
-    code = (
-        "import os, signal, sys, pathlib\n"
-        "from moenas.runs import atomic_file\n"
-        "with atomic_file(pathlib.Path(sys.argv[1])) as file:\n"
-        "    file.write(b'new' * 100000); file.flush()\n"
-        "    os.kill(os.getpid(), signal.SIGKILL)\n"
-    )
-    done = subprocess.run([sys.executable, "-c", code, str(path)], check=False)
-    assert done.returncode == -signal.SIGKILL
-    assert path.read_text() == "old"
-
-
-def test_json_is_strict(tmp_path: Path) -> None:
-    path = tmp_path / "file.json"
-    runs.write_json(path, {"a": math.nan, "b": [math.inf, 1.5], "c": (1, 2), 3: None})
-    text = path.read_text()
-    assert "NaN" not in text
-    assert json.loads(text) == {"a": None, "b": [None, 1.5], "c": [1, 2], "3": None}
-
-
-def test_missing_and_damaged_json(tmp_path: Path) -> None:
-    path = tmp_path / "file.json"
-    with pytest.raises(RunFolderError, match=r"file\.json' does not exist"):
-        runs.read_json(path)
-    for damage in (b"", b'{"a": ', b"\xff\xfe\x00"):
-        path.write_bytes(damage)
-        with pytest.raises(RunFolderError, match=r"file\.json' cannot be read"):
-            runs.read_json(path)
-
-
-def test_a_table_survives(tmp_path: Path) -> None:
-    frame = pd.DataFrame({"a": [1, 2], "b": ["x", None]})
-    runs.write_parquet(tmp_path / "t.parquet", frame)
-    pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / "t.parquet"), frame)
 
 
 def test_the_cache_can_be_moved(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -343,7 +173,7 @@ def test_the_scores_tell_that_a_model_is_finished(tmp_path: Path) -> None:
 
 def put_models(run: RunFolder, *folders: str) -> None:
     for each in folders:
-        runs.write_text(ModelFolder(run.path / each).checkpoint, each)
+        write_text(ModelFolder(run.path / each).checkpoint, each)
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ import pandas as pd
 
 from moenas.errors import DataError
 from moenas.parsing import to_numbers
-from moenas.runs import read_parquet, write_parquet
+from moenas.serialisation import read_parquet, write_parquet
 
 COLUMNS = {
     "image_id": "str",

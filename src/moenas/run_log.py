@@ -22,7 +22,8 @@ from typing import Any
 from moenas.console import events, logger, note
 from moenas.errors import MoENASError, RunFolderError
 from moenas.masking import masked_all
-from moenas.runs import RunFolder, json_safe
+from moenas.runs import RunFolder
+from moenas.serialisation import json_safe
 
 LARGEST = 5_000_000
 """Bytes after which a log is put aside, in place of the one before it: two are kept at most."""

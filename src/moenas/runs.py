@@ -22,303 +22,31 @@ model card, ``README.md``. A comparison of runs is beside them: ``comparison.htm
 from __future__ import annotations
 
 import contextlib
-import errno
-import glob
-import hashlib
-import io
-import json
-import math
 import os
-import secrets
 import shutil
 import socket
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import filelock
-import pandas as pd
-import psutil
 
-from moenas import parsing
+from moenas.atomic import explain_os_error, is_there, remove_leftovers
 from moenas.errors import CheckpointError, RunFolderError, RunFolderInUseError
-
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None  # type: ignore[assignment]
+from moenas.locks import hold, system_lock
+from moenas.serialisation import fingerprint_of, read_json, write_json
 
 FORMAT = 1
 """Version of the run folder's layout; a folder of another version is refused."""
 
 
-_PART = ".part"
-"""End of the name of a file that is being written; before it are the writer's process and host."""
-_NEW = os.O_CREAT | os.O_EXCL | os.O_WRONLY | getattr(os, "O_BINARY", 0)
 GLANCE = 0.2
 """Seconds that a folder's lock is waited for; see `RunFolder.is_locked`."""
-HOST = hashlib.sha256(socket.gethostname().encode()).hexdigest()[:8]
-"""This machine in such a name."""
-
-
-@contextlib.contextmanager
-def atomic_file(path: Path) -> Iterator[IO[bytes]]:
-    """Open a temporary file beside ``path`` that takes its name only when written whole.
-
-    Raises:
-        RunFolderError: The disk is full or the folder not writable; nothing half-written is left.
-    """
-    temporary = _part_of(path)
-    made = False
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        # not by mkstemp: what it makes only its maker may read
-        descriptor = os.open(temporary, _NEW, 0o666)
-        made = True
-        with os.fdopen(descriptor, "wb") as file, _held(temporary):
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-            file.close()
-            temporary.replace(path)
-        made = False
-        _sync_folder(path.parent)
-    except OSError as error:
-        raise explain_os_error(error, path) from error
-    finally:
-        if made:
-            temporary.unlink(missing_ok=True)
-
-
-@contextlib.contextmanager
-def replaced_whole(path: Path) -> Iterator[Path]:
-    """Give a name beside ``path`` for a library to write to; it takes its name when it is whole.
-
-    Raises:
-        RunFolderError: The disk is full or the folder not writable; nothing half-written is left.
-    """
-    scratch = _part_of(path)
-    try:
-        scratch.mkdir()
-        try:
-            with _held(scratch):
-                written = scratch.resolve() / path.name
-                yield written
-                with written.open("rb") as file:
-                    os.fsync(file.fileno())
-                written.replace(path)
-        finally:
-            shutil.rmtree(scratch, ignore_errors=True)
-        _sync_folder(path.parent)
-    except OSError as error:
-        raise explain_os_error(error, path) from error
-
-
-def _part_of(path: Path) -> Path:
-    """A new name beside ``path``, with its writer's process and machine."""
-    return path.with_name(f".{path.name}.{os.getpid()}-{HOST}-{secrets.token_hex(4)}{_PART}")
-
-
-@contextlib.contextmanager
-def _held(path: Path) -> Iterator[None]:
-    """Lock what is being written, as long as its writer lives; see `_abandoned`."""
-    if fcntl is None:
-        yield
-        return
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        with contextlib.suppress(OSError):  # some network file systems have no locks
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        yield
-    finally:
-        os.close(descriptor)
-
-
-def _abandoned(path: Path, writer: int) -> bool:
-    """Whether a half-written file's writer, a process of this machine, is dead.
-
-    Containers may share a machine's name and not its processes: there its number says nothing, but
-    a lock is seen. After a restart of a container the dead one's number may be our own.
-    """
-    if writer != os.getpid() and psutil.pid_exists(writer):
-        return False
-    if fcntl is None:
-        return True
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    except OSError:
-        return True
-    finally:
-        os.close(descriptor)
-    return True
-
-
-def _sync_folder(path: Path) -> None:
-    """Wait until a folder's names are on the disk: a file's content alone has not its new name.
-
-    Windows cannot open folders, and some network file systems refuse it: there a name may be lost
-    in a power cut, as it may be without this.
-    """
-    if os.name != "posix":
-        return
-    with contextlib.suppress(OSError):
-        descriptor = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-
-
-def remove_leftovers(folder: Path, of: str | None = None) -> None:
-    """Remove what writers that were killed have left half-written; the living keep theirs.
-
-    Of other machines nobody here knows who lives: what they left stays.
-
-    Args:
-        folder: Where to look, in all folders below it, too.
-        of: Name of the file that was to be written; any by default.
-
-    Raises:
-        RunFolderError: It cannot be removed.
-    """
-    name = "*" if of is None else glob.escape(of)
-    try:
-        for left in list(folder.rglob(f".{name}.*-*{_PART}")):
-            writer, _, rest = left.name.removesuffix(_PART).rpartition(".")[2].partition("-")
-            if not writer.isdigit() or not rest.startswith(f"{HOST}-"):
-                continue
-            with contextlib.suppress(FileNotFoundError):  # it was written meanwhile
-                if _abandoned(left, int(writer)):
-                    shutil.rmtree(left) if left.is_dir() else left.unlink()
-    except OSError as error:
-        raise explain_os_error(error, folder) from error
-
-
-def explain_os_error(error: OSError, path: Path) -> RunFolderError:
-    """Turn an operating system error on ``path`` into a message that says what to do."""
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return RunFolderError(
-            f"The disk is full: '{path}' was not written. What was finished before is intact; "
-            "free some space and run the same command again."
-        )
-    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-        return RunFolderError(f"No permission to write '{path}'. Choose another folder.")
-    return RunFolderError(f"Cannot write '{path}': {error.strerror or error}.")
-
-
-def write_bytes(path: Path, data: bytes) -> None:
-    """Write a file atomically."""
-    with atomic_file(path) as file:
-        file.write(data)
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a UTF-8 text file atomically."""
-    write_bytes(path, text.encode())
-
-
-def json_safe(value: Any) -> Any:
-    """Return data that strict JSON can hold: NaN and infinity become null, keys texts."""
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    if isinstance(value, dict):
-        return {str(key): json_safe(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [json_safe(item) for item in value]
-    return value
-
-
-def json_text(value: Any) -> str:
-    """Return strict JSON, one value a line (NaN and infinity become null)."""
-    return json.dumps(json_safe(value), indent=2, allow_nan=False) + "\n"
-
-
-def write_json(path: Path, value: Any) -> None:
-    """Write strict JSON atomically; see `json_text`."""
-    write_text(path, json_text(value))
-
-
-def read_json(path: Path) -> Any:
-    """Read a JSON file.
-
-    Raises:
-        RunFolderError: It is missing or damaged.
-    """
-    try:
-        return parsing.read_json(path)
-    except FileNotFoundError:
-        raise RunFolderError(f"'{path}' does not exist.") from None
-    except (OSError, ValueError) as error:
-        raise RunFolderError(f"'{path}' cannot be read: {error}.") from error
-
-
-def write_parquet(path: Path, frame: pd.DataFrame) -> None:
-    """Write a table atomically, with a hash of all of it; every reader of Parquet reads it."""
-    buffer = io.BytesIO()
-    frame.to_parquet(buffer, index=False)
-    pages, footer = _split_at_footer(buffer.getvalue())
-    # Readers find the footer from the end and the pages from the start: between is room.
-    write_bytes(path, pages + _MARK + hashlib.sha256(pages + footer).digest() + footer)
-
-
-_MARK = b"moenas-sha256:"
-
-
-def _split_at_footer(data: bytes) -> tuple[bytes, bytes]:
-    start = len(data) - 8 - int.from_bytes(data[-8:-4], "little")
-    return data[: max(0, start)], data[max(0, start) :]
-
-
-def read_parquet(path: Path | str) -> pd.DataFrame:
-    """Read a table; one of ours in which a byte was changed is noticed.
-
-    Raises:
-        OSError: It cannot be read.
-        ValueError: It is damaged, or no such table.
-    """
-    path = Path(path)
-    if path.is_dir():  # a user's own, in parts
-        return pd.read_parquet(path)
-    data = path.read_bytes()
-    pages, footer = _split_at_footer(data)
-    end = len(pages) - hashlib.sha256().digest_size
-    if pages[: max(0, end)].endswith(_MARK):
-        own = pages[: end - len(_MARK)]
-        if hashlib.sha256(own + footer).digest() != pages[end:]:
-            raise ValueError("it was damaged after it was written")
-    return parsing.read_parquet(io.BytesIO(data))
-
-
-def fingerprint_of(path: Path) -> str:
-    """Return 16 hex digits of a file's content: equal ones mean equal files.
-
-    Raises:
-        RunFolderError: It cannot be read.
-    """
-    try:
-        return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
-    except OSError as error:
-        raise explain_os_error(error, path) from error
 
 
 def cache_home() -> Path:
     """Where data sets and decoded images are kept: ``MOENAS_CACHE``, or ``~/.cache/moenas``."""
     return Path(os.environ.get("MOENAS_CACHE") or Path.home() / ".cache" / "moenas")
-
-
-def is_there(path: Path) -> bool:
-    """Whether a file or folder exists.
-
-    Raises:
-        RunFolderError: It cannot be told: a folder above it may not be entered.
-    """
-    try:
-        return path.exists()
-    except OSError as error:
-        raise explain_os_error(error, path) from error
 
 
 def _names(folder: Path) -> list[str]:
@@ -359,9 +87,9 @@ class ModelFolder:
         Raises:
             RunFolderError: The folder cannot be written.
         """
-        lock = filelock.FileLock(self.path / ".lock")
+        lock = system_lock(self.path / ".lock")
         try:
-            lock.acquire()
+            hold(lock)
         except OSError as error:
             raise explain_os_error(error, self.path) from error
         try:
@@ -557,8 +285,9 @@ class RunFolder:
             wanted = {"moenas_format": FORMAT, "kind": kind, "settings": config}
             if stored != wanted and run._is_unused():
                 with run.locked():
-                    write_json(run.config, wanted)
-                return run
+                    if run._is_unused():  # another process may have begun it meanwhile
+                        write_json(run.config, wanted)
+                return cls.create(path, kind, config)
             if stored["kind"] != kind:
                 raise RunFolderError(
                     f"'{path}' holds a {stored['kind']} run, not a {kind} run. "
@@ -625,13 +354,15 @@ class RunFolder:
         path = self.path / ".lock"
         if not is_there(path):
             return False
+        lock = system_lock(path)
         try:
-            with filelock.FileLock(path, timeout=0):
-                return False
+            hold(lock, timeout=0)
         except filelock.Timeout:
             return True
-        except OSError:  # it cannot be told, nor worked in
+        except (OSError, RunFolderError):  # it cannot be told, nor worked in
             return False
+        lock.release()
+        return False
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
@@ -644,11 +375,11 @@ class RunFolder:
             RunFolderError: The folder cannot be written.
         """
         # Whoever looks whether it is held, holds it for an instant: that is waited for.
-        lock = filelock.FileLock(self.path / ".lock", timeout=GLANCE)
+        lock = system_lock(self.path / ".lock")
         holder = self.path / ".lock-holder.json"
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            lock.acquire()
+            hold(lock, timeout=GLANCE)
         except filelock.Timeout:
             raise RunFolderInUseError(
                 f"Another process works in '{self.path}'{_who(holder)}. Wait for it, or choose "

@@ -21,7 +21,8 @@ from moenas.errors import CheckpointError, ConfigError, ModelError  # noqa: E402
 from moenas.export import measuring  # noqa: E402
 from moenas.export.backends import BACKENDS  # noqa: E402
 from moenas.export.measuring import memory_of  # noqa: E402
-from moenas.runs import ModelFolder, read_json, write_json  # noqa: E402
+from moenas.runs import ModelFolder  # noqa: E402
+from moenas.serialisation import read_json, write_json  # noqa: E402
 from moenas.workflows import benchmark_formats as workflow  # noqa: E402
 from moenas.workflows import benchmark_lanes as lanes  # noqa: E402
 from moenas.workflows.benchmark_entrants import find_entrants  # noqa: E402

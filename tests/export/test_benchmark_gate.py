@@ -22,7 +22,8 @@ from moenas.data.manifest import Manifest
 from moenas.data.sources.coco import RULES, make_coco
 from moenas.errors import DataError
 from moenas.evaluation.scores import Scores
-from moenas.runs import ModelFolder, RunFolder, write_json
+from moenas.runs import ModelFolder, RunFolder
+from moenas.serialisation import write_json
 from moenas.workflows import benchmark_formats
 from moenas.workflows.benchmark_entrants import Entrant, find_entrants
 from moenas.workflows.benchmark_gate import GATES, judge

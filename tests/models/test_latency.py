@@ -16,7 +16,7 @@ from latency_tables import BASES, added, make_table
 from moenas.errors import ConfigError, ModelError, RunFolderError
 from moenas.models.architecture import Architecture
 from moenas.models.latency import Agreement, LatencyTable, agreement
-from moenas.runs import read_json
+from moenas.serialisation import read_json
 
 
 def by_hand(architecture: Architecture) -> float:

@@ -27,7 +27,8 @@ from moenas.nas.objectives import PAPER_OBJECTIVES
 from moenas.nas.sampler import MoENASSampler
 from moenas.nas.storage import SharedStorage, keep_copy
 from moenas.nas.study import open_recorded_study, open_study
-from moenas.runs import ModelFolder, RunFolder, read_json
+from moenas.runs import ModelFolder, RunFolder
+from moenas.serialisation import read_json
 
 TRIALS = 12
 

@@ -14,7 +14,8 @@ from inline_executor import Inline
 from moenas.config import from_dict
 from moenas.nas import leases, stages
 from moenas.nas.settings import SearchConfig
-from moenas.runs import RunFolder, read_json
+from moenas.runs import RunFolder
+from moenas.serialisation import read_json
 from moenas.training import job as job_module
 from moenas.training.job import TrainingJob
 from moenas.training.outcome import JobResult

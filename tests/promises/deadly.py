@@ -10,7 +10,8 @@ from moenas.data.cache import cached_images
 from moenas.data.manifest import Manifest
 from moenas.data.sources.emoji import EmojiConfig
 from moenas.nas import driver as driver_module
-from moenas.runs import RunFolder, write_json
+from moenas.runs import RunFolder
+from moenas.serialisation import write_json
 from moenas.training.job import TrainingJob
 from moenas.training.outcome import JobResult
 from moenas.workflows.data import make_manifest

@@ -16,7 +16,8 @@ from moenas.errors import RunFolderError
 from moenas.nas import driver as driver_module
 from moenas.nas.study_file import study_errors
 from moenas.report.html import render
-from moenas.runs import RunFolder, write_json
+from moenas.runs import RunFolder
+from moenas.serialisation import write_json
 from moenas.training.job import TrainingJob
 from moenas.training.outcome import JobResult
 

@@ -20,7 +20,8 @@ from moenas.export.exported import Experts
 from moenas.models.builder import build_model
 from moenas.models.convert import upcycle
 from moenas.models.storage import save_model
-from moenas.runs import ModelFolder, RunFolder, cache_home, read_json
+from moenas.runs import ModelFolder, RunFolder, cache_home
+from moenas.serialisation import read_json
 from moenas.training.checkpoint import load_state
 from moenas.training.job import DataReference, TrainingJob, run_job
 from moenas.training.schemes import SCHEMES

@@ -19,7 +19,8 @@ import fake_search
 import pytest
 from nursery import Nursery
 
-from moenas.runs import HOST, RunFolder
+from moenas.atomic import HOST
+from moenas.runs import RunFolder
 
 TRIALS = 6
 KILLS = 13

@@ -11,7 +11,8 @@ from nursery import Nursery
 
 from moenas.config import to_dict
 from moenas.nas.settings import SearchConfig
-from moenas.runs import RunFolder, read_json
+from moenas.runs import RunFolder
+from moenas.serialisation import read_json
 
 
 def found(path: Path) -> dict[str, Any]:

@@ -18,7 +18,8 @@ from moenas.evaluation.scores import score
 from moenas.nas.records import comparison_record
 from moenas.nas.settings import SearchConfig
 from moenas.predictions import LIGHTS, Predictions
-from moenas.runs import ModelFolder, RunFolder, write_json, write_parquet
+from moenas.runs import ModelFolder, RunFolder
+from moenas.serialisation import write_json, write_parquet
 from moenas.workflows.audit import AuditConfig
 from moenas.workflows.train import TrainConfig
 

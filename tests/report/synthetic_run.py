@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from moenas.runs import RunFolder, write_json
+from moenas.runs import RunFolder
+from moenas.serialisation import write_json
 
 NOTE = (
     "The images are drawings (emoji in made-up scenes), not photographs: they show that the method "

@@ -11,11 +11,13 @@ import pytest
 from audit_run import NOTE, make_audit, predictions
 from page_reader import Page
 
+from moenas.atomic import write_text
 from moenas.errors import RunFolderError
 from moenas.evaluation.comparison import Comparison
 from moenas.report.audit.results import read_audit
 from moenas.report.html import render
-from moenas.runs import RunFolder, read_json, write_text
+from moenas.runs import RunFolder
+from moenas.serialisation import read_json
 
 ALL = "All models on the report half"
 SECTIONS = {

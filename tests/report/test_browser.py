@@ -11,7 +11,8 @@ import pytest
 from synthetic_run import make_run
 
 from moenas.report.html import render
-from moenas.runs import RunFolder, read_json, write_json
+from moenas.runs import RunFolder
+from moenas.serialisation import read_json, write_json
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="needs the package playwright")
 CHROMIUM = next(

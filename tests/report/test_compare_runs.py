@@ -19,7 +19,8 @@ from moenas.evaluation.scores import score
 from moenas.evaluation.statistics import holm
 from moenas.predictions import Predictions
 from moenas.report.compare.comparing import BEST, SAME, ComparedRuns
-from moenas.runs import RunFolder, read_json, write_json
+from moenas.runs import RunFolder
+from moenas.serialisation import read_json, write_json
 from moenas.workflows.report import compare_runs
 
 ALWAYS = {"verdict", "runs", "models", "settings", "caveats", "glossary"}

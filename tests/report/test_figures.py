@@ -8,7 +8,7 @@ from moenas.report import tables
 from moenas.report.figures import accuracy_per_tone, save_figures
 from moenas.report.results import read_results
 from moenas.report.theme import MONK_SCALE, styles
-from moenas.runs import read_json, write_json
+from moenas.serialisation import read_json, write_json
 
 NAMES = ["accuracy-per-tone", "accuracy-per-light", "pareto-front", "pruning-curve"]
 STARTS = {"png": b"\x89PNG", "pdf": b"%PDF", "svg": b"<?xml"}

@@ -11,11 +11,13 @@ import pytest
 from page_reader import Page
 from synthetic_run import MEASURES, NOTE, PARTS, make_run
 
+from moenas.atomic import write_text
 from moenas.errors import RunFolderError
 from moenas.report.html import render
 from moenas.report.measures import MEASURES as KNOWN
 from moenas.report.measures import percent
-from moenas.runs import RunFolder, read_json, write_json, write_text
+from moenas.runs import RunFolder
+from moenas.serialisation import read_json, write_json
 
 SECTIONS = {
     "trials": {"search"},

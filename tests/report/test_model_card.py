@@ -16,7 +16,8 @@ from moenas.models.storage import read_card, save_model
 from moenas.report.card.escape import escape
 from moenas.report.card.writing import write_cards
 from moenas.report.measures import MEASURES, percent
-from moenas.runs import ModelFolder, RunFolder, read_json, write_json
+from moenas.runs import ModelFolder, RunFolder
+from moenas.serialisation import read_json, write_json
 from moenas.workflows.predict import predict_files
 from moenas.workflows.report import report
 

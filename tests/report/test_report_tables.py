@@ -10,7 +10,7 @@ from synthetic_run import MEASURES
 from moenas.report import sections, tables
 from moenas.report.results import read_results
 from moenas.report.trial_data import columns, ordered
-from moenas.runs import read_json
+from moenas.serialisation import read_json
 
 
 @pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t", "\r", "\n", "  ="])

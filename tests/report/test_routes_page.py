@@ -18,13 +18,15 @@ from page_reader import Page
 from moenas.analysis.attributes import find_attributes
 from moenas.analysis.dependence import dependence
 from moenas.analysis.routes import Routes, SwitchLayer
+from moenas.atomic import write_text
 from moenas.errors import DataError, RunFolderError
 from moenas.report.figure_routes import parallel_sets, path_of_image
 from moenas.report.figures import encode
 from moenas.report.flows import flows, paths_of
 from moenas.report.pictures import data_uri
 from moenas.report.routes_page import render_routes
-from moenas.runs import RunFolder, read_json, write_json, write_parquet, write_text
+from moenas.runs import RunFolder
+from moenas.serialisation import read_json, write_json, write_parquet
 
 EVIL = "<script>alert('x')</script>"
 

@@ -14,7 +14,8 @@ from moenas.models.architecture import Architecture
 from moenas.models.builder import build_model
 from moenas.models.cost import parameters_of
 from moenas.models.storage import save_model
-from moenas.runs import ModelFolder, write_json
+from moenas.runs import ModelFolder
+from moenas.serialisation import write_json
 from moenas.training import job as job_module
 from moenas.training import subnet_job
 from moenas.training.checkpoint import TrainingState, save_state

@@ -16,7 +16,8 @@ from moenas.models.storage import load_model
 from moenas.nas import stages
 from moenas.predictions import Predictions
 from moenas.report.paper_table import paper_table
-from moenas.runs import ModelFolder, RunFolder, read_json
+from moenas.runs import ModelFolder, RunFolder
+from moenas.serialisation import read_json
 from moenas.training import job as job_module
 from moenas.training.job import TrainingJob
 from moenas.training.loop import OutOfTime

@@ -11,7 +11,7 @@ from moenas.errors import DataError
 from moenas.evaluation.scores import score
 from moenas.evaluation.threshold import best_threshold
 from moenas.predictions import Predictions
-from moenas.runs import read_json, write_json
+from moenas.serialisation import read_json, write_json
 from moenas.workflows.audit_predictions import audit_predictions
 from moenas.workflows.doctor_run import examine
 from moenas.workflows.predictions_file import read_predictions

@@ -12,7 +12,8 @@ from moenas.errors import MoENASError
 from moenas.evaluation import degradation as degradation_module
 from moenas.models.architecture import Architecture
 from moenas.nas import stages
-from moenas.runs import ModelFolder, cache_home, read_json
+from moenas.runs import ModelFolder, cache_home
+from moenas.serialisation import read_json
 from moenas.training import degrading, scoring
 from moenas.training import job as job_module
 from moenas.training.degrading import DegradationJob, run_degradation_job

@@ -17,7 +17,8 @@ from moenas.models.latency import Agreement, LatencyTable
 from moenas.models.latency_measuring import Effort, Measurement
 from moenas.nas.objectives import PAPER_OBJECTIVES
 from moenas.nas.settings import SearchConfig
-from moenas.runs import RunFolder, read_json, write_json
+from moenas.runs import RunFolder
+from moenas.serialisation import read_json, write_json
 from moenas.workflows import latency
 from moenas.workflows.benchmark import benchmark
 from moenas.workflows.latency import table_for, within_latency

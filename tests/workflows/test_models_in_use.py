@@ -17,7 +17,8 @@ from moenas.errors import CheckpointError, DataError, ModelError, RunFolderError
 from moenas.evaluation.predict import predict, probabilities
 from moenas.models.storage import load_model
 from moenas.predictions import Predictions
-from moenas.runs import RunFolder, cache_home, read_json
+from moenas.runs import RunFolder, cache_home
+from moenas.serialisation import read_json
 from moenas.workflows.doctor import doctor
 from moenas.workflows.evaluate import evaluate
 from moenas.workflows.predict import predict_files

@@ -21,7 +21,8 @@ from moenas.models.convert import upcycle
 from moenas.models.storage import load_model, save_model
 from moenas.pruning.experts import PruningStep
 from moenas.report.results import read_results
-from moenas.runs import RunFolder, read_json, write_json
+from moenas.runs import RunFolder
+from moenas.serialisation import read_json, write_json
 from moenas.training import loop
 from moenas.training.loop import OutOfTime
 from moenas.workflows import prune_tuning

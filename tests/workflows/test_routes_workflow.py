@@ -18,7 +18,8 @@ from moenas.errors import CheckpointError, DataError, ModelError, RunFolderError
 from moenas.models.builder import build_model
 from moenas.models.convert import upcycle
 from moenas.models.storage import save_model
-from moenas.runs import RunFolder, read_json, write_json, write_parquet
+from moenas.runs import RunFolder
+from moenas.serialisation import read_json, write_json, write_parquet
 from moenas.workflows.predict import predict_files
 from moenas.workflows.report import report
 from moenas.workflows.routes import routes

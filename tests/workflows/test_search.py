@@ -29,7 +29,8 @@ from moenas.nas.jobs import JobMaker
 from moenas.nas.settings import SearchConfig
 from moenas.nas.study import open_recorded_study
 from moenas.predictions import Predictions
-from moenas.runs import ModelFolder, RunFolder, cache_home, read_json
+from moenas.runs import ModelFolder, RunFolder, cache_home
+from moenas.serialisation import read_json
 from moenas.training.job import DataReference
 from moenas.training.loop import OutOfTime
 from moenas.workflows.search import price, search

@@ -16,7 +16,8 @@ from moenas.models.storage import load_model, save_model
 from moenas.nas.jobs import SEARCH_SEED, JobMaker
 from moenas.nas.settings import SearchConfig
 from moenas.nas.space import SearchSpace
-from moenas.runs import ModelFolder, RunFolder, cache_home, read_json
+from moenas.runs import ModelFolder, RunFolder, cache_home
+from moenas.serialisation import read_json
 from moenas.training.job import DataReference, run_job
 from moenas.workflows.search import search
 from moenas.workflows.settings import Resources

@@ -8,7 +8,8 @@ import pytest
 
 from moenas.errors import ConfigError
 from moenas.nas.settings import SearchConfig
-from moenas.runs import RunFolder, read_json, write_json
+from moenas.runs import RunFolder
+from moenas.serialisation import read_json, write_json
 from moenas.workflows.search import search
 from moenas.workflows.settings import Resources
 from moenas.workflows.verify import verify

@@ -10,7 +10,8 @@ from moenas.models.architecture import Architecture
 from moenas.models.storage import load_model
 from moenas.nas import driver
 from moenas.nas.settings import SearchConfig
-from moenas.runs import RunFolder, read_json, write_json
+from moenas.runs import RunFolder
+from moenas.serialisation import read_json, write_json
 from moenas.workflows.search import search
 from moenas.workflows.settings import Resources
 from moenas.workflows.verify import verify

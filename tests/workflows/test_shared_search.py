@@ -21,7 +21,8 @@ from moenas.nas.progress import SearchProgress
 from moenas.nas.settings import SearchConfig
 from moenas.nas.storage import keep_copy
 from moenas.nas.study import open_recorded_study
-from moenas.runs import RunFolder, read_json
+from moenas.runs import RunFolder
+from moenas.serialisation import read_json
 from moenas.training.loop import OutOfTime
 from moenas.workflows import search as search_module
 from moenas.workflows import search_run, shared_search

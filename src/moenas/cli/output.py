@@ -11,7 +11,7 @@ from moenas.config import to_dict
 from moenas.console import console, table
 from moenas.evaluation.scores import SHOWN, Scores
 from moenas.masking import shown
-from moenas.runs import json_text
+from moenas.serialisation import json_text
 
 
 def show(value: Any, as_json: bool, *human: Any) -> None:

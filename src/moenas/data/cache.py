@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from moenas.atomic import atomic_file, remove_leftovers
 from moenas.console import logger
 from moenas.console import progress as progress_bar
 from moenas.data.images import Box, crop_and_resize, read_image
@@ -23,7 +24,6 @@ from moenas.data.manifest import Manifest
 from moenas.data.waiting import one_at_a_time
 from moenas.errors import DataError
 from moenas.parsing import parse_json
-from moenas.runs import atomic_file, remove_leftovers
 from moenas.runtime import available_cores
 
 _FORMAT = b"moenas-images-1\n"

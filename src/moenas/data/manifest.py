@@ -25,7 +25,7 @@ from moenas.data.validation import (
 )
 from moenas.errors import ConfigError, DataError
 from moenas.parsing import read_csv, to_numbers
-from moenas.runs import read_parquet, write_parquet
+from moenas.serialisation import read_parquet, write_parquet
 
 COLUMNS = {
     "image_id": "str",

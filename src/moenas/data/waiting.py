@@ -8,9 +8,9 @@ from pathlib import Path
 
 import filelock
 
+from moenas.atomic import explain_os_error
 from moenas.console import logger
 from moenas.locks import hold, system_lock
-from moenas.runs import explain_os_error
 
 
 @contextlib.contextmanager

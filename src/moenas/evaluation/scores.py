@@ -27,7 +27,7 @@ from moenas.metrics.metric import METRICS
 from moenas.metrics.robustness import light_table
 from moenas.metrics.tally import F64
 from moenas.predictions import Predictions
-from moenas.runs import write_json
+from moenas.serialisation import write_json
 
 OBJECTIVES = ("balanced_accuracy", "fairness", "robustness", "generalisation")
 """What the search maximises."""

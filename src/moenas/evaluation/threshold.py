@@ -8,6 +8,9 @@ from moenas.errors import DataError
 from moenas.metrics.tally import weights
 from moenas.predictions import Predictions
 
+ROUNDING = 1e-6
+"""What another machine, or batch, may make of a probability in float32."""
+
 
 def settable(predictions_val: Predictions) -> bool:
     """Whether there are images of both labels, of some weight."""
@@ -18,7 +21,8 @@ def settable(predictions_val: Predictions) -> bool:
 def best_threshold(predictions_val: Predictions) -> float:
     """The threshold with the highest balanced accuracy on these predictions.
 
-    Candidates lie halfway between neighbouring probabilities; of equals, the nearest to 0.5.
+    Candidates lie halfway between neighbouring probabilities that differ by more than `ROUNDING`;
+    of equals, the nearest to 0.5. Without any it is 0.5: the model says the same of every image.
 
     Raises:
         DataError: There are not images of both labels, or those of one all weigh 0.
@@ -31,14 +35,14 @@ def best_threshold(predictions_val: Predictions) -> float:
         )
     probability = predictions_val.frame["probability"].to_numpy(dtype="float64")
     values, place = np.unique(probability, return_inverse=True)
-    if len(values) == 1:
+    apart = np.diff(values) > ROUNDING
+    if not apart.any():
         return 0.5
     seen = np.bincount(place, weight * label, len(values))
     empty = np.bincount(place, weight * ~label, len(values))
     tpr = seen[::-1].cumsum()[::-1][1:] / seen.sum()
     tnr = empty.cumsum()[:-1] / empty.sum()
-    # Rounding may put the middle of two neighbours on the lower one, which it has to exclude.
-    middle = np.maximum((values[:-1] + values[1:]) / 2, np.nextafter(values[:-1], 1))
-    quality = (tpr + tnr).round(12)
+    middle = (values[:-1] + values[1:]) / 2
+    quality = np.where(apart, (tpr + tnr).round(12), -np.inf)
     best = np.flatnonzero(quality == quality.max())
     return float(middle[best[np.argmin(np.abs(middle[best] - 0.5))]])

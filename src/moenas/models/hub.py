@@ -15,12 +15,14 @@ from huggingface_hub import CommitOperationAdd
 from torch import nn
 
 from moenas import runs
+from moenas.atomic import is_there, write_text
 from moenas.errors import ModelError
 from moenas.models import hub_files
 from moenas.models.architecture import Architecture
 from moenas.models.cost import parameters_of
 from moenas.models.hub_config import config_of, data_config
 from moenas.models.storage import ModelCard, load_model, save_model
+from moenas.serialisation import write_json
 
 
 def save_pretrained(
@@ -68,10 +70,10 @@ def save_pretrained(
         image_size, threshold, extra = stored.image_size, stored.threshold, stored.extra
     weights = folder / hub_files.WEIGHTS
     card = save_model(weights, model, image_size=image_size, threshold=threshold, extra=extra)
-    runs.write_json(folder / hub_files.CONFIG, config_of(model, card))
+    write_json(folder / hub_files.CONFIG, config_of(model, card))
     target = folder / hub_files.README
-    if readme is not None or not runs.is_there(target):
-        runs.write_text(target, readme or _short_readme(card))
+    if readme is not None or not is_there(target):
+        write_text(target, readme or _short_readme(card))
     return folder
 
 
@@ -163,7 +165,7 @@ def _checkpoint(path: Path) -> Path:
 def _card_beside(checkpoint: Path) -> str | None:
     """The model card of a checkpoint, naming the file as it is named in the new folder."""
     path = checkpoint.parent / hub_files.README
-    if not runs.is_there(path):
+    if not is_there(path):
         return None
     try:
         text = path.read_text(encoding="utf-8")

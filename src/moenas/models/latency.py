@@ -22,7 +22,7 @@ from moenas.config import from_dict, to_dict
 from moenas.errors import ConfigError
 from moenas.models.architecture import MAX_EXPERTS, Architecture
 from moenas.models.bases import get_base
-from moenas.runs import read_json, write_json
+from moenas.serialisation import read_json, write_json
 
 FORMAT = 1
 """Version of the file; another one is refused."""

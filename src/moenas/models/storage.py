@@ -18,7 +18,8 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from moenas import config, runs
+from moenas import config
+from moenas.atomic import write_bytes
 from moenas.errors import CheckpointError, ConfigError, ModelError
 from moenas.models.architecture import Architecture
 from moenas.models.builder import build_model
@@ -117,7 +118,7 @@ def save_model(
     values = config.to_dict(card)
     content = {"format": FORMAT, "card": values, "sha256": _hash(values, tensors)}
     metadata = {_KEY: json.dumps(content)}  # one key: the order of several is not fixed
-    runs.write_bytes(Path(path), safetensors.torch.save(tensors, metadata))
+    write_bytes(Path(path), safetensors.torch.save(tensors, metadata))
     return card
 
 

@@ -14,8 +14,9 @@ from typing import Protocol
 
 import filelock
 
+from moenas.atomic import explain_os_error
 from moenas.locks import hold, system_lock
-from moenas.runs import RunFolder, explain_os_error
+from moenas.runs import RunFolder
 
 NEWS = 5.0
 """Seconds after which it is looked anew for free workers, and for work of processes that died."""

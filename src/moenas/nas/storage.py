@@ -18,10 +18,12 @@ import optuna
 import sqlalchemy.exc
 from optuna.storages import BaseStorage, RDBStorage
 
+from moenas.atomic import replaced_whole
 from moenas.errors import ConfigError, MissingDependencyError, RunFolderError, SearchError
 from moenas.masking import masked
 from moenas.nas.journal import open_journal
-from moenas.runs import RunFolder, read_json, replaced_whole, write_json
+from moenas.runs import RunFolder
+from moenas.serialisation import read_json, write_json
 
 STUDY_NAME = "moenas"
 """Each run folder has one study; the folder can be renamed. In a shared storage, which has many, it

@@ -22,7 +22,8 @@ from moenas.nas.sampler import MoENASSampler
 from moenas.nas.space import BASE, SearchSpace
 from moenas.nas.storage import STUDY_NAME, SharedStorage, shared_study
 from moenas.nas.study_file import STORAGE, VALUES, check_file, study_errors
-from moenas.runs import RunFolder, read_json
+from moenas.runs import RunFolder
+from moenas.serialisation import read_json
 
 __all__ = [
     "STUDY_NAME",

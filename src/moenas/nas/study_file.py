@@ -10,9 +10,10 @@ from collections.abc import Iterator
 import optuna
 import sqlalchemy.exc
 
+from moenas.atomic import explain_os_error
 from moenas.errors import RunFolderError
 from moenas.masking import masked
-from moenas.runs import RunFolder, explain_os_error
+from moenas.runs import RunFolder
 
 
 def check_file(run: RunFolder) -> None:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 
+from moenas.atomic import is_there
 from moenas.data.counts import OWN, count_images, sources_of
 from moenas.data.sources.emoji import note_on
 from moenas.errors import RunFolderError
 from moenas.report.results import DataSummary, SplitCounts, Summary, read_part
-from moenas.runs import RunFolder, is_there, read_parquet
+from moenas.runs import RunFolder
+from moenas.serialisation import read_parquet
 
 
 @dataclasses.dataclass(frozen=True)

@@ -20,7 +20,8 @@ from moenas.report.flows import Ribbon, flows, paths_of
 from moenas.report.print_style import PAGE, PRINT_STYLE, unread
 from moenas.report.routes_table import read_routes
 from moenas.report.theme import MONK_SCALE
-from moenas.runs import RunFolder, read_json
+from moenas.runs import RunFolder
+from moenas.serialisation import read_json
 
 COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#b5a300", "#5b6470")
 """Of experts 1 to 8, for print (Okabe and Ito's, safe for colour-blind readers)."""

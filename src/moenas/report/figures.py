@@ -16,6 +16,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
+from moenas.atomic import write_bytes
 from moenas.errors import ConfigError
 from moenas.report import tables
 from moenas.report.audit.figures import audit_figures
@@ -25,7 +26,7 @@ from moenas.report.figure_routes import routes_figures
 from moenas.report.print_style import PAGE, PRINT_STYLE, plain
 from moenas.report.results import Results, read_results
 from moenas.report.theme import LIGHT_LABELS, MONK_SCALE, Style, styles
-from moenas.runs import RunFolder, write_bytes
+from moenas.runs import RunFolder
 
 Format = Literal["pdf", "png", "svg"]
 

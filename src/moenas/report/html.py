@@ -13,6 +13,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from moenas.atomic import write_text
 from moenas.console import logger
 from moenas.report.audit.content import audit_content
 from moenas.report.audit.results import read_audit
@@ -21,7 +22,7 @@ from moenas.report.compare.content import compare_content
 from moenas.report.content import content
 from moenas.report.measures import duration, millions, number, percent, size_of
 from moenas.report.results import Results, read_results
-from moenas.runs import RunFolder, write_text
+from moenas.runs import RunFolder
 
 
 def render(run: RunFolder) -> Path:

@@ -11,7 +11,8 @@ from pydantic import AfterValidator, TypeAdapter, ValidationError
 
 from moenas.errors import RunFolderError
 from moenas.evaluation.judgement import GUESSING
-from moenas.runs import RunFolder, read_json
+from moenas.runs import RunFolder
+from moenas.serialisation import read_json
 
 
 def _finite(value: float | None) -> float | None:

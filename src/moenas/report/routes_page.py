@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 
 from moenas.analysis.attributes import Attribute, find_attributes
+from moenas.atomic import write_text
 from moenas.errors import RunFolderError
 from moenas.report import charts_routes
 from moenas.report.flows import paths_of
@@ -18,7 +19,8 @@ from moenas.report.measures import number, percent, probability
 from moenas.report.routes_table import read_routes
 from moenas.report.tables import csv_uri
 from moenas.report.theme import both_widths
-from moenas.runs import RunFolder, read_json, write_text
+from moenas.runs import RunFolder
+from moenas.serialisation import read_json
 
 MOST_ROWS = 20_000
 """Images up to which the page offers every path as CSV; of more, the run folder has the table."""

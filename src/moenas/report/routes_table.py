@@ -5,7 +5,8 @@ from __future__ import annotations
 import pandas as pd
 
 from moenas.errors import RunFolderError
-from moenas.runs import RunFolder, read_parquet
+from moenas.runs import RunFolder
+from moenas.serialisation import read_parquet
 
 
 def read_routes(run: RunFolder) -> pd.DataFrame:

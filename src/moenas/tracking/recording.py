@@ -22,7 +22,8 @@ from moenas.console import logger
 from moenas.errors import RunFolderError
 from moenas.masking import masked
 from moenas.run_log import outcome
-from moenas.runs import RunFolder, read_json, write_json
+from moenas.runs import RunFolder
+from moenas.serialisation import read_json, write_json
 from moenas.tracking.tracker import Point, Tracker, TrackerName, make_tracker
 
 PATIENCE = 15.0

@@ -17,10 +17,10 @@ import safetensors
 import safetensors.torch
 import torch
 
+from moenas.atomic import write_bytes
 from moenas.console import logger
 from moenas.errors import CheckpointError
 from moenas.parsing import parse_json
-from moenas.runs import write_bytes
 
 Tensors = dict[str, torch.Tensor]
 

@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pandas as pd
 
+from moenas.atomic import write_text
 from moenas.data.corruptions import SEVERITIES
 from moenas.evaluation.degradation import degradation, predict_severities
 from moenas.models.storage import load_model
 from moenas.predictions import Predictions
-from moenas.runs import ModelFolder, write_text
+from moenas.runs import ModelFolder
 from moenas.runtime import pick_device
 from moenas.training.job import DataReference
 from moenas.training.loop import check_deadline

@@ -24,12 +24,13 @@ from timm.utils import ModelEmaV3
 from torch import nn
 from torch.utils.data import DataLoader
 
+from moenas.atomic import write_text
 from moenas.data.dataset import ImageDataset, collate, normalise
 from moenas.errors import DataError, MoENASError
 from moenas.evaluation.predict import probabilities
 from moenas.models.convert import architecture_of
 from moenas.models.routing import record_routing
-from moenas.runs import ModelFolder, write_text
+from moenas.runs import ModelFolder
 from moenas.runtime import derived_seed, launched, own_cores, seed_everything
 from moenas.training import processes
 from moenas.training.batch_norms import share_batch_norms

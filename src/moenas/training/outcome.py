@@ -16,7 +16,8 @@ from moenas.evaluation.threshold import best_threshold
 from moenas.models.architecture import Architecture
 from moenas.models.cost import macs_of, parameters_of
 from moenas.predictions import Predictions
-from moenas.runs import ModelFolder, read_json, write_json
+from moenas.runs import ModelFolder
+from moenas.serialisation import read_json, write_json
 from moenas.training.identity import Identity
 
 

@@ -11,13 +11,15 @@ from typing import Any
 import pandas as pd
 import torch
 
+from moenas.atomic import write_text
 from moenas.config import to_dict
 from moenas.report.audit.results import read_audit
 from moenas.report.audit.table_one import latex, table_one
 from moenas.report.html import render
 from moenas.report.tables import csv_text
-from moenas.runs import RunFolder, write_json, write_parquet, write_text
+from moenas.runs import RunFolder
 from moenas.runtime import Machine, peak_memory
+from moenas.serialisation import write_json, write_parquet
 from moenas.workflows.audit_findings import Findings
 from moenas.workflows.audit_models import Audited
 from moenas.workflows.doctor import library_versions

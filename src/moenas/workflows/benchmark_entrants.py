@@ -11,6 +11,7 @@ import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
+from moenas.atomic import is_there
 from moenas.config import from_dict
 from moenas.data.labelling import Labelling
 from moenas.errors import CheckpointError, ConfigError, MoENASError, RunFolderError
@@ -24,7 +25,8 @@ from moenas.models.architecture import Architecture
 from moenas.models.cost import parameters_of
 from moenas.models.storage import read_card
 from moenas.report.card.subject import places
-from moenas.runs import ModelFolder, RunFolder, find_checkpoint, is_there, read_json
+from moenas.runs import ModelFolder, RunFolder, find_checkpoint
+from moenas.serialisation import read_json
 
 
 @dataclasses.dataclass(frozen=True)

@@ -16,7 +16,8 @@ from moenas.data.sources.coco import Rule
 from moenas.data.sources.emoji import EmojiConfig, make_emoji_scenes, note_on
 from moenas.data.sources.facet import Unit
 from moenas.data.sources.opening import DRAWN, checked, names_of, read_sources
-from moenas.runs import RunFolder, cache_home, fingerprint_of
+from moenas.runs import RunFolder, cache_home
+from moenas.serialisation import fingerprint_of
 from moenas.training.job import DataReference
 
 

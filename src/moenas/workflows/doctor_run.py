@@ -116,7 +116,7 @@ def _holder(run: RunFolder) -> str | None:
 
 
 def _is_left(file: Path) -> bool:
-    """Whether a file is one that `runs.atomic_file` has not renamed yet."""
+    """Whether a file is one that `atomic_file` has not renamed yet."""
     return file.name.startswith(".") and not file.name.startswith(".lock")
 
 

@@ -12,9 +12,9 @@ from torch import nn
 
 from moenas.analysis.positions import token_places
 from moenas.analysis.routes import switch_layers, trace_tokens
+from moenas.atomic import write_bytes
 from moenas.report.figure_routes import path_of_image
 from moenas.report.figures import encode
-from moenas.runs import write_bytes
 
 Maps = list[tuple[int, npt.NDArray[np.uint8] | None]]
 """For each layer with experts its number and [side, side] the expert (from 0) at each position."""

@@ -11,6 +11,7 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from moenas.atomic import explain_os_error, remove_leftovers, write_bytes, write_text
 from moenas.config import to_dict
 from moenas.data.cache import cached_images
 from moenas.data.labelling import Labelling
@@ -25,16 +26,8 @@ from moenas.export.metadata import Details, preprocessing
 from moenas.models.architecture import Architecture
 from moenas.models.cost import parameters_of
 from moenas.models.storage import load_model
-from moenas.runs import (
-    cache_home,
-    explain_os_error,
-    find_checkpoint,
-    remove_leftovers,
-    run_of,
-    write_bytes,
-    write_json,
-    write_text,
-)
+from moenas.runs import cache_home, find_checkpoint, run_of
+from moenas.serialisation import write_json
 from moenas.workflows.data import open_manifest
 from moenas.workflows.export_place import Place, place_of
 

@@ -6,12 +6,14 @@ import dataclasses
 import hashlib
 from pathlib import Path
 
+from moenas.atomic import is_there
 from moenas.config import from_dict
 from moenas.errors import ConfigError, MoENASError
 from moenas.export.card import Origin
 from moenas.export.formats import Format
 from moenas.export.metadata import Details
-from moenas.runs import ModelFolder, is_there, read_json
+from moenas.runs import ModelFolder
+from moenas.serialisation import read_json
 
 
 @dataclasses.dataclass(frozen=True)

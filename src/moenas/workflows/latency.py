@@ -6,12 +6,13 @@ import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
+from moenas.atomic import is_there
 from moenas.console import console, logger
 from moenas.models.architecture import Architecture
 from moenas.models.latency import LatencyTable
 from moenas.models.latency_measuring import Effort, Measurement, measure_latency
 from moenas.nas.settings import SearchConfig
-from moenas.runs import RunFolder, is_there
+from moenas.runs import RunFolder
 from moenas.runtime import device_name, keep_freed_memory, pick_device
 
 ROUGH = 0.05

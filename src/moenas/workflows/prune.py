@@ -25,8 +25,9 @@ from moenas.pruning.importance import IMPORTANCES
 from moenas.pruning.qualities import thresholds
 from moenas.report.card.writing import leave_cards
 from moenas.run_log import working
-from moenas.runs import ModelFolder, RunFolder, find_checkpoint, write_json
+from moenas.runs import ModelFolder, RunFolder, find_checkpoint
 from moenas.runtime import pick_device
+from moenas.serialisation import write_json
 from moenas.training.job import DataReference
 from moenas.training.loop import check_deadline
 from moenas.workflows.data import prepare

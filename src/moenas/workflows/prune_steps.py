@@ -8,7 +8,8 @@ from typing import Any
 from moenas.config import from_dict
 from moenas.errors import ConfigError, RunFolderError
 from moenas.pruning.experts import PruningStep
-from moenas.runs import RunFolder, read_json, write_json
+from moenas.runs import RunFolder
+from moenas.serialisation import read_json, write_json
 
 
 @dataclasses.dataclass

@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
+from moenas.atomic import is_there
 from moenas.errors import ConfigError, RunFolderError
 from moenas.report.card.writing import write_cards
 from moenas.report.compare.comparing import ComparedRuns
@@ -14,7 +15,7 @@ from moenas.report.compare.entrants import ReadRun, labels, read_run
 from moenas.report.figures import Format, save_figures
 from moenas.report.html import render, render_comparison
 from moenas.report.routes_page import render_routes
-from moenas.runs import RunFolder, is_there
+from moenas.runs import RunFolder
 
 ONE_MODEL = ("train", "prune")
 """Kinds of runs that leave one model."""

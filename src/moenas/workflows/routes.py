@@ -30,8 +30,9 @@ from moenas.report.figures import save_figures
 from moenas.report.pictures import data_uri
 from moenas.report.routes_page import render_routes
 from moenas.run_log import working
-from moenas.runs import RunFolder, cache_home, find_checkpoint, write_json, write_parquet
+from moenas.runs import RunFolder, cache_home, find_checkpoint
 from moenas.runtime import pick_device
+from moenas.serialisation import write_json, write_parquet
 from moenas.workflows.data import open_manifest
 from moenas.workflows.explain import find_maps
 

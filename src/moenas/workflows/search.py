@@ -9,6 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from moenas.atomic import is_there
 from moenas.config import to_dict
 from moenas.console import logger
 from moenas.data.counts import describe
@@ -19,8 +20,9 @@ from moenas.models.cost import layer_count
 from moenas.nas.budget import Clock, Estimate, estimate, measure_speed
 from moenas.nas.settings import SearchConfig
 from moenas.run_log import working
-from moenas.runs import RunFolder, is_there, read_json
+from moenas.runs import RunFolder
 from moenas.runtime import pick_device
+from moenas.serialisation import read_json
 from moenas.tracking.recording import recording
 from moenas.workflows.data import open_manifest
 from moenas.workflows.latency import given_table

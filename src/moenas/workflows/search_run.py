@@ -38,8 +38,9 @@ from moenas.nas.study import enqueue_dense, make_sampler, open_recorded_study, o
 from moenas.nas.study_file import study_errors
 from moenas.report.card.writing import leave_cards
 from moenas.report.html import render
-from moenas.runs import RunFolder, write_json
+from moenas.runs import RunFolder
 from moenas.runtime import pick_device
+from moenas.serialisation import write_json
 from moenas.tracking.recording import Recording
 from moenas.training.job import DataReference, TrainingJob
 from moenas.training.loop import OutOfTime

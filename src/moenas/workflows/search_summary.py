@@ -10,8 +10,9 @@ import torch
 from moenas.config import to_dict
 from moenas.nas.records import search_record
 from moenas.nas.settings import SearchConfig
-from moenas.runs import RunFolder, read_json, write_json
+from moenas.runs import RunFolder
 from moenas.runtime import Machine, peak_memory
+from moenas.serialisation import read_json, write_json
 from moenas.training.job import DataReference
 from moenas.workflows.data import data_record
 from moenas.workflows.doctor import library_versions

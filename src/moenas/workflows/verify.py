@@ -22,7 +22,8 @@ from moenas.nas.records import comparison_record, search_record, trial_records
 from moenas.nas.study import open_recorded_study
 from moenas.predictions import Predictions
 from moenas.pruning.experts import prune_experts
-from moenas.runs import ModelFolder, RunFolder, cache_home, read_json
+from moenas.runs import ModelFolder, RunFolder, cache_home
+from moenas.serialisation import read_json
 from moenas.workflows.prune import curve_record
 from moenas.workflows.verification import Verification
 from moenas.workflows.verify_audit import verify_audit

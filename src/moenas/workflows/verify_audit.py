@@ -16,7 +16,8 @@ from moenas.predictions import Predictions
 from moenas.report.audit.results import read_audit
 from moenas.report.audit.table_one import latex, table_one
 from moenas.report.tables import csv_text
-from moenas.runs import RunFolder, read_json
+from moenas.runs import RunFolder
+from moenas.serialisation import read_json
 from moenas.workflows.audit_findings import find
 from moenas.workflows.audit_models import Candidate
 from moenas.workflows.verification import Verification

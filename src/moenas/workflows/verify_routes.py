@@ -13,8 +13,9 @@ from moenas.data.cache import cached_images
 from moenas.errors import MoENASError
 from moenas.models.storage import load_model
 from moenas.report.routes_table import read_routes
-from moenas.runs import RunFolder, cache_home, read_json
+from moenas.runs import RunFolder, cache_home
 from moenas.runtime import pick_device
+from moenas.serialisation import read_json
 from moenas.workflows.data import open_manifest
 from moenas.workflows.routes import compare_routes, usages
 from moenas.workflows.verification import Verification

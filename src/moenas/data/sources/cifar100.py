@@ -16,10 +16,10 @@ import numpy.typing as npt
 import pandas as pd
 from PIL import Image
 
+from moenas.atomic import write_bytes
 from moenas.data.lighting import TEST_LIGHTS, TRAIN_LIGHTS, apply_lighting
 from moenas.data.manifest import Manifest
 from moenas.errors import DataError
-from moenas.runs import write_bytes
 from moenas.runtime import generator
 
 FILES = ("train.bin", "test.bin", "coarse_label_names.txt", "fine_label_names.txt")

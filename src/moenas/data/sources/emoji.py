@@ -19,6 +19,7 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
+from moenas.atomic import remove_leftovers, write_bytes, write_text
 from moenas.config import fingerprint, to_dict
 from moenas.console import progress as progress_bar
 from moenas.data.lighting import TEST_LIGHTS, TRAIN_LIGHTS
@@ -29,8 +30,8 @@ from moenas.data.sources.emoji_concepts import Concept, Pool, split_concepts
 from moenas.data.sources.emoji_scenes import Scene, render_scene
 from moenas.data.waiting import one_at_a_time
 from moenas.errors import ConfigError
-from moenas.runs import remove_leftovers, write_bytes, write_json, write_text
 from moenas.runtime import generator
+from moenas.serialisation import write_json
 
 VERSION = 7
 """Raised whenever the same settings give other pixels."""

@@ -18,13 +18,13 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
+from moenas.atomic import write_bytes
 from moenas.data.images import read_image
 from moenas.data.lighting import apply_lighting
 from moenas.data.manifest import Manifest
 from moenas.data.parallel import parallel_map
 from moenas.errors import DataError
 from moenas.predictions import LIGHTS
-from moenas.runs import write_bytes
 from moenas.runtime import generator
 
 TEST = ("search", "report")

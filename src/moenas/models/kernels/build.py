@@ -25,8 +25,9 @@ from pathlib import Path
 
 import filelock
 
+from moenas.atomic import write_text
 from moenas.errors import MoENASError
-from moenas.runs import cache_home, write_text
+from moenas.runs import cache_home
 
 FOLDER = Path(__file__).parent
 SOURCES = (

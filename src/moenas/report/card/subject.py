@@ -13,7 +13,8 @@ from moenas.models.storage import ModelCard, read_card
 from moenas.report.card.escape import short
 from moenas.report.data_facts import DataFacts, data_facts
 from moenas.report.results import ComparedModel, Comparison, Pruning, read_part
-from moenas.runs import ModelFolder, RunFolder, read_json
+from moenas.runs import ModelFolder, RunFolder
+from moenas.serialisation import read_json
 
 
 @dataclasses.dataclass(frozen=True)

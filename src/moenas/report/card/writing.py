@@ -10,6 +10,7 @@ from pathlib import Path
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from moenas.atomic import is_there, write_text
 from moenas.console import logger
 from moenas.errors import MoENASError
 from moenas.report.card.content import card_content
@@ -17,7 +18,7 @@ from moenas.report.card.escape import escape
 from moenas.report.card.metadata import block
 from moenas.report.card.subject import Subject, places, read_subject
 from moenas.report.measures import MEASURES
-from moenas.runs import RunFolder, is_there, write_text
+from moenas.runs import RunFolder
 
 EXPLAINED = ("balanced_accuracy", "fairness", "robustness", "overfitting")
 """Measures whose name does not say what they are."""

@@ -8,13 +8,15 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from moenas.atomic import is_there
 from moenas.errors import MoENASError, RunFolderError
 from moenas.metrics.metric import METRICS
 from moenas.models.architecture import Architecture
 from moenas.predictions import Predictions
 from moenas.report.data_facts import DataFacts, data_facts
 from moenas.report.results import Comparison, Estimate, Pruning, Summary, read_part
-from moenas.runs import ModelFolder, RunFolder, is_there, read_json
+from moenas.runs import ModelFolder, RunFolder
+from moenas.serialisation import read_json
 
 ROLES = {
     "base": "base model",
