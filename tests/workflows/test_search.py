@@ -35,6 +35,7 @@ from moenas.training.job import DataReference
 from moenas.training.loop import OutOfTime
 from moenas.workflows.search import price, search
 from moenas.workflows.search_finalists import seconds_of_pruning
+from moenas.workflows.search_pruning import _is_pruned
 from moenas.workflows.settings import Resources
 from moenas.workflows.verify import verify
 
@@ -150,6 +151,15 @@ def test_the_pruned_file_is_smaller(tiny_run: Path) -> None:
     assert load_model(run.pruned().checkpoint)[1].extra == {"pruned_from": before}
     if curve["accepted"]:
         assert run.pruned().checkpoint.stat().st_size < start.stat().st_size
+
+
+def test_a_finalist_that_was_trained_anew_is_pruned_anew(run: RunFolder) -> None:
+    largest = load_model(run.pruned().checkpoint)[1].extra["pruned_from"]
+    source = run.finalist(largest, 1)
+    assert _is_pruned(run, source)
+    assert not _is_pruned(run, run.finalist(largest, 2))  # the same architecture, other weights
+    run.pruning_steps.unlink()
+    assert not _is_pruned(run, source)
 
 
 # No leak

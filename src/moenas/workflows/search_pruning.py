@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 from pathlib import Path
 from typing import Any
 
+from moenas.atomic import is_there
 from moenas.console import progress
 from moenas.execution.executor import Executor
 from moenas.models.cost import count_parameters
@@ -13,6 +15,7 @@ from moenas.models.storage import load_model
 from moenas.nas.finalists import Finalist
 from moenas.nas.jobs import SEARCH_SEED
 from moenas.runs import ModelFolder, RunFolder
+from moenas.serialisation import read_json
 from moenas.training.job import DataReference
 from moenas.workflows.prune import prune_run
 
@@ -77,9 +80,9 @@ def prune_largest(
         return
     largest = max(finalists, key=_parameters)
     target = run.pruned()
-    if not _pruned_from(target, largest):
-        source = str(folders[largest.name][0].path)
-        job = PruningJob(str(target.path), source, data, largest.name, device, deadline)
+    source = folders[largest.name][0]
+    if not _is_pruned(run, source):
+        job = PruningJob(str(target.path), str(source.path), data, largest.name, device, deadline)
         with progress() as bar:
             bar.add_task("Pruning", total=None, note=largest.name)
             executor.submit(run_pruning_job, job).result()
@@ -103,9 +106,12 @@ def _parameters(finalist: Finalist) -> int:
     return count_parameters(finalist.architecture.base, finalist.architecture.experts)
 
 
-def _pruned_from(folder: ModelFolder, finalist: Finalist) -> bool:
-    """Whether this finalist was pruned before: a search that went on may have chosen another."""
-    if not folder.finished:
+def _is_pruned(run: RunFolder, source: ModelFolder) -> bool:
+    """Whether this very model was pruned: a search that went on may have trained another."""
+    if not (run.pruned().finished and is_there(run.pruning_steps)):
         return False
-    card = load_model(folder.checkpoint)[1]
-    return bool(card.extra.get("pruned_from") == finalist.architecture.id)
+    try:
+        pruned = read_json(run.pruning_steps)["of"]["checkpoint"]
+    except (KeyError, TypeError):
+        return False  # pruning says what is wrong with the file
+    return bool(pruned == hashlib.sha256(source.checkpoint.read_bytes()).hexdigest())
