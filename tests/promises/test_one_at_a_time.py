@@ -21,6 +21,7 @@ import pytest
 from moenas.errors import RunFolderError
 from moenas.execution.local import LocalExecutor
 from moenas.export.backends import BACKENDS, Backend
+from moenas.export.checking import Check, Checked
 from moenas.models.builder import build_model
 from moenas.models.convert import upcycle
 from moenas.models.storage import save_model
@@ -92,8 +93,8 @@ def test_of_two_exports_into_one_folder_the_second_writes_after_the_first(
     monkeypatch.setitem(
         BACKENDS, "pt2", Backend(lambda _, path: path.write_bytes(b"0"), lambda _: None)
     )  # type: ignore[arg-type, return-value]
-    monkeypatch.setattr("moenas.workflows.export._check", lambda *_: ())
-    monkeypatch.setattr("moenas.workflows.export._report", lambda *_: None)
+    monkeypatch.setattr(Check, "of", lambda *_: Checked((), {}))
+    monkeypatch.setattr(Check, "report", lambda *_: None)
     with ThreadPoolExecutor(1) as other:
         with filelock.FileLock(tmp_path / ".lock"):  # by a process that writes its files
             second = other.submit(export, checkpoint, ("pt2",), tmp_path, data=str(scenes))

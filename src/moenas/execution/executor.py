@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import math
-import pickle
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from typing import Any, Protocol, TypeVar
@@ -26,7 +26,7 @@ def portable(error: Exception) -> Exception:
     which would pass for the death of the worker.
     """
     try:
-        if str(pickle.loads(pickle.dumps(error))) == str(error):  # noqa: S301 - our own bytes
+        if str(copy.deepcopy(error)) == str(error):  # made again as the other side would
             return error
     except Exception:  # noqa: S110 - its class may do anything
         pass

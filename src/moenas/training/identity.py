@@ -8,6 +8,10 @@ from __future__ import annotations
 
 import dataclasses
 
+from torch import nn
+
+from moenas.models.architecture import Architecture
+
 
 @dataclasses.dataclass(frozen=True)
 class Identity:
@@ -25,6 +29,13 @@ class Identity:
     architecture: str
     seed: int | None = None
     supernet: str | None = None
+
+    @classmethod
+    def of_training(cls, model: nn.Module, seed: int) -> Identity:
+        """What a training is of; a model that has no architecture of ours is known by its class."""
+        found = getattr(model, "architecture", None)
+        name = found.id if isinstance(found, Architecture) else type(model).__qualname__
+        return cls(name, seed)
 
     def fits(self, wanted: Identity) -> bool:
         """Whether what is stored as this may be used where another is wanted."""

@@ -28,7 +28,6 @@ from moenas.atomic import write_text
 from moenas.data.dataset import ImageDataset, collate, normalise
 from moenas.errors import DataError, MoENASError
 from moenas.evaluation.predict import probabilities
-from moenas.models.convert import architecture_of
 from moenas.models.routing import record_routing
 from moenas.runs import ModelFolder
 from moenas.runtime import derived_seed, launched, own_cores, seed_everything
@@ -171,7 +170,7 @@ def train(
                 f"The {name} images all have the same label: there is nothing to tell apart. Add "
                 "images with and without a person."
             )
-    identity = Identity(architecture_of(model).id, seed)
+    identity = Identity.of_training(model, seed)
     AcceleratorState._reset_state(reset_partial_state=device is not None)
     accelerator = Accelerator(
         mixed_precision=precision,
