@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from moenas.errors import ModelError
+from moenas.export.quiet import quiet
 from moenas.runtime import peak_memory
 
 Answer = Callable[[npt.NDArray[np.uint8]], object]
@@ -77,7 +78,8 @@ def _openvino(path: Path, threads: int) -> Answer:
 def _program(path: Path, threads: int) -> Answer:
     import torch
 
-    program = torch.export.load(path).module()
+    with quiet():
+        program = torch.export.load(path).module()
 
     def answer(images: npt.NDArray[np.uint8]) -> object:
         with torch.inference_mode():

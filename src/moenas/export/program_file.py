@@ -15,6 +15,7 @@ from moenas.export.deployed import Deployed
 from moenas.export.experts import ExportedExperts
 from moenas.export.exported import Experts
 from moenas.export.metadata import Details, content_of
+from moenas.export.quiet import quiet
 
 CARD = "moenas.json"
 """Name of the card within the file."""
@@ -51,7 +52,8 @@ class ProgramModel:
 
     def __init__(self, path: Path) -> None:
         files: dict[str, Any] = {CARD: ""}
-        program = torch.export.load(path, extra_files=files)
+        with quiet():  # newer torch warns of parts of tensors, of which there are none
+            program = torch.export.load(path, extra_files=files)
         self.layers: list[str] = json.loads(files[CARD])["layers"]
         self.program = _Watched(program.module())
 
