@@ -88,13 +88,19 @@ def read_parquet(path: Path | str) -> pd.DataFrame:
     return parsing.read_parquet(io.BytesIO(data))
 
 
-def fingerprint_of(path: Path) -> str:
-    """Return 16 hex digits of a file's content: equal ones mean equal files.
+def sha256_of(path: Path) -> str:
+    """Return the SHA-256 of a file's content, 64 hex digits.
 
     Raises:
         RunFolderError: It cannot be read.
     """
     try:
-        return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         raise explain_os_error(error, path) from error
+
+
+def fingerprint_of(path: Path) -> str:
+    """Return the first 16 digits of `sha256_of`: short enough to be read by people."""
+    return sha256_of(path)[:16]

@@ -34,13 +34,16 @@ def trained(run: RunFolder) -> list[str]:
     return (run.path / "trials" / "trained.log").read_text().split()
 
 
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
-    path = tmp_path_factory.mktemp("rungs") / "run"
+def searched(folder: Path, trials: int, rungs: int) -> RunFolder:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(driver_module, "run_trial", fake_job)
-        fake_search.drive(path, TRIALS, rungs=3)
-    return RunFolder.open(path)
+        fake_search.drive(folder / "run", trials, rungs=rungs)
+    return RunFolder.open(folder / "run")
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
+    return searched(tmp_path_factory.mktemp("rungs"), TRIALS, rungs=3)
 
 
 def test_few_are_trained_fully_and_none_twice(finished: RunFolder) -> None:
@@ -108,11 +111,7 @@ def test_who_goes_on_is_decided_among_those_of_the_same_rung(finished: RunFolder
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
-    path = tmp_path_factory.mktemp("whole") / "run"
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(driver_module, "run_trial", fake_job)
-        fake_search.drive(path, SHORT, rungs=2)
-    return RunFolder.open(path)
+    return searched(tmp_path_factory.mktemp("whole"), SHORT, rungs=2)
 
 
 @pytest.mark.parametrize("at", [9, 16, 21, 25, 33, 47, 60, 81])

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import time
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -64,6 +65,14 @@ class DataReference:
         """
         manifest = Manifest.load(self.manifest)
         return manifest, cached_images(manifest, self.image_size, Path(self.cache), progress=False)
+
+    def counts(self) -> Counter[str]:
+        """How many images each split has.
+
+        Raises:
+            DataError: The manifest cannot be read.
+        """
+        return Counter(Manifest.load(self.manifest).frame["split"])
 
 
 @dataclasses.dataclass(frozen=True)

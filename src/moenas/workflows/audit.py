@@ -19,7 +19,6 @@ import pandas as pd
 from moenas.config import to_dict
 from moenas.console import logger
 from moenas.data.corruptions import CORRUPTIONS
-from moenas.data.manifest import Manifest
 from moenas.data.sources.opening import DRAWN, names_of
 from moenas.errors import ConfigError, MoENASError
 from moenas.execution.executor import Executor
@@ -172,7 +171,7 @@ class _Audit:
         self.resources, self.executor = resources, executor
         self.keep = partial(record_training, record)
         self.deadline = resources.deadline()
-        self.images = len(Manifest.load(data.manifest).split("train"))
+        self.images = data.counts()["train"]
 
     def try_schemes(self) -> dict[str, Tried]:
         """Train every model under every scheme; a training that fails is one scheme less."""

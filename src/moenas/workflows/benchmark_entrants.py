@@ -7,7 +7,6 @@ exported; what was found then is read, where it is of the same file.
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -26,7 +25,7 @@ from moenas.models.cost import parameters_of
 from moenas.models.storage import read_card
 from moenas.report.card.subject import places
 from moenas.runs import ModelFolder, RunFolder, find_checkpoint
-from moenas.serialisation import read_json
+from moenas.serialisation import read_json, sha256_of
 
 
 @dataclasses.dataclass(frozen=True)
@@ -210,7 +209,7 @@ def _card_of(path: Path) -> tuple[ExportCard | None, str]:
         return None, "its card is older than cards that name their file's hash"
     for name, known in card.sha256.items():
         part = path.with_name(Path(name).name)
-        if not part.is_file() or hashlib.sha256(part.read_bytes()).hexdigest() != known:
+        if not part.is_file() or sha256_of(part) != known:
             return None, "its card is of another file"
     if path.name not in card.sha256:
         return None, "its card is of another file"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 from pathlib import Path
 
 from moenas.atomic import is_there
@@ -13,7 +12,7 @@ from moenas.export.card import Origin
 from moenas.export.formats import Format
 from moenas.export.metadata import Details
 from moenas.runs import ModelFolder
-from moenas.serialisation import read_json
+from moenas.serialisation import read_json, sha256_of
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,6 +73,5 @@ def place_of(checkpoint: Path, out: Path | str | None, details: Details) -> Plac
     model = ModelFolder(checkpoint.parent)
     folder = model.exports if out is None else Path(out)
     own = checkpoint == model.checkpoint and folder.resolve() == model.exports.resolve()
-    with checkpoint.open("rb") as content:
-        sha256 = hashlib.file_digest(content, "sha256").hexdigest()
-    return Place(folder, own, Origin("/".join(checkpoint.resolve().parts[-2:]), sha256), details)
+    name = "/".join(checkpoint.resolve().parts[-2:])
+    return Place(folder, own, Origin(name, sha256_of(checkpoint)), details)

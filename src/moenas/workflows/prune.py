@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -27,7 +26,7 @@ from moenas.report.card.writing import leave_cards
 from moenas.run_log import working
 from moenas.runs import ModelFolder, RunFolder, find_checkpoint
 from moenas.runtime import pick_device
-from moenas.serialisation import write_json
+from moenas.serialisation import sha256_of, write_json
 from moenas.training.job import DataReference
 from moenas.training.loop import check_deadline
 from moenas.workflows.data import prepare
@@ -156,8 +155,8 @@ def prune_run(
     model, card = load_model(source.checkpoint)
     manifest, images = data.load()
     where = pick_device(device)
-    content = hashlib.sha256(source.checkpoint.read_bytes()).hexdigest()
-    shown = hashlib.sha256(Path(data.manifest).read_bytes()).hexdigest()
+    content = sha256_of(source.checkpoint)
+    shown = sha256_of(Path(data.manifest))
     record = StepRecord.open(run, {"checkpoint": content, "data": shown, **to_dict(config)})
 
     def check() -> None:

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from moenas.data.manifest import Manifest
 from moenas.models.architecture import MAX_EXPERTS, Architecture
 from moenas.models.cost import layer_count
 from moenas.nas.finalists import Finalist
@@ -87,8 +86,8 @@ def seconds_of_pruning(config: SearchConfig, maker: JobMaker) -> float:
     To train on an image counts as three looks at it. Half of the experts that it may have are
     removed; after each removal a third of the work is done anew (measured in ``docs/pruning.md``).
     """
-    counts = Manifest.load(maker.data.manifest).frame["split"].value_counts()
-    train, val, search = (int(counts.get(split, 0)) for split in ("train", "val", "search"))
+    counts = maker.data.counts()
+    train, val, search = (counts[split] for split in ("train", "val", "search"))
     epochs, seed = config.parent_epochs, final_seeds(config)[0]
     looks = 3 * epochs * train + math.ceil(epochs) * val + search
     took = max(_took(maker.parent(base, seed)) for base in config.searched_bases)

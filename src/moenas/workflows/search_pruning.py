@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 from pathlib import Path
 from typing import Any
 
 from moenas.atomic import is_there
 from moenas.console import progress
 from moenas.execution.executor import Executor
-from moenas.models.cost import count_parameters
+from moenas.models.cost import parameters_of
 from moenas.models.storage import load_model
 from moenas.nas.finalists import Finalist
 from moenas.nas.jobs import SEARCH_SEED
 from moenas.runs import ModelFolder, RunFolder
-from moenas.serialisation import read_json
+from moenas.serialisation import read_json, sha256_of
 from moenas.training.job import DataReference
 from moenas.workflows.prune import prune_run
 
@@ -78,7 +77,7 @@ def prune_largest(
     """
     if not finalists:
         return
-    largest = max(finalists, key=_parameters)
+    largest = max(finalists, key=lambda each: parameters_of(each.architecture))
     target = run.pruned()
     source = folders[largest.name][0]
     if not _is_pruned(run, source):
@@ -102,10 +101,6 @@ def prune_largest(
     folders[name] = [target]
 
 
-def _parameters(finalist: Finalist) -> int:
-    return count_parameters(finalist.architecture.base, finalist.architecture.experts)
-
-
 def _is_pruned(run: RunFolder, source: ModelFolder) -> bool:
     """Whether this very model was pruned: a search that went on may have trained another."""
     if not (run.pruned().finished and is_there(run.pruning_steps)):
@@ -114,4 +109,4 @@ def _is_pruned(run: RunFolder, source: ModelFolder) -> bool:
         pruned = read_json(run.pruning_steps)["of"]["checkpoint"]
     except (KeyError, TypeError):
         return False  # pruning says what is wrong with the file
-    return bool(pruned == hashlib.sha256(source.checkpoint.read_bytes()).hexdigest())
+    return bool(pruned == sha256_of(source.checkpoint))

@@ -12,7 +12,6 @@ from typing import Any, TypeVar
 import optuna
 
 from moenas.console import logger, note
-from moenas.data.manifest import Manifest
 from moenas.evaluation.scores import Scores
 from moenas.execution.executor import Executor
 from moenas.models.architecture import Architecture
@@ -191,7 +190,7 @@ class SearchRun:
             table.save(self.folder.latency)
         data = self._timed("data", self._data)
         maker = JobMaker(
-            self.config.fitted(len(Manifest.load(data.manifest).split("train"))),
+            self.config.fitted(data.counts()["train"]),
             self.folder,
             data,
             device=self.resources.device,

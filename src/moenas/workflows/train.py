@@ -12,7 +12,6 @@ import torch
 
 from moenas.config import to_dict
 from moenas.console import note, progress
-from moenas.data.manifest import Manifest
 from moenas.data.sources.opening import names_of
 from moenas.errors import ConfigError
 from moenas.models.architecture import Architecture
@@ -133,7 +132,7 @@ def train(config: TrainConfig, run: Path | str, resources: Resources | None = No
         record = held.enter_context(recording(track, folder, settings))
         data = prepare(config.data, config.image_size, folder)
         if config.weight_decay is None and config.parent is None and not config.pretrained:
-            scheme = scheme.forgetting(len(Manifest.load(data.manifest).split("train")))
+            scheme = scheme.forgetting(data.counts()["train"])
         job = TrainingJob(
             architecture=architecture.id,
             folder=str(folder.model().path),
