@@ -4,18 +4,19 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: install demo test lint docs fuzz audit-dependencies clean
+.PHONY: install demo test test-slow lint docs fuzz audit-dependencies clean
 .DEFAULT_GOAL := help
 
 FUZZ_SECONDS ?= 60
 TARGETS := images manifest checkpoint onnx_file run_folder
 
 help:
-	@echo "make demo     search for fair, robust small models on drawn scenes; ends with a report"
-	@echo "make test     lint, types, layers, docs and tests"
-	@echo "make install  only make the virtual environment ($(VENV))"
-	@echo "make docs     build the documentation into site/"
-	@echo "make fuzz     feed every reader of files strange bytes, FUZZ_SECONDS ($(FUZZ_SECONDS)) each"
+	@echo "make demo       search for fair, robust small models on drawn scenes; ends with a report"
+	@echo "make test       lint, types, layers, docs and tests"
+	@echo "make test-slow  the tests that kill, wait, compile or search for long"
+	@echo "make install    only make the virtual environment ($(VENV))"
+	@echo "make docs       build the documentation into site/"
+	@echo "make fuzz       feed every reader of files strange bytes, FUZZ_SECONDS ($(FUZZ_SECONDS)) each"
 	@echo "make audit-dependencies  look for known holes in what is installed (needs the network)"
 
 $(BIN)/python:
@@ -47,7 +48,10 @@ docs: $(VENV)/.dev
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 test: lint docs
-	$(BIN)/pytest -n 2
+	$(BIN)/pytest -n 2 -m 'not slow'
+
+test-slow: $(VENV)/.dev
+	$(BIN)/pytest -n 2 -m slow
 
 fuzz: $(VENV)/.dev
 	@mkdir -p build

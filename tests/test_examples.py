@@ -39,6 +39,7 @@ def test_each_example_is_known() -> None:
     assert [path.name[:2] for path in EXAMPLES] == list(SAYS)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
 def test_example(path: Path, tmp_path: Path) -> None:
     if path.name[:2] in NEEDS:

@@ -35,6 +35,7 @@ def test_no_target_is_forgotten() -> None:
     assert all(name in (ROOT / "Makefile").read_text() for name in RUNS)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", RUNS)
 def test_any_bytes_are_read_or_refused(name: str, tmp_path: Path) -> None:
     pytest.importorskip("atheris")

@@ -133,6 +133,7 @@ def test_does_not_depend_on_row_order_and_repeats_with_its_seed(make):
     assert noise_floor(predictions, 300, seed=5).mean != floor.mean
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("make", "options"),
     [

@@ -15,6 +15,7 @@ import time
 import traceback
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -25,7 +26,11 @@ from moenas.errors import MissingDependencyError, MoENASError
 from moenas.execution.executor import EXECUTORS, Executor, WorkerDiedError, portable
 from moenas.execution.local import PRELOADED, LocalExecutor
 
-METHODS = ["spawn", "forkserver"] if sys.platform == "linux" else ["spawn"]
+METHODS: list[Any] = (
+    [pytest.param("spawn", marks=pytest.mark.slow), "forkserver"]  # imports torch for each worker
+    if sys.platform == "linux"
+    else ["spawn"]
+)
 
 
 def every_error() -> list[MoENASError]:
@@ -258,6 +263,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
 @pytest.mark.parametrize("method", METHODS)
 def test_workers_end_with_their_parent(tmp_path: Path, method: str, how: signal.Signals) -> None:

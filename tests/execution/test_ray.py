@@ -28,7 +28,7 @@ MODULES = [TESTS / name for name in ("execution", "nas", "promises", "")] + [
 ]
 """Where workers and drivers find what they run."""
 
-pytestmark = pytest.mark.filterwarnings("ignore")
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
 
 
 @pytest.fixture(scope="module")

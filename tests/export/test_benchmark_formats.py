@@ -57,6 +57,7 @@ def by_format(rows: tuple[FormatRow, ...], model: str) -> dict[str, FormatRow]:
     return {row.format: row for row in rows if row.model.startswith(model)}
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("quick")
 def test_a_model_in_its_formats_beside_the_dense_base(folder: ModelFolder, cards: Any) -> None:
     found = benchmark_formats([folder.path], ["onnx", "onnx-int8"], batch=2)
@@ -208,6 +209,7 @@ def test_files_that_their_runtime_would_trust_are_not_opened(
     assert not (tmp_path / "exploded").exists()
 
 
+@pytest.mark.slow
 def test_the_finalists_of_a_run(tiny_run: Path) -> None:
     models = read_json(tiny_run / "comparison.json")["models"]
     wanted = [m for m in models if m["role"] in ("finalist", "pruned")]
@@ -225,6 +227,7 @@ def test_the_finalists_of_a_run(tiny_run: Path) -> None:
         find_entrants([tiny_run / "none"], [])
 
 
+@pytest.mark.slow
 def test_memory_is_that_of_a_process_of_its_own(cards: Any, tmp_path: Path) -> None:
     import numpy as np
 

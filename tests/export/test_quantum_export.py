@@ -50,6 +50,7 @@ def test_its_rotations_are_constants(model: nn.Module) -> None:
     assert circuit.weight.requires_grad  # the model itself is as it was
 
 
+@pytest.mark.slow
 def test_the_onnx_file_answers_as_the_model(model: nn.Module, tmp_path: Path) -> None:
     for name in ("onnx", "onnxscript", "onnxruntime"):
         pytest.importorskip(name)

@@ -138,6 +138,7 @@ def test_it_exports_as_plain_tensor_operations(kind: str) -> None:
     assert not any(tensor.is_complex() for tensor in tensors)
 
 
+@pytest.mark.slow
 def test_onnx_runtime_computes_the_same(tmp_path: Path) -> None:
     for name in ("onnx", "onnxscript"):
         pytest.importorskip(name)

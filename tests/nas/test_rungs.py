@@ -114,7 +114,12 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
     return searched(tmp_path_factory.mktemp("whole"), SHORT, rungs=2)
 
 
-@pytest.mark.parametrize("at", [9, 16, 21, 25, 33, 47, 60, 81])
+MORE_MOMENTS = (9, 16, 25, 33, 47, 81)
+
+
+@pytest.mark.parametrize(
+    "at", [21, 60, *(pytest.param(at, marks=pytest.mark.slow) for at in MORE_MOMENTS)]
+)
 def test_killed_at_any_moment_the_archive_is_the_same(
     whole: RunFolder, tmp_path: Path, at: int
 ) -> None:

@@ -69,6 +69,7 @@ def start(run: RunFolder, storage: str, deaths: int = 0) -> Any:
 # Together
 
 
+@pytest.mark.slow
 def test_processes_share_a_study_and_finish_what_killed_ones_began(
     run: RunFolder, storage: str
 ) -> None:

@@ -124,7 +124,12 @@ def die(path: Path, at: int) -> int | None:
     return process.exitcode
 
 
-@pytest.mark.parametrize("at", [1, 4, 8, 13, 15, 24, 27, 40, 50, 57, 140, 157])
+MORE_MOMENTS = (1, 4, 13, 15, 24, 40, 50, 57, 157)
+
+
+@pytest.mark.parametrize(
+    "at", [8, 27, 140, *(pytest.param(at, marks=pytest.mark.slow) for at in MORE_MOMENTS)]
+)
 def test_killed_at_any_moment_the_archive_is_the_same(
     uninterrupted: list[tuple[Any, ...]], memory: Path, at: int
 ) -> None:
@@ -134,6 +139,7 @@ def test_killed_at_any_moment_the_archive_is_the_same(
     assert sorted(trained(RunFolder(memory / "run"))) == [f"{n:04d}" for n in range(TRIALS)]
 
 
+@pytest.mark.slow
 def test_killed_again_and_again_it_still_ends(
     uninterrupted: list[tuple[Any, ...]], memory: Path
 ) -> None:

@@ -26,6 +26,8 @@ from moenas.training.checkpoint import load_state
 from moenas.training.job import DataReference, TrainingJob, run_job
 from moenas.training.schemes import SCHEMES
 
+pytestmark = pytest.mark.slow
+
 FULL = r"^The disk is full: '.*{}' was not written\. What was finished before is intact"
 
 

@@ -58,6 +58,7 @@ def whole(
     shutil.rmtree(folder)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", [1, 2])
 def test_a_search_killed_at_random_moments(
     nursery: Nursery, whole: tuple[int, Path, float], memory: Path, seed: int

@@ -16,6 +16,8 @@ from moenas.models.builder import build_model
 from moenas.models.convert import upcycle
 from moenas.models.storage import save_model
 
+pytestmark = pytest.mark.slow
+
 KILLS = {"cache": 4, "draw": 4, "prune": 2, "export": 1}
 """Of each command; some take seconds."""
 

@@ -142,6 +142,7 @@ def test_the_sources_ask_the_wall_clock_for_dates_only() -> None:
     assert asking <= {"execution/ray.py", "tracking/recording.py", "workflows/doctor.py"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["forkserver", "spawn"])
 def test_however_workers_start_the_archive_is_the_same(
     method: str, memory: Path, monkeypatch: pytest.MonkeyPatch

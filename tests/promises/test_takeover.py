@@ -7,12 +7,15 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import pytest
 from nursery import Nursery
 
 from moenas.config import to_dict
 from moenas.nas.settings import SearchConfig
 from moenas.runs import RunFolder
 from moenas.serialisation import read_json
+
+pytestmark = pytest.mark.slow
 
 
 def found(path: Path) -> dict[str, Any]:

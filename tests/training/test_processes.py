@@ -80,6 +80,7 @@ def farthest(one: dict[str, torch.Tensor], two: dict[str, torch.Tensor]) -> floa
     return max(float((one[name].double() - two[name].double()).abs().max()) for name in one)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", ["vit", "frozen", "adamw"])
 def test_two_processes_end_in_the_weights_of_one(both: Path, one: Any, case: str) -> None:
     (first, history), (second, _) = left(both, case)
@@ -101,11 +102,13 @@ def test_two_gpus_end_in_the_weights_of_one(one: Any, tmp_path: Path) -> None:
     assert farthest(left(folder, "norms")[0][0], alone) < 1e-3  # TensorFloat-32
 
 
+@pytest.mark.slow
 def test_some_experts_had_no_token_in_a_process(both: Path) -> None:
     """Or the tests above would not show that these get the others' gradients."""
     assert int((both / "idle-0").read_text()) > 0
 
 
+@pytest.mark.slow
 def test_parts_are_the_batch_but_for_the_balance(both: Path, one: Any) -> None:
     """The fractions of the balance loss are those of one part: without it nothing differs."""
     whole = one("unbalanced").model.state_dict()
@@ -115,6 +118,7 @@ def test_parts_are_the_batch_but_for_the_balance(both: Path, one: Any) -> None:
     assert 1e-5 < farthest(balanced, left(both, "vit")[0][0]) < 0.01
 
 
+@pytest.mark.slow
 def test_all_stop_when_the_main_process_says_so_and_go_on(both: Path) -> None:
     assert (both / "stopped-0").exists()
     assert (both / "stopped-1").exists()
@@ -124,6 +128,7 @@ def test_all_stop_when_the_main_process_says_so_and_go_on(both: Path) -> None:
         assert [r.loss for r in history] == [r.loss for r in whole[rank][1]]
 
 
+@pytest.mark.slow
 def test_one_process_goes_on_where_two_stopped(
     both: Path, one: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -139,6 +144,7 @@ def test_one_process_goes_on_where_two_stopped(
     assert farthest(left(both, "vit")[0][0], rest.model.state_dict()) < 1e-5
 
 
+@pytest.mark.slow
 def test_a_batch_that_cannot_be_shared_out_is_refused(both: Path) -> None:
     assert "9 images cannot be shared out among 2" in (both / "refused-1").read_text()
     with pytest.raises(ConfigError, match="that 3 divides"):

@@ -81,6 +81,7 @@ FORGERIES = {
 }
 
 
+@pytest.mark.slow
 def test_a_forged_audit_is_found_out(said: pd.DataFrame, scenes: Path, tmp_path: Path) -> None:
     said.to_csv(tmp_path / "one.csv", index=False)
     blind = said.assign(probability=np.random.default_rng(1).random(len(said)))

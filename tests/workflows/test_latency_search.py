@@ -47,6 +47,7 @@ def config(tiny_config: SearchConfig, table: Path) -> SearchConfig:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("here")
 def test_a_search_with_a_limit_and_an_objective(
     config: SearchConfig, table: Path, tmp_path: Path
@@ -99,6 +100,7 @@ def measured(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
     return calls
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("here")
 def test_a_limit_of_a_measured_table_binds_nobody_to_the_refused_settings(
     config: SearchConfig, monkeypatch: pytest.MonkeyPatch, tmp_path: Path

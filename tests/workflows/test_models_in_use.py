@@ -133,6 +133,7 @@ def test_what_is_not_there_is_told(checkpoint: Path, tmp_path: Path) -> None:
 # Prune
 
 
+@pytest.mark.slow
 def test_pruning_leaves_a_run_that_can_be_verified(
     checkpoint: Path, scenes: Path, tmp_path: Path
 ) -> None:

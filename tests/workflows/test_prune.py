@@ -63,6 +63,7 @@ def test_the_curve_can_be_reported_and_verified(curve: RunFolder) -> None:
     assert verify(curve.path).problems == []
 
 
+@pytest.mark.slow
 def test_a_killed_pruning_goes_on(
     checkpoint: Path, scenes: Path, tmp_path: Path, curve: RunFolder
 ) -> None:

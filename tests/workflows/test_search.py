@@ -321,6 +321,7 @@ def test_a_search_that_was_cut_off_ends_as_if_it_was_not(
     assert ours == theirs
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("here")
 def test_a_search_that_goes_on_chooses_its_finalists_anew(
     run: RunFolder, tiny_config: SearchConfig
@@ -367,6 +368,7 @@ def stop_when(command: list[str], seen: Callable[[], object], how: signal.Signal
     return process.returncode, errors
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("here")
 def test_killed_and_then_interrupted_the_same_command_goes_on(
     tiny_config: SearchConfig, tiny_run: Path, tmp_path: Path
@@ -498,6 +500,7 @@ def test_the_price_is_told_and_nothing_is_written(
 # The paper's protocol, and data without groups
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("here")
 def test_the_papers_protocol_and_images_without_groups(
     scenes: Path, tiny_config: SearchConfig, tmp_path: Path

@@ -84,6 +84,7 @@ def test_the_wider_model_is_searched_where_it_can_be() -> None:
         SearchConfig(wider="mobilevitv2_050")
 
 
+@pytest.mark.slow
 def test_a_search_through_two_widths(tiny_config: SearchConfig, tmp_path: Path) -> None:
     wide = "mobilevitv2_055"
     config = dataclasses.replace(tiny_config, wider=wide, trials=4, finalists=1)

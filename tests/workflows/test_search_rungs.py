@@ -23,6 +23,7 @@ def finished(tiny_config: SearchConfig, tmp_path_factory: pytest.TempPathFactory
     return RunFolder.open(path)
 
 
+@pytest.mark.slow
 def test_all_start_short_and_some_go_on(finished: RunFolder) -> None:
     trials = read_json(finished.trials)
     short = [t for t in trials if "rung" in t]
@@ -37,6 +38,7 @@ def test_all_start_short_and_some_go_on(finished: RunFolder) -> None:
     assert finalist["architecture"] not in {t["architecture"] for t in short}
 
 
+@pytest.mark.slow
 def test_it_is_verified(finished: RunFolder) -> None:
     assert not verify(finished.path).problems
     short = next(t for t in read_json(finished.trials) if "rung" in t)

@@ -16,6 +16,8 @@ from moenas.workflows.search import search
 from moenas.workflows.settings import Resources
 from moenas.workflows.verify import verify
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def config(tiny_config: SearchConfig) -> SearchConfig:

@@ -51,6 +51,7 @@ def test_the_kernel_is_found_again_without_a_compiler_run(cached, monkeypatch):
     assert loader.kernel_status().startswith("compiled (")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("body", "message"),
     [
@@ -77,6 +78,7 @@ def test_a_broken_compiler_means_torch_and_one_line(fresh, monkeypatch, caplog, 
     assert not list((fresh / "kernels").glob("*.so"))
 
 
+@pytest.mark.slow
 def test_a_build_for_any_cpu_says_that_it_is_slower(fresh, monkeypatch, kernel):
     compiler = build.find_compiler().command[0]
     body = (
@@ -117,6 +119,7 @@ def test_a_folder_of_another_user_is_not_built_in(fresh, monkeypatch):
         build.library()
 
 
+@pytest.mark.slow
 def test_the_self_test_runs_no_code_of_the_current_folder(kernel, monkeypatch, tmp_path):
     (tmp_path / "random.py").write_text("raise SystemExit(7)")
     monkeypatch.chdir(tmp_path)
@@ -134,6 +137,7 @@ def test_a_user_without_a_home_takes_torch(fresh, monkeypatch):
     assert "home directory" in loader.kernel_status()
 
 
+@pytest.mark.slow
 def test_cxx_may_hold_several_words(fresh, monkeypatch, kernel):
     log = fresh / "log"
     wrapper = fake_compiler(fresh, f'echo "$1" > {log}; exec "$@"')
@@ -208,6 +212,7 @@ def test_another_cpu_source_or_compiler_has_another_library(monkeypatch):
     assert len(names) == 4
 
 
+@pytest.mark.slow
 def test_two_processes_build_at_once(fresh, kernel):
     """Both get the library; one builds, the other waits for it."""
     code = (
@@ -234,6 +239,7 @@ def test_the_sources_are_part_of_the_package():
     assert found == set(build.SOURCES)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="fork() is not there")
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 def test_a_forked_child_computes_with_several_threads(kernel):
