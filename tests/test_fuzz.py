@@ -15,7 +15,7 @@ RUNS = {
     "checkpoint": 10_000,
     "run_folder": 10_000,
     "onnx_file": 10_000,
-    "manifest": 2_000,  # pandas takes a millisecond or two for any table
+    "manifest": 10_000,
 }
 
 
@@ -26,7 +26,7 @@ def run(name: str, folder: Path, *arguments: str) -> subprocess.CompletedProcess
         env={**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)},
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=600,
     )
 
 
@@ -60,7 +60,7 @@ def test_a_finding_is_told_and_kept(tmp_path: Path) -> None:
         env={**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), *filter(None, sys.path)])},
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=600,
     )
     assert done.returncode != 0
     assert "ZeroDivisionError: planted" in done.stdout
