@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
 import os
@@ -7,13 +8,14 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
+from typing import Any
 
 import filelock
 import pytest
 
 from moenas import runs
 from moenas.atomic import write_text
-from moenas.errors import CheckpointError, RunFolderError
+from moenas.errors import CheckpointError, RunFolderError, RunFolderInUseError
 from moenas.runs import ModelFolder, RunFolder
 
 SETTINGS = {"trials": 3, "seed": 0}
@@ -56,7 +58,6 @@ def test_what_is_created_can_be_opened(run: RunFolder) -> None:
         "settings": SETTINGS,
     }
     assert again.name == "run"
-    assert again.study_url.startswith("sqlite:////")
 
 
 def test_the_same_command_goes_on(run: RunFolder) -> None:
@@ -226,6 +227,27 @@ def test_a_second_process_is_refused_until_the_first_ends(run: RunFolder) -> Non
             first.kill()  # however it ends, the lock goes with it
     with run.locked():
         pass
+
+
+@pytest.mark.parametrize("before", [None, {"seed": 5}], ids=["new", "refused before"])
+def test_who_starts_in_the_same_instant_finds_the_run_of_the_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, before: dict[str, int] | None
+) -> None:
+    path, locked = tmp_path / "run", RunFolder.locked
+    if before is not None:
+        RunFolder.create(path, "search", before)
+    with contextlib.ExitStack() as first:
+
+        def beaten(run: RunFolder) -> Any:
+            monkeypatch.setattr(RunFolder, "locked", locked)
+            first.enter_context(RunFolder.create(path, "search", SETTINGS).locked())
+            return locked(run)
+
+        monkeypatch.setattr(RunFolder, "locked", beaten)
+        assert RunFolder.create(path, "search", SETTINGS).read_config()["settings"] == SETTINGS
+        monkeypatch.setattr(RunFolder, "locked", locked)
+        with pytest.raises(RunFolderInUseError):  # who wants another run is no helper
+            RunFolder.create(path, "search", {"seed": 6})
 
 
 def test_a_glance_at_the_lock_stops_no_start(

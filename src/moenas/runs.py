@@ -207,11 +207,6 @@ class RunFolder:
         """16 hex digits of the manifest: equal ones mean equal data; None where there is none."""
         return fingerprint_of(self.manifest) if is_there(self.manifest) else None
 
-    @property
-    def study_url(self) -> str:
-        """Optuna storage URL of the run's study."""
-        return f"sqlite:///{self.study.resolve()}"
-
     def lease(self, name: str) -> Path:
         """A file that the process locks whose training of that name it is; see `FileLeases`."""
         return self.path / "leases" / name
@@ -284,9 +279,13 @@ class RunFolder:
             stored = cls.open(path).read_config()
             wanted = {"moenas_format": FORMAT, "kind": kind, "settings": config}
             if stored != wanted and run._is_unused():
-                with run.locked():
-                    if run._is_unused():  # another process may have begun it meanwhile
-                        write_json(run.config, wanted)
+                try:
+                    with run.locked():
+                        if run._is_unused():  # another process may have begun it meanwhile
+                            write_json(run.config, wanted)
+                except RunFolderInUseError:
+                    if cls.open(path).read_config() != wanted:
+                        raise
                 return cls.create(path, kind, config)
             if stored["kind"] != kind:
                 raise RunFolderError(
@@ -312,11 +311,15 @@ class RunFolder:
             raise RunFolderError(
                 f"'{path}' is not empty and not a MoENAS run. Choose another folder with --run."
             )
-        with run.locked():
-            if not is_there(run.config):  # another process may have been first
-                wanted = {"moenas_format": FORMAT, "kind": kind, "settings": config}
-                write_json(run.config, wanted)
-                return run
+        try:
+            with run.locked():
+                if not is_there(run.config):  # another process may have been first
+                    wanted = {"moenas_format": FORMAT, "kind": kind, "settings": config}
+                    write_json(run.config, wanted)
+                    return run
+        except RunFolderInUseError:  # it was, and works in it already
+            if not is_there(run.config):
+                raise
         return cls.create(path, kind, config)
 
     @classmethod

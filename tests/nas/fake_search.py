@@ -26,6 +26,7 @@ from moenas.nas.sampler import MoENASSampler
 from moenas.nas.space import SearchSpace
 from moenas.nas.storage import SharedStorage, announce
 from moenas.nas.study import STUDY_NAME, StudyDriver, enqueue_dense, open_study
+from moenas.nas.study_file import sqlite_url
 from moenas.runs import RunFolder
 from moenas.training.job import DataReference, TrainingJob
 from moenas.training.outcome import JobResult
@@ -148,7 +149,7 @@ def note(path: Path, line: str) -> None:
 
 def archive(path: Path) -> list[tuple[Any, ...]]:
     """What a search has found: all of its trials but for times."""
-    study = optuna.load_study(study_name=STUDY_NAME, storage=RunFolder.open(path).study_url)
+    study = optuna.load_study(study_name=STUDY_NAME, storage=sqlite_url(RunFolder.open(path).study))
     return [
         (t.number, t.state.name, t.params, t.values, t.constraints, t.user_attrs)
         for t in study.get_trials()

@@ -117,6 +117,57 @@ def test_three_such_neighbours_stop_it_but_not_for_ever(
     assert states(run) == ["COMPLETE", "FAIL", "FAIL", "FAIL", "COMPLETE"]
 
 
+class Shared(Book):
+    """Leases that another process may have."""
+
+    def take(self, name: str) -> bool:
+        return name not in self.held and super().take(name)
+
+
+def test_an_outage_that_all_processes_see_costs_no_trial(
+    run: RunFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    leases = Shared()
+    began: list[str] = []
+
+    def fail(job: TrainingJob) -> JobResult:
+        began.append(Path(job.folder).name)
+        if len(began) == 1:  # meanwhile another process begins, and stops
+            with pytest.raises(SearchError, match="3 trials in a row"):
+                make_driver(run, leases=leases).run(TRIALS)
+        raise DataError("The images' disk is away.")
+
+    monkeypatch.setattr(driver_module, "run_trial", fail)
+    with pytest.raises(SearchError, match="3 trials in a row"):
+        make_driver(run, leases=leases).run(TRIALS)
+    assert began == ["0000", "0001", "0002", "0003", "0001", "0002"]
+    assert states(run) == ["RUNNING"] * 4
+    assert not leases.held
+
+
+def test_the_last_trials_are_left_to_who_still_works(
+    run: RunFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    leases = Shared()
+    broken = False
+
+    def job(job: TrainingJob) -> JobResult:
+        nonlocal broken
+        if broken:
+            raise DataError("The GPU is lost.")
+        if Path(job.folder).name == "0002":
+            broken = True
+            with pytest.raises(SearchError, match=r"0?4 failed here with: The GPU .* left to the"):
+                make_driver(run, leases=leases).run(TRIALS)
+            broken = False
+        return fake_job(job)
+
+    monkeypatch.setattr(driver_module, "run_trial", job)
+    assert make_driver(run, leases=leases).run(TRIALS)
+    assert states(run) == ["COMPLETE"] * TRIALS
+    assert not leases.held
+
+
 def test_what_a_training_says_of_itself_is_told_at_once(
     run: RunFolder, failing: Callable[..., None]
 ) -> None:

@@ -17,6 +17,7 @@ from moenas.nas.progress import SearchProgress
 from moenas.nas.progress_view import line
 from moenas.nas.records import search_record
 from moenas.nas.rungs import FULL_LENGTH
+from moenas.nas.study_file import sqlite_url
 from moenas.runs import RunFolder
 from moenas.training.job import TrainingJob
 
@@ -164,7 +165,7 @@ def test_plots_of_the_study_know_the_objectives(memory: Any) -> None:
     """Also when the study is opened again, and in one made before they were named."""
     run = RunFolder.create(memory / "run", "search", {})
     optuna.create_study(
-        storage=run.study_url, study_name=study_module.STUDY_NAME, directions=[UP] * 4
+        storage=sqlite_url(run.study), study_name=study_module.STUDY_NAME, directions=[UP] * 4
     )
     for _ in range(2):
         study = fake_search.make_driver(run).study

@@ -56,6 +56,15 @@ def trained(run: RunFolder) -> list[str]:
 # The happy path
 
 
+@pytest.mark.parametrize("name", ["what?1", "a{b}", "50%20", "a#b", "a b&c=d"])
+def test_its_file_is_in_the_run_folder_whatever_that_is_called(memory: Path, name: str) -> None:
+    run = RunFolder.create(memory / name, "search", {})
+    make_driver(run).run(1)
+    assert run.study.exists()
+    assert {path.name for path in memory.iterdir()} == {name}
+    assert len(open_recorded_study(run).trials) == 1
+
+
 @pytest.fixture(scope="module")
 def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> list[tuple[Any, ...]]:
     with pytest.MonkeyPatch.context() as patch:

@@ -94,6 +94,31 @@ def test_both_damaged_starts_anew(tmp_path: Path) -> None:
     assert load_state(path) is None
 
 
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (OSError(errno.EIO, "Input/output error"), "cannot be read: Input/output error"),
+        (MemoryError("no memory"), "no memory"),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_what_cannot_be_read_now_is_not_thrown_away(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception, told: str
+) -> None:
+    for value in (1.0, 2.0):
+        save_state(tmp_path / "s", state(value))
+
+    def fail(path: Path) -> bytes:
+        raise error
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "read_bytes", fail)
+        with pytest.raises((RunFolderError, MemoryError), match=told):
+            load_state(tmp_path / "s")
+    assert value_of(load_state(tmp_path / "s")) == 2.0
+    assert len(list(tmp_path.iterdir())) == 2
+
+
 def test_a_full_disk_keeps_the_state_before(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

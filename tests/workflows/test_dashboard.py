@@ -19,6 +19,7 @@ from moenas.errors import ConfigError, MissingDependencyError, RunFolderError
 from moenas.nas.objectives import PAPER_OBJECTIVES
 from moenas.nas.reading import ReadOnlyStorage
 from moenas.nas.study import STUDY_NAME, open_study
+from moenas.nas.study_file import sqlite_url
 from moenas.runs import RunFolder
 from moenas.workflows import dashboard
 from moenas.workflows.dashboard import REFUSAL, dashboard_app, open_dashboard
@@ -69,7 +70,7 @@ def call(app: Any, method: str, path: str, body: Any = None) -> tuple[int, Any]:
 
 def archive(run: RunFolder) -> Any:
     """All that a study's file says."""
-    study = optuna.load_study(study_name=STUDY_NAME, storage=run.study_url)
+    study = optuna.load_study(study_name=STUDY_NAME, storage=sqlite_url(run.study))
     trials = [(t.number, t.state, t.values, t.params, t.user_attrs) for t in study.trials]
     return trials, study.user_attrs, study._storage.get_study_system_attrs(study._study_id)
 
@@ -96,7 +97,7 @@ def test_it_knows_which_trials_are_infeasible(app: Any) -> None:
 
 
 def test_it_sees_what_a_search_adds(run: RunFolder) -> None:
-    study = optuna.load_study(study_name=STUDY_NAME, storage=run.study_url)
+    study = optuna.load_study(study_name=STUDY_NAME, storage=sqlite_url(run.study))
     storage = ReadOnlyStorage(run)
     assert len(storage.get_all_trials(1)) == 2
     trial = study.ask()
@@ -134,7 +135,7 @@ def test_nothing_in_it_changes_the_study(
 ) -> None:
     """Requests are refused; without that, the file that is open to read refuses, too."""
     optuna_dashboard = pytest.importorskip("optuna_dashboard")
-    optuna.load_study(study_name=STUDY_NAME, storage=run.study_url).ask()  # one is running
+    optuna.load_study(study_name=STUDY_NAME, storage=sqlite_url(run.study)).ask()  # one is running
     app = dashboard_app(run) if guarded else optuna_dashboard.wsgi(ReadOnlyStorage(run))
     before, content = archive(run), run.study.read_bytes()
     status, answer = call(app, method, path, body)

@@ -5,7 +5,9 @@ seconds: told at once, a whole study would be FAILED for it. An architecture tha
 the machine kills its worker in the same way, and must not end a search, for it would do so again
 each time. So such a trial is held until a later one is trained, which shows that the machine works:
 then it is FAILED. Where none is trained in between, the search stops, and those that it holds stay
-RUNNING: the same command tries them again, and what fails a second time is FAILED.
+RUNNING: the same command tries them again, and what fails in a later call, too, is FAILED. Where
+several processes share a study, one in trouble leaves what it holds to the others, which may be in
+the same trouble: what failed there while they worked is for them a first failure.
 """
 
 from __future__ import annotations
@@ -48,23 +50,25 @@ class Doubts:
 
     Attributes:
         fail: Tells the study that a trial failed.
+        again: Numbers of the trials that an earlier call had failed with and left.
         held: Trials that are not told yet, with their errors.
         in_a_row: Number of failures, told ones included.
     """
 
     fail: Callable[[optuna.Trial, BaseException], None]
+    again: frozenset[int] = frozenset()
     held: list[tuple[optuna.Trial, BaseException]] = dataclasses.field(default_factory=list)
     in_a_row: int = 0
 
     def add(self, trial: optuna.Trial, error: BaseException) -> None:
-        """Hold a trial; fail it when it is one that was held before, by a search that stopped.
+        """Hold a trial; fail it when it is one that an earlier call had held.
 
         Raises:
             SearchError: Too many failed in a row.
         """
         self.in_a_row += 1
         what = _in_a_line(error)
-        if FIRST_ERROR in trial.user_attrs:
+        if trial.number in self.again:
             self.fail(trial, error)
         else:
             trial.set_user_attr(FIRST_ERROR, what)
@@ -76,6 +80,19 @@ class Doubts:
                 "command again: what was finished is kept, and those that failed for the first "
                 "time are tried once more."
             )
+
+    def leave(self) -> None:
+        """End a search that has nothing left to try while other processes still train.
+
+        Raises:
+            SearchError: Always; those that are held are the others' to try.
+        """
+        trial, error = self.held[-1]
+        raise SearchError(
+            f"Trial {trial.number} failed here with: {_in_a_line(error)} It is left to the other "
+            "processes of this search, whose machines may do better; if they don't, run the same "
+            "command again."
+        )
 
     def settle(self) -> None:
         """Fail all that are held: a trial was trained since, or there is none left to try."""

@@ -25,7 +25,7 @@ from moenas.execution.executor import Executor
 from moenas.masking import masked
 from moenas.models.architecture import Architecture
 from moenas.nas.counting import count_feasible
-from moenas.nas.doubts import Doubts, is_doubtful
+from moenas.nas.doubts import FIRST_ERROR, Doubts, is_doubtful
 from moenas.nas.jobs import TrialJob, run_trial
 from moenas.nas.leases import NEWS, Alone, Leases, wait_for_others
 from moenas.nas.objectives import OBJECTIVES
@@ -88,7 +88,7 @@ class StudyDriver:
             logger.warning("Only %d architectures are within the limits: all are tried.", room)
             trials = room
         running: dict[Future[JobResult], optuna.Trial] = {}
-        doubts = Doubts(self._fail)
+        doubts = Doubts(self._fail, self._failed_before())
         in_time = True
         try:
             while True:
@@ -99,6 +99,8 @@ class StudyDriver:
                     if not in_time or len(self._told()) >= trials:
                         return in_time
                     if doubts.held:
+                        if len(self._begun()) > len(doubts.held):
+                            doubts.leave()
                         doubts.settle()
                         continue
                     wait_for_others()
@@ -132,6 +134,13 @@ class StudyDriver:
     def _told(self) -> list[FrozenTrial]:
         return self.study.get_trials(deepcopy=False, states=FINISHED)
 
+    def _begun(self) -> list[FrozenTrial]:
+        return self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+
+    def _failed_before(self) -> frozenset[int]:
+        """Trials that an earlier call, here or elsewhere, failed with and left."""
+        return frozenset(t.number for t in self._begun() if FIRST_ERROR in t.user_attrs)
+
     def _fill(
         self,
         running: dict[Future[JobResult], optuna.Trial],
@@ -157,7 +166,7 @@ class StudyDriver:
 
     def _adopt(self, mine: set[int]) -> optuna.Trial | None:
         """Take up a trial whose process is no more, if there is one."""
-        for stale in self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+        for stale in self._begun():
             if stale.number in mine or not self.leases.take(_lease(stale)):
                 continue
             now = self.study._storage.get_trial(stale._trial_id)

@@ -9,6 +9,7 @@ from collections.abc import Container
 from optuna.storages import RDBStorage, _CachedStorage
 from optuna.trial import FrozenTrial, TrialState
 
+from moenas.nas.study_file import sqlite_url
 from moenas.runs import RunFolder
 
 
@@ -31,7 +32,7 @@ class ReadOnlyStorage(_CachedStorage):
         def connect() -> sqlite3.Connection:
             return sqlite3.connect(uri, uri=True, check_same_thread=False)
 
-        super().__init__(RDBStorage(run.study_url, engine_kwargs={"creator": connect}))
+        super().__init__(RDBStorage(sqlite_url(run.study), engine_kwargs={"creator": connect}))
 
     def get_all_trials(
         self,

@@ -22,6 +22,7 @@ from moenas.atomic import replaced_whole
 from moenas.errors import ConfigError, MissingDependencyError, RunFolderError, SearchError
 from moenas.masking import masked
 from moenas.nas.journal import open_journal
+from moenas.nas.study_file import sqlite_url
 from moenas.runs import RunFolder
 from moenas.serialisation import read_json, write_json
 
@@ -129,7 +130,7 @@ def shared_study(run: RunFolder, shared: SharedStorage) -> tuple[BaseStorage, st
         if run.study.exists():
             optuna.copy_study(
                 from_study_name=STUDY_NAME,
-                from_storage=run.study_url,
+                from_storage=sqlite_url(run.study),
                 to_storage=storage,
                 to_study_name=name,
             )
@@ -145,7 +146,7 @@ def announce(run: RunFolder, shared: SharedStorage, study: optuna.Study) -> None
 def keep_copy(run: RunFolder, study: optuna.Study) -> None:
     """Copy a shared study into the run folder, which is all that reports and ``verify`` read."""
     with replaced_whole(run.study) as path:
-        copy = RDBStorage(f"sqlite:///{path}")
+        copy = RDBStorage(sqlite_url(path))
         optuna.copy_study(
             from_study_name=study.study_name,
             from_storage=study._storage,

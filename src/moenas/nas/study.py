@@ -21,7 +21,7 @@ from moenas.nas.observations import signs
 from moenas.nas.sampler import MoENASSampler
 from moenas.nas.space import BASE, SearchSpace
 from moenas.nas.storage import STUDY_NAME, SharedStorage, shared_study
-from moenas.nas.study_file import STORAGE, VALUES, check_file, study_errors
+from moenas.nas.study_file import STORAGE, VALUES, check_file, sqlite_url, study_errors
 from moenas.runs import RunFolder
 from moenas.serialisation import read_json
 
@@ -56,7 +56,7 @@ def open_study(
         RunFolderError: The study file is damaged, of other objectives, or somewhere else.
         SearchError: The shared storage does not work.
     """
-    place: tuple[Any, str] = (run.study_url, STUDY_NAME)
+    place: tuple[Any, str] = (sqlite_url(run.study), STUDY_NAME)
     if shared is not None:
         place = shared_study(run, shared)
     optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -106,7 +106,7 @@ def open_recorded_study(run: RunFolder) -> optuna.Study:
         )
     with study_errors(run, "read", STORAGE + VALUES):
         check_file(run)
-        study = optuna.load_study(study_name=STUDY_NAME, storage=run.study_url)
+        study = optuna.load_study(study_name=STUDY_NAME, storage=sqlite_url(run.study))
         study.get_trials()
     return study
 

@@ -6,9 +6,11 @@ import contextlib
 import errno
 import sqlite3
 from collections.abc import Iterator
+from pathlib import Path
 
 import optuna
 import sqlalchemy.exc
+from sqlalchemy.engine import URL, make_url
 
 from moenas.atomic import explain_os_error
 from moenas.errors import RunFolderError
@@ -61,3 +63,19 @@ def study_errors(
             "delete it and run the same command: the search begins anew, and what it asks for "
             "again is not trained again."
         ) from error
+
+
+def sqlite_url(path: Path) -> str:
+    """Optuna storage URL of a database file.
+
+    Raises:
+        RunFolderError: SQLAlchemy or Optuna would take it for another file.
+    """
+    name = str(path.resolve())
+    url = URL.create("sqlite", database=name).render_as_string()
+    if make_url(url).database != name or set(url) & set("{}"):  # versions before 2.1 quote nothing
+        raise RunFolderError(
+            f"'{path}' cannot be a database of SQLite's with this version of SQLAlchemy: a name of "
+            "its path has a '?', '{' or '}'. Choose another folder with --run."
+        )
+    return url

@@ -19,7 +19,7 @@ import torch
 
 from moenas.atomic import write_bytes
 from moenas.console import logger
-from moenas.errors import CheckpointError
+from moenas.errors import CheckpointError, RunFolderError
 from moenas.parsing import parse_json
 
 Tensors = dict[str, torch.Tensor]
@@ -62,7 +62,11 @@ def save_state(path: Path, state: TrainingState) -> None:
 
 
 def load_state(path: Path) -> TrainingState | None:
-    """Return the newest whole state, or None where there is none to go on from."""
+    """Return the newest whole state, or None where there is none to go on from.
+
+    Raises:
+        RunFolderError: One is there and cannot be read now: it may be whole, and stays.
+    """
     for candidate in (path, _previous(path)):
         if not candidate.exists():
             continue
@@ -103,10 +107,13 @@ def _read(path: Path) -> TrainingState:
         if metadata["sha256"] != _hash(tensors, metadata["moenas_state"]):
             raise CheckpointError(f"The training state '{path}' is damaged.")
         return _state(tensors, parse_json(metadata["moenas_state"]))
-    except CheckpointError:
+    except (CheckpointError, MemoryError):
         raise
     except OSError as error:
-        raise CheckpointError(f"The training state '{path}' cannot be read: {error}.") from error
+        raise RunFolderError(
+            f"The training state '{path}' cannot be read: {error.strerror or error}. It may be "
+            "whole: when the disk answers again, the same command goes on from it."
+        ) from error
     except Exception as error:  # what was not saved by us fails in many ways
         raise CheckpointError(f"The training state '{path}' is damaged ({error}).") from error
 
