@@ -23,6 +23,7 @@ import torch  # noqa: E402
 from filelock import FileLock  # noqa: E402
 
 from moenas.nas.settings import SearchConfig  # noqa: E402
+from moenas.runtime import keep_freed_memory  # noqa: E402
 
 IMAGE_SIZE = 32
 
@@ -40,7 +41,8 @@ TOGETHER = (
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_configure(config: pytest.Config) -> None:
-    """Write to memory where there is plenty: thousands of writes wait for a disk."""
+    """Keep freed memory, as the command line does; write to memory, as disks keep tests waiting."""
+    keep_freed_memory()
     memory = Path("/dev/shm")
     known = config.option.basetemp is not None or "PYTEST_XDIST_WORKER" in os.environ
     if known or not memory.is_dir() or shutil.disk_usage(memory).free < PLENTY:
