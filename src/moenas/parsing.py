@@ -11,6 +11,8 @@ import math
 from pathlib import Path
 from typing import Any, BinaryIO
 
+import numpy as np
+import numpy.typing as npt
 import pandas as pd
 import pyarrow.parquet as pq
 
@@ -97,7 +99,26 @@ def to_numbers(values: pd.Series) -> pd.Series:
         return values.map(_number).astype("float64")
 
 
+def not_text(values: pd.Series) -> npt.NDArray[np.bool_]:
+    """[n] where a cell is bytes that are no UTF-8: of all others a text can be made."""
+    if not isinstance(values.dtype, pd.CategoricalDtype) and values.dtype != object:
+        return np.zeros(len(values), dtype=np.bool_)
+    return np.fromiter((_is_not_utf8(value) for value in values), np.bool_, len(values))
+
+
+def _is_not_utf8(value: Any) -> bool:
+    if not isinstance(value, bytes):
+        return False
+    try:
+        value.decode()
+    except UnicodeDecodeError:
+        return True
+    return False
+
+
 def _number(value: Any) -> float:
+    if np.ndim(value):  # numpy makes a number of a list of one
+        return math.nan
     try:
         return float(value)
     except (OverflowError, TypeError, ValueError):

@@ -136,9 +136,9 @@ def _cache() -> tuple[str, int, list[str]]:
         existing = next(p for p in (place, *place.parents) if p.exists())
         disk = shutil.disk_usage(existing).free
     except (OSError, RuntimeError) as error:  # it may not be entered; a user without a home
-        return cache, 0, [
-            f"The cache cannot be used: {str(error).rstrip('.')}. Set MOENAS_CACHE to a folder that you can write."
-        ]  # fmt: skip
+        why = str(error).rstrip(".")
+        remedy = "Set MOENAS_CACHE to a folder that you can write."
+        return cache, 0, [f"The cache cannot be used: {why}. {remedy}"]
     problems = check_place(existing, "Set MOENAS_CACHE to another folder.")
     if disk < 2e9:
         problems.append(f"Only {disk / 1e9:.1f} GB are free at '{existing}': runs may not fit.")
