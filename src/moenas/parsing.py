@@ -59,6 +59,7 @@ def read_csv(path: Path | str, **options: Any) -> pd.DataFrame:
         OSError: It is missing or cannot be read.
         ValueError: It is no CSV file.
     """
+    refuse_folder(path)
     with Path(path).open("rb") as file:  # a name may be a URL or an archive to pandas
         try:
             return pd.read_csv(file, **options)
@@ -79,6 +80,7 @@ def read_parquet(path: Path | str | BinaryIO) -> pd.DataFrame:
         ValueError: It is no Parquet file, or unpacks to more than `MAX_CELLS` or `MAX_UNPACKED`.
     """
     if isinstance(path, Path | str):
+        refuse_folder(path)
         with Path(path).open("rb") as file:
             return read_parquet(file)
     try:
@@ -89,6 +91,16 @@ def read_parquet(path: Path | str | BinaryIO) -> pd.DataFrame:
         raise
     except Exception as error:  # Arrow's and pandas' own have no common base
         raise ValueError(f"{type(error).__name__}: {error}") from error
+
+
+def refuse_folder(path: Path | str) -> None:
+    """Refuse a table in parts: what bounds one file does not bound a folder of them.
+
+    Raises:
+        ValueError: It is a folder.
+    """
+    if Path(path).is_dir():
+        raise ValueError("it is a folder, and a table is one file")
 
 
 def to_numbers(values: pd.Series) -> pd.Series:
