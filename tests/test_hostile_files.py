@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import ast
+import contextlib
 import io
 import json
 import os
 import pickle
 import struct
+import threading
 import zlib
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +25,7 @@ from PIL import Image
 
 from moenas import parsing
 from moenas.data.cache import cached_images
+from moenas.data.copies import first_copies
 from moenas.data.images import MAX_PIXELS, image_size, read_image
 from moenas.data.manifest import Manifest
 from moenas.errors import MoENASError, RunFolderError
@@ -274,6 +278,55 @@ def test_small_files_of_huge_images_are_refused(make: Any, tmp_path: Path) -> No
     path.write_bytes(make(16383, 16383))
     with pytest.raises(MoENASError, match=r"268402689 pixels.*exceeds limit"):
         read_image(path)
+
+
+@pytest.fixture
+def readers() -> Iterator[Callable[[Path], list[int]]]:
+    """Make a pipe that ends for whoever opens it, so that no test hangs; count them."""
+    opened: list[int] = []
+    done = threading.Event()
+
+    def write(path: Path) -> None:
+        while not done.wait(0.01):
+            with contextlib.suppress(OSError):  # nobody reads
+                os.close(os.open(path, os.O_WRONLY | os.O_NONBLOCK))
+                opened.append(1)
+
+    def make(path: Path) -> list[int]:
+        os.mkfifo(path)
+        thread = threading.Thread(target=write, args=[path])
+        threads.append(thread)
+        thread.start()
+        return opened
+
+    threads: list[threading.Thread] = []
+    yield make
+    done.set()
+    for thread in threads:
+        thread.join()
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="Windows has no such pipes")
+def test_a_pipe_among_images_is_skipped_and_not_waited_for(
+    tmp_path: Path, readers: Callable[[Path], list[int]]
+) -> None:
+    names = ["a.png", "b.png", "pipe.png", "link.png", "folder.png"]
+    for number, name in enumerate(names[:2]):
+        Image.new("RGB", (4, 4), (number, 0, 0)).save(tmp_path / name)
+    waited = readers(tmp_path / "pipe.png")
+    (tmp_path / "link.png").symlink_to(tmp_path / "pipe.png")
+    (tmp_path / "folder.png").mkdir()
+    table = {"path": names, "label": [1, 0, 1, 1, 1], "split": ["val"] * 5}
+    manifest = Manifest(pd.DataFrame(table), tmp_path)
+    store = cached_images(manifest, 4, tmp_path / "cache", progress=False)
+    assert sorted(store.errors) == [2, 3, 4]
+    assert all("cannot be read as an image: it is no file" in why for why in store.errors.values())
+    with pytest.raises(MoENASError, match="it is no file"):
+        image_size(tmp_path / "link.png")
+    with pytest.raises(MoENASError, match=r"it is no file"):
+        manifest.validate(need_splits=())
+    assert first_copies(tmp_path, names) == {name: name for name in names}
+    assert not waited
 
 
 def test_tiff_is_not_read_at_all(tmp_path: Path) -> None:

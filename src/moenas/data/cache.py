@@ -137,6 +137,8 @@ def _key(manifest: Manifest, size: int) -> str:
 
 def _signature(file: Path) -> bytes:
     try:
+        if not file.is_file():  # opening a pipe would wait for its writer
+            return b"missing"
         with file.open("rb") as stream:
             status = file.stat()
             head = stream.read(_SAMPLE)

@@ -55,6 +55,8 @@ def _split(
 
 
 def _size(file: Path) -> int:
+    if not file.is_file():  # opening a pipe would wait for its writer
+        raise FileNotFoundError(file)
     return file.stat().st_size
 
 

@@ -32,6 +32,7 @@ def image_size(path: Path) -> tuple[int, int]:
         DataError: It is missing, too large, of another format, or damaged there.
     """
     try:
+        _check_is_file(path)
         with Image.open(path, formats=FORMATS) as image:
             width, height = image.size
             orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
@@ -56,6 +57,7 @@ def read_image(path: Path, near: tuple[int, int] | None = None) -> Image.Image:
         DataError: It is missing, damaged, too large, or of another format.
     """
     try:
+        _check_is_file(path)
         with Image.open(path, formats=FORMATS) as image:
             width, height = image.size
             if width * height > MAX_PIXELS:
@@ -71,6 +73,12 @@ def read_image(path: Path, near: tuple[int, int] | None = None) -> Image.Image:
         raise DataError(f"'{path}' does not exist.") from None
     except Exception as error:  # a decoder may raise anything on damaged bytes
         raise DataError(f"'{path}' cannot be read as an image: {error}") from error
+
+
+def _check_is_file(path: Path) -> None:
+    """Refuse what may never end: a pipe waits for a writer as soon as it is opened."""
+    if not path.is_file() and path.exists():
+        raise OSError("it is no file, but a folder, a pipe or a device")
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:
