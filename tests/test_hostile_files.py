@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import ast
+import contextlib
 import io
 import json
 import os
 import pickle
 import struct
+import threading
 import zlib
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +25,8 @@ from PIL import Image
 
 from moenas import parsing
 from moenas.data.cache import cached_images
-from moenas.data.images import read_image
+from moenas.data.copies import first_copies
+from moenas.data.images import MAX_PIXELS, image_size, read_image
 from moenas.data.manifest import Manifest
 from moenas.errors import MoENASError, RunFolderError
 from moenas.models.pretrained import read_tensors
@@ -36,6 +40,7 @@ from moenas.runs import RunFolder
 from moenas.serialisation import read_json
 from moenas.training.checkpoint import load_state
 from moenas.workflows.predict import predict_files
+from moenas.workflows.predictions_file import read_predictions
 
 SOURCE = Path(parsing.__file__).parent
 
@@ -166,6 +171,18 @@ def test_tables_are_bounded_before_they_are_unpacked(tmp_path: Path, monkeypatch
             read(path)
 
 
+@pytest.mark.parametrize("suffix", ["parquet", "csv"])
+@pytest.mark.parametrize("read", [Manifest.load, Predictions.load, read_predictions])
+def test_a_folder_is_no_table(read: Any, suffix: str, tmp_path: Path) -> None:
+    """Its parts would be read without any bound."""
+    folder = tmp_path / f"a.{suffix}"
+    folder.mkdir()
+    table = {"path": ["a"], "image_id": ["a"], "label": [1], "split": ["val"], "prediction": [1]}
+    pq.write_table(pa.table(table), folder / "part.parquet")
+    with pytest.raises(MoENASError, match=rf"a\.{suffix}.*it is a folder, and a table is one file"):
+        read(folder)
+
+
 @pytest.mark.parametrize(
     "text", [b"[" * 100_000, b'{"a":' * 100_000, b"9" * 5000, b"\xff", b"", b"{" + b" " * 2000]
 )
@@ -188,34 +205,128 @@ def png(width: int, height: int) -> bytes:
             struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
         )
 
-    head = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
-    body = zlib.compress(bytes(10_000_000), 9)
+    head = struct.pack(">IIBBBBB", width, height, 1, 0, 0, 0, 0)
+    body = zlib.compress(bytes(height * (1 + (width + 7) // 8)))
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", body) + chunk(b"IEND", b"")
 
 
 def gif(width: int, height: int) -> bytes:
+    """Each of LZW's codes stands for a pixel more than the one before, until the table is full."""
+    bits, count, left = 0, 0, width * height
+    packed = bytearray()
+
+    def put(code: int, wide: int) -> None:
+        nonlocal bits, count
+        bits, count = bits | code << count, count + wide
+        while count >= 8:
+            packed.append(bits & 255)
+            bits, count = bits >> 8, count - 8
+
+    while left:
+        put(4, 3 if left == width * height else 12)  # forget the table
+        code, run, wide = 0, 1, 3
+        while left and run <= 4000:
+            run = min(run, left)
+            put(code if run == 1 else 4 + run, wide)
+            left, run = left - run, run + 1
+            wide = max(3, min(12, (4 + run).bit_length()))
+            code = 4 + run
+    put(5, wide)
+    put(0, 7)
+    blocks = (packed[start : start + 255] for start in range(0, len(packed), 255))
     size = struct.pack("<HH", width, height)
-    return b"GIF89a" + size + b"\x80\0\0\0\0\0\xff\xff\xff," + bytes(4) + size + b"\0\2\2L\1\0;"
+    head = b"GIF89a" + size + b"\x80\0\0\0\0\0\xff\xff\xff," + bytes(4) + size + b"\0\2"
+    return head + b"".join(bytes([len(block)]) + block for block in blocks) + b"\0;"
 
 
 def bmp(width: int, height: int) -> bytes:
-    info = struct.pack("<IiiHHIIiiII", 40, width, height, 1, 24, 0, 0, 0, 0, 0, 0)
-    return b"BM" + struct.pack("<IHHI", 54, 0, 0, 54) + info
+    """Run lengths: 255 pixels in two bytes."""
+    whole, rest = divmod(width, 255)
+    line = b"\xff\0" * whole + bytes([rest, 0]) + b"\0\0"
+    body = line * height + b"\0\1"
+    info = struct.pack("<IiiHHIIiiII", 40, width, height, 1, 8, 1, len(body), 0, 0, 2, 0)
+    colours = b"\0\0\0\0\xff\xff\xff\0"
+    return b"BM" + struct.pack("<IHHI", 62 + len(body), 0, 0, 62) + info + colours + body
 
 
 def webp(width: int, height: int) -> bytes:
-    size = struct.pack("<I", width - 1)[:3] + struct.pack("<I", height - 1)[:3]
-    body = b"WEBPVP8X" + struct.pack("<I", 10) + bytes(4) + size
+    """Without loss, of one colour: codes with one symbol each have no bits, so no pixel has."""
+    fields = [(0x2F, 8), (width - 1, 14), (height - 1, 14), (0, 1 + 3), (0, 1), (0, 1), (0, 1)]
+    for symbol in (0, 0, 0, 255, 0):  # green, red, blue, opaque, no distance
+        fields += [(1, 1), (0, 1), (1, 1), (symbol, 8)]
+    bits, count = 0, 0
+    for value, wide in fields:
+        bits, count = bits | value << count, count + wide
+    data = bits.to_bytes(2 * (count // 16 + 1), "little")
+    body = b"WEBPVP8L" + struct.pack("<I", len(data)) + data
     return b"RIFF" + struct.pack("<I", len(body)) + body
 
 
+@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
 @pytest.mark.parametrize("make", [png, gif, bmp, webp])
 def test_small_files_of_huge_images_are_refused(make: Any, tmp_path: Path) -> None:
+    """Whole files between our limit and twice that, where Pillow's own begins."""
     path = tmp_path / "image"
+    path.write_bytes(make(40, 30))
+    assert read_image(path).getcolors() == [(1200, (0, 0, 0))]  # they are what they seem
+    assert image_size(path) == (40, 30)
+    path.write_bytes(make(9001, 10000))
+    assert path.stat().st_size < 1_000_000
+    for read in (read_image, image_size):
+        with pytest.raises(MoENASError, match=f"9001 x 10000 pixels, more than {MAX_PIXELS}"):
+            read(path)
     path.write_bytes(make(16383, 16383))
-    assert path.stat().st_size < 20_000
-    with pytest.raises(MoENASError, match=r"pixels|cannot be read"):
+    with pytest.raises(MoENASError, match=r"268402689 pixels.*exceeds limit"):
         read_image(path)
+
+
+@pytest.fixture
+def readers() -> Iterator[Callable[[Path], list[int]]]:
+    """Make a pipe that ends for whoever opens it, so that no test hangs; count them."""
+    opened: list[int] = []
+    done = threading.Event()
+
+    def write(path: Path) -> None:
+        while not done.wait(0.01):
+            with contextlib.suppress(OSError):  # nobody reads
+                os.close(os.open(path, os.O_WRONLY | os.O_NONBLOCK))
+                opened.append(1)
+
+    def make(path: Path) -> list[int]:
+        os.mkfifo(path)
+        thread = threading.Thread(target=write, args=[path])
+        threads.append(thread)
+        thread.start()
+        return opened
+
+    threads: list[threading.Thread] = []
+    yield make
+    done.set()
+    for thread in threads:
+        thread.join()
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="Windows has no such pipes")
+def test_a_pipe_among_images_is_skipped_and_not_waited_for(
+    tmp_path: Path, readers: Callable[[Path], list[int]]
+) -> None:
+    names = ["a.png", "b.png", "pipe.png", "link.png", "folder.png"]
+    for number, name in enumerate(names[:2]):
+        Image.new("RGB", (4, 4), (number, 0, 0)).save(tmp_path / name)
+    waited = readers(tmp_path / "pipe.png")
+    (tmp_path / "link.png").symlink_to(tmp_path / "pipe.png")
+    (tmp_path / "folder.png").mkdir()
+    table = {"path": names, "label": [1, 0, 1, 1, 1], "split": ["val"] * 5}
+    manifest = Manifest(pd.DataFrame(table), tmp_path)
+    store = cached_images(manifest, 4, tmp_path / "cache", progress=False)
+    assert sorted(store.errors) == [2, 3, 4]
+    assert all("cannot be read as an image: it is no file" in why for why in store.errors.values())
+    with pytest.raises(MoENASError, match="it is no file"):
+        image_size(tmp_path / "link.png")
+    with pytest.raises(MoENASError, match=r"it is no file"):
+        manifest.validate(need_splits=())
+    assert first_copies(tmp_path, names) == {name: name for name in names}
+    assert not waited
 
 
 def test_tiff_is_not_read_at_all(tmp_path: Path) -> None:

@@ -11,6 +11,8 @@ import math
 from pathlib import Path
 from typing import Any, BinaryIO
 
+import numpy as np
+import numpy.typing as npt
 import pandas as pd
 import pyarrow.parquet as pq
 
@@ -57,6 +59,7 @@ def read_csv(path: Path | str, **options: Any) -> pd.DataFrame:
         OSError: It is missing or cannot be read.
         ValueError: It is no CSV file.
     """
+    refuse_folder(path)
     with Path(path).open("rb") as file:  # a name may be a URL or an archive to pandas
         try:
             return pd.read_csv(file, **options)
@@ -77,6 +80,7 @@ def read_parquet(path: Path | str | BinaryIO) -> pd.DataFrame:
         ValueError: It is no Parquet file, or unpacks to more than `MAX_CELLS` or `MAX_UNPACKED`.
     """
     if isinstance(path, Path | str):
+        refuse_folder(path)
         with Path(path).open("rb") as file:
             return read_parquet(file)
     try:
@@ -89,6 +93,16 @@ def read_parquet(path: Path | str | BinaryIO) -> pd.DataFrame:
         raise ValueError(f"{type(error).__name__}: {error}") from error
 
 
+def refuse_folder(path: Path | str) -> None:
+    """Refuse a table in parts: what bounds one file does not bound a folder of them.
+
+    Raises:
+        ValueError: It is a folder.
+    """
+    if Path(path).is_dir():
+        raise ValueError("it is a folder, and a table is one file")
+
+
 def to_numbers(values: pd.Series) -> pd.Series:
     """Return ``pandas.to_numeric`` in which what is no number, or too large for one, is NaN."""
     try:
@@ -97,7 +111,26 @@ def to_numbers(values: pd.Series) -> pd.Series:
         return values.map(_number).astype("float64")
 
 
+def not_text(values: pd.Series) -> npt.NDArray[np.bool_]:
+    """[n] where a cell is bytes that are no UTF-8: of all others a text can be made."""
+    if not isinstance(values.dtype, pd.CategoricalDtype) and values.dtype != object:
+        return np.zeros(len(values), dtype=np.bool_)
+    return np.fromiter((_is_not_utf8(value) for value in values), np.bool_, len(values))
+
+
+def _is_not_utf8(value: Any) -> bool:
+    if not isinstance(value, bytes):
+        return False
+    try:
+        value.decode()
+    except UnicodeDecodeError:
+        return True
+    return False
+
+
 def _number(value: Any) -> float:
+    if np.ndim(value):  # numpy makes a number of a list of one
+        return math.nan
     try:
         return float(value)
     except (OverflowError, TypeError, ValueError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from moenas.errors import DataError
-from moenas.parsing import to_numbers
+from moenas.parsing import not_text, to_numbers
 from moenas.serialisation import read_parquet, write_parquet
 
 COLUMNS = {
@@ -73,8 +74,8 @@ class Predictions:
         for name, default in defaults.items():
             if name not in frame:
                 frame[name] = default
-        frame["cluster"] = frame["cluster"].fillna(frame["image_id"])
-        frame["weight"] = frame["weight"].fillna(1.0)
+        frame["cluster"] = _filled(frame["cluster"], frame["image_id"])
+        frame["weight"] = _filled(frame["weight"], 1.0)
         if wrong := wrong_cell(frame):
             raise DataError(f"Row {wrong[0]} of the predictions: {wrong[1]}.")
         for name in ("label", "prediction", *_NUMBERS):
@@ -153,9 +154,31 @@ class Predictions:
             raise DataError(f"'{path}' cannot be read as Parquet: {error}.") from error
         threshold = 0.5
         if "threshold" in frame:
-            threshold = float(frame["threshold"].iloc[0]) if len(frame) else 0.5
-            frame = frame.drop(columns="threshold")
-        return cls(frame, threshold)
+            column = frame.pop("threshold")
+            threshold = _first_number(column) if len(column) else threshold
+            if math.isnan(threshold):
+                raise DataError(
+                    f"'{path}': the column 'threshold' holds {column.iloc[0]!r}, not a number."
+                )
+        try:
+            return cls(frame, threshold)
+        except DataError as error:
+            raise DataError(f"'{path}': {error}") from None
+
+
+def _filled(values: pd.Series, default: Any) -> pd.Series:
+    """Fill nulls in a column of any type; categories, say, hold no others."""
+    try:
+        return values.fillna(default)
+    except (TypeError, ValueError):
+        return values.astype(object).fillna(default)
+
+
+def _first_number(values: pd.Series) -> float:
+    """The first cell as a number, NaN where it is none; times are none, though pandas has them."""
+    if values.dtype.kind in "mM":
+        return math.nan
+    return float(to_numbers(values.iloc[:1]).iloc[0])
 
 
 def wrong_cell(frame: pd.DataFrame) -> tuple[int, str] | None:
@@ -171,6 +194,10 @@ def wrong_cell(frame: pd.DataFrame) -> tuple[int, str] | None:
         nameless = frame["image_id"].isna().to_numpy(dtype=np.bool_)
         if nameless.any():
             return int(nameless.argmax()), "image_id is missing"
+    for name in (name for name, kind in COLUMNS.items() if kind == "str" and name in frame):
+        foreign = not_text(frame[name])
+        if foreign.any():
+            return int(foreign.argmax()), f"{name} is bytes that are no UTF-8 text"
     for name in ("label", "prediction"):
         if name not in frame:
             continue

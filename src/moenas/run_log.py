@@ -22,6 +22,7 @@ from typing import Any
 from moenas.console import events, logger, note
 from moenas.errors import MoENASError, RunFolderError
 from moenas.masking import masked_all
+from moenas.parsing import parse_json
 from moenas.runs import RunFolder
 from moenas.serialisation import json_safe
 
@@ -136,7 +137,7 @@ def read_log(path: Path, last: int) -> list[dict[str, Any]]:
         if len(entries) == last:
             break
         with contextlib.suppress(ValueError):
-            entry = json.loads(line)
+            entry = parse_json(line)
             if isinstance(entry, dict):
                 entries.append(entry)
     return entries[::-1]

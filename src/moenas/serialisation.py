@@ -76,8 +76,7 @@ def read_parquet(path: Path | str) -> pd.DataFrame:
         ValueError: It is damaged, or no such table.
     """
     path = Path(path)
-    if path.is_dir():  # a user's own, in parts
-        return pd.read_parquet(path)
+    parsing.refuse_folder(path)
     data = path.read_bytes()
     pages, footer = _split_at_footer(data)
     end = len(pages) - hashlib.sha256().digest_size

@@ -12,6 +12,7 @@ from rich.markup import escape
 
 from moenas.console import console, set_up_logging
 from moenas.errors import MoENASError, did_you_mean
+from moenas.libraries import broken_libraries, explain_broken
 from moenas.masking import masked, shown
 from moenas.runtime import keep_freed_memory, process_count, process_index
 
@@ -28,8 +29,17 @@ SETTINGS = (tyro.conf.OmitArgPrefixes,)
 
 
 def load(name: str) -> Callable[..., None]:
-    """Import a command: the others' libraries, seconds of imports, are not waited for."""
-    module = importlib.import_module(f"moenas.cli.commands.{name}")
+    """Import a command: the others' libraries, seconds of imports, are not waited for.
+
+    Raises:
+        MoENASError: A library that it needs cannot be imported, which is no fault of ours.
+    """
+    try:
+        module = importlib.import_module(f"moenas.cli.commands.{name}")
+    except Exception as error:  # what does not fit its torch raises anything
+        if broken := broken_libraries():
+            raise MoENASError(explain_broken(broken)) from error
+        raise
     command: Callable[..., None] = getattr(module, f"{name}_command")
     return command
 

@@ -24,7 +24,7 @@ from moenas.data.validation import (
     rows_of,
 )
 from moenas.errors import ConfigError, DataError
-from moenas.parsing import read_csv, to_numbers
+from moenas.parsing import not_text, read_csv, to_numbers
 from moenas.serialisation import read_parquet, write_parquet
 
 COLUMNS = {
@@ -167,9 +167,13 @@ class Manifest:
         stored = frame.attrs.get(_LABELLING)
         frame.attrs = {}
         try:
-            return cls(frame, root, None if stored is None else from_dict(Labelling, stored))
+            labelling = None if stored is None else from_dict(Labelling, stored)
         except (ConfigError, TypeError) as error:
             raise DataError(f"'{path}' names a rule of labels that is none: {error}") from error
+        try:
+            return cls(frame, root, labelling)
+        except DataError as error:
+            raise DataError(f"'{path}': {error}") from None
 
     def validate(self, check_images: bool = True, need_splits: Sequence[str] = SPLITS) -> None:
         """Check all that training and evaluation rely on, and tell everything that is wrong.
@@ -237,13 +241,18 @@ def _typed(frame: pd.DataFrame) -> pd.DataFrame:
             raise DataError(
                 f"The manifest's column '{name}' is empty in {rows_of(frame[name].isna())}."
             )
+    for name in (name for name, kind in COLUMNS.items() if kind == "str" and name in frame):
+        if (foreign := not_text(frame[name])).any():
+            raise DataError(
+                f"The manifest's column '{name}' is bytes that are no UTF-8 text in "
+                f"{rows_of(foreign)}."
+            )
+        frame[name] = frame[name].astype("str")
     if "image_id" not in frame:
         # Several crops of one file need distinct names.
         number = frame.groupby("path").cumcount().astype(str)
         several = frame["path"].duplicated(keep=False)
-        frame["image_id"] = (
-            frame["path"].astype(str).where(~several, frame["path"].astype(str) + "#" + number)
-        )
+        frame["image_id"] = frame["path"].where(~several, frame["path"] + "#" + number)
     defaults: dict[str, Any] = {
         "group": pd.NA,
         "lighting": None,
@@ -256,7 +265,7 @@ def _typed(frame: pd.DataFrame) -> pd.DataFrame:
     for name, default in defaults.items():
         if name not in frame:
             frame[name] = default
-    frame["cluster"] = frame["cluster"].astype("str").fillna(frame["image_id"].astype("str"))
+    frame["cluster"] = frame["cluster"].fillna(frame["image_id"])
     for name, kind in COLUMNS.items():
         if kind == "str":
             frame[name] = frame[name].astype("str")

@@ -15,6 +15,7 @@ from pathlib import Path
 import psutil
 import torch
 
+from moenas.libraries import CORE, broken_libraries, explain_broken, version_of
 from moenas.masking import masked_variable
 from moenas.models.kernels.loader import kernel_status
 from moenas.runs import cache_home
@@ -40,8 +41,6 @@ EXTRAS = {
 EXPECTED = ("demo", "dashboard")
 """Features that most users look for: it is a problem where they are missing."""
 
-CORE = ("torch", "torchvision", "timm", "accelerate", "optuna", "xgboost", "moocore", "pandas")
-
 OTHERS = ("numpy", "pyarrow", "scipy", "safetensors", "pillow")
 """Libraries that bugs, rather than results, depend on."""
 
@@ -66,8 +65,8 @@ class Diagnosis:
         memory_bytes: Memory that is free, within the container's limit where there is one.
         total_memory_bytes: Memory that there is.
         load: Mean number of busy processes in the last minute.
-        cache: Where data sets and decoded images are kept.
-        disk_bytes: Disk that is free there.
+        cache: Where data sets and decoded images are kept; empty where there is no such place.
+        disk_bytes: Disk that is free there; 0 where it cannot be told.
         versions: Of moenas and the libraries that results depend on, and others.
         switch_ffn: Which path Switch FFNs take on the CPU: the compiled kernel, or torch and why.
         extras: Optional features: versions of their packages, null where one is missing.
@@ -94,17 +93,13 @@ class Diagnosis:
 
 def doctor() -> Diagnosis:
     """Look at the installation and the machine."""
-    problems = []
-    cache = cache_home()
-    existing = next(p for p in (cache, *cache.parents) if p.exists())
-    disk = shutil.disk_usage(existing).free
-    if disk < 2e9:
-        problems.append(f"Only {disk / 1e9:.1f} GB are free at '{existing}': runs may not fit.")
-    problems += check_place(existing, "Set MOENAS_CACHE to another folder.")
+    cache, disk, problems = _cache()
+    if broken := broken_libraries():
+        problems.append(explain_broken(broken))
     total, free = _memory()
     if free < 2e9:
         problems.append(f"Only {free / 1e9:.1f} GB of memory are free: use fewer --workers.")
-    extras = {name: {each: _version(each) for each in needs} for name, needs in EXTRAS.items()}
+    extras = {name: {each: version_of(each) for each in needs} for name, needs in EXTRAS.items()}
     for name in EXPECTED:
         if None in extras[name].values():
             problems.append(f"'{name}' is not installed: pip install 'moenas[{name}]'")
@@ -116,9 +111,11 @@ def doctor() -> Diagnosis:
         memory_bytes=free,
         total_memory_bytes=total,
         load=round(psutil.getloadavg()[0], 2),
-        cache=str(cache),
+        cache=cache,
         disk_bytes=disk,
-        versions=library_versions() | {name: found for name in OTHERS if (found := _version(name))},
+        versions={
+            name: found for name in ("moenas", *CORE, *OTHERS) if (found := version_of(name))
+        },
         switch_ffn=kernel_status(),
         extras=extras,
         cluster=_cluster(),
@@ -128,6 +125,24 @@ def doctor() -> Diagnosis:
         },
         problems=tuple(problems),
     )  # fmt: skip
+
+
+def _cache() -> tuple[str, int, list[str]]:
+    """Where the cache is, what is free there, and what is wrong with the place."""
+    cache = ""
+    try:
+        place = cache_home()
+        cache = str(place)
+        existing = next(p for p in (place, *place.parents) if p.exists())
+        disk = shutil.disk_usage(existing).free
+    except (OSError, RuntimeError) as error:  # it may not be entered; a user without a home
+        why = str(error).rstrip(".")
+        remedy = "Set MOENAS_CACHE to a folder that you can write."
+        return cache, 0, [f"The cache cannot be used: {why}. {remedy}"]
+    problems = check_place(existing, "Set MOENAS_CACHE to another folder.")
+    if disk < 2e9:
+        problems.append(f"Only {disk / 1e9:.1f} GB are free at '{existing}': runs may not fit.")
+    return cache, disk, problems
 
 
 def library_versions() -> dict[str, str]:
@@ -147,13 +162,6 @@ def check_place(folder: Path, remedy: str) -> list[str]:
     if abs(ahead) > 5:
         return [f"The clock of the disk at '{folder}' is {ahead:+.0f} s from this machine's."]
     return []
-
-
-def _version(package: str) -> str | None:
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return None
 
 
 def _memory() -> tuple[int, int]:

@@ -5,16 +5,17 @@ from __future__ import annotations
 import collections
 import contextlib
 import dataclasses
-import json
 import shutil
 import sqlite3
 import struct
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from moenas.errors import RunFolderError
 from moenas.nas.study import open_recorded_study
+from moenas.parsing import parse_json, read_json
 from moenas.run_log import read_log
 from moenas.runs import ModelFolder, RunFolder
 from moenas.workflows.doctor import check_place
@@ -67,16 +68,13 @@ def examine(path: Path | str) -> RunState:
     run = RunFolder.open(path)
     kind = run.read_config()["kind"]
     files = sorted(file for file in run.path.rglob("*") if file.is_file())
-    damaged, trials = {}, {}
+    damaged = {}
     for file in files:
-        if not _is_left(file) and (why := _damage(file)):
+        if file != run.study and not _is_left(file) and (why := _damage(file)):
             damaged[file.relative_to(run.path).as_posix()] = why
-    if run.study.exists() and run.study.name not in damaged:
-        try:
-            found = open_recorded_study(run).get_trials(deepcopy=False)
-            trials = dict(collections.Counter(each.state.name.lower() for each in found))
-        except RunFolderError as error:
-            damaged[run.study.name] = str(error)
+    trials, wrong, problems = _look_at_study(run)
+    if wrong:
+        damaged[run.study.name] = wrong
     begun = {file.parent for file in files
              if file.name in ("state.safetensors", "history.jsonl", "scores.json")}  # fmt: skip
     finished = {folder for folder in begun if ModelFolder(folder).finished}
@@ -96,8 +94,71 @@ def examine(path: Path | str) -> RunState:
         damaged=damaged,
         leftovers=tuple(f.relative_to(run.path).as_posix() for f in files if _is_left(f)),
         log=tuple(log[-LAST:]),
-        problems=tuple(check_place(run.path, "The run cannot go on.")),
+        problems=(*problems, *check_place(run.path, "The run cannot go on.")),
     )
+
+
+def _look_at_study(run: RunFolder) -> tuple[dict[str, int], str | None, list[str]]:
+    """Return its trials by their state, what is damaged, and what else is to be told."""
+    problems: list[str] = []
+    if not run.study.exists():
+        return {}, None, problems
+    try:
+        with _settled(run) as whole:
+            if whole is not run:
+                problems.append(
+                    f"A process was killed while it wrote '{run.study.name}', which is not "
+                    "damaged by that: the next command repairs it."
+                )
+            if wrong := _damage(whole.study):
+                return {}, wrong, []
+            found = open_recorded_study(whole).get_trials(deepcopy=False)
+            return dict(collections.Counter(t.state.name.lower() for t in found)), None, problems
+    except RunFolderError as error:
+        return {}, str(error).replace(str(whole.study), str(run.study)), []
+    except OSError as error:  # the copy finds no room
+        return {}, None, [f"'{run.study.name}' was not looked at: {error}."]
+
+
+@contextlib.contextmanager
+def _settled(run: RunFolder) -> Iterator[RunFolder]:
+    """Give the run, or a folder with a copy of its study where a kill left that half written.
+
+    SQLite takes back what is half written as soon as somebody opens the file to write it. The
+    doctor changes nothing: there it has a copy to do it with.
+    """
+    if not _is_half_written(run.study):
+        yield run
+        return
+    with tempfile.TemporaryDirectory(prefix="moenas-", ignore_cleanup_errors=True) as folder:
+        copy = RunFolder(Path(folder))
+        for left, own in ((_journal(run.study), _journal(copy.study)), (run.study, copy.study)):
+            shutil.copyfile(left, own)
+        # what is damaged all the same is told by who looks at it next
+        with (
+            contextlib.suppress(sqlite3.Error),
+            contextlib.closing(_connect(copy.study, "rw")) as db,
+        ):
+            db.execute("PRAGMA schema_version").fetchone()
+        yield copy
+
+
+def _is_half_written(file: Path) -> bool:
+    """Whether a database has a journal whose writer is dead: of a living one it can be read."""
+    if not _journal(file).exists():
+        return False
+    try:
+        _check_database(file)
+    except sqlite3.OperationalError as error:
+        return error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_READONLY
+    except (sqlite3.Error, ValueError):
+        return False
+    return False
+
+
+def _journal(database: Path) -> Path:
+    """Where SQLite keeps the pages that a database had before they were written anew."""
+    return database.with_name(f"{database.name}-journal")
 
 
 def _finished(run: RunFolder, kind: str) -> bool:
@@ -129,18 +190,18 @@ def _damage(file: Path) -> str | None:
         check(file)
     except FileNotFoundError:  # a run at work has replaced it
         return None
-    except (OSError, ValueError, KeyError, struct.error, sqlite3.Error) as error:
+    except Exception as error:  # on foreign bytes there is no end of kinds
         return f"{type(error).__name__}: {error}"[:200]
     return None
 
 
 def _check_json(file: Path) -> None:
-    json.loads(file.read_text(encoding="utf-8"))
+    read_json(file)
 
 
 def _check_lines(file: Path) -> None:
     for line in file.read_text(encoding="utf-8").splitlines():
-        json.loads(line)
+        parse_json(line)
 
 
 def _check_parquet(file: Path) -> None:
@@ -157,7 +218,9 @@ def _check_safetensors(file: Path) -> None:
         size = file.stat().st_size
         if length > size:
             raise ValueError("its header is longer than the file")
-        header = json.loads(stream.read(length))
+        header = parse_json(stream.read(length))
+    if not isinstance(header, dict):
+        raise ValueError("its header is no table of tensors")
     ends = [each["data_offsets"][1] for name, each in header.items() if name != "__metadata__"]
     expected = 8 + length + max(ends, default=0)
     if size != expected:
@@ -165,10 +228,14 @@ def _check_safetensors(file: Path) -> None:
 
 
 def _check_database(file: Path) -> None:
-    with contextlib.closing(sqlite3.connect(f"{file.resolve().as_uri()}?mode=ro", uri=True)) as db:
+    with contextlib.closing(_connect(file, "ro")) as db:
         (answer,) = db.execute("PRAGMA quick_check(1)").fetchone()
     if answer != "ok":
         raise ValueError(answer)
+
+
+def _connect(file: Path, mode: str) -> sqlite3.Connection:
+    return sqlite3.connect(f"{file.resolve().as_uri()}?mode={mode}", uri=True)
 
 
 CHECKS: dict[str, Callable[[Path], None]] = {

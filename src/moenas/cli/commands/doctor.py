@@ -43,7 +43,7 @@ def _installation(found: doctor.Diagnosis) -> list[tuple[str, str]]:
         ("device", f"{machine.device}: {found.processor}"),
         ("cores", f"{machine.cores}, load {found.load:g}"),
         ("memory free", f"{free:.1f} of {total:.1f} GB"),
-        ("cache", f"{found.cache}, {found.disk_bytes / 1e9:.1f} GB free"),
+        ("cache", f"{found.cache or 'none'}, {found.disk_bytes / 1e9:.1f} GB free"),
         ("Switch FFN kernel", found.switch_ffn),
         ("Ray cluster", found.cluster or "none"),
         *found.versions.items(),
