@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import random
+import re
 import signal
 import time
 from collections import Counter
@@ -227,6 +228,10 @@ def test_half_a_line_of_a_killed_process_is_cut_off(run: RunFolder, memory: Path
     [
         ("postgresql://me:s3cret@host:5432/db", "postgresql://me:***@host:5432/db"),
         ("postgresql://me:s3@c/r:et@host/db", "postgresql://me:***@host/db"),
+        ("postgresql://me@corp:s3cretword@host/db", "postgresql://me@corp:***@host/db"),
+        ("postgresql://me:s3'cr\"et@host/db", "postgresql://me:***@host/db"),
+        ("postgresql://me:s3cr et@host/db", "postgresql://me:***@host/db"),
+        (f"postgresql://me:s3{'x' * 600}@host/db", "postgresql://me:***@host/db"),
         ("postgresql://host/db?user=me&password=s3cret", "postgresql://host/db?user=me&password=***"),
         ("postgresql://me@host:5432/db", "postgresql://me@host:5432/db"),
         ("runs/mine/study.log", "runs/mine/study.log"),
@@ -248,6 +253,23 @@ def test_a_wrong_password_is_told_without_it(server: str) -> None:
     with pytest.raises(SearchError, match="authentication failed") as error:
         SharedStorage(server.replace("p%40ss", "wr%40ng")).open()
     assert "wr" not in str(error.value).replace("wrote", "")
+    assert error.value.__cause__ is None
+
+
+@pytest.mark.parametrize(
+    ("password", "kind", "shown"),
+    [
+        ("s3cr@et:word", ConfigError, r"cannot be read as .*%40 for @"),
+        ("s3cr@et", SearchError, "does not work"),
+    ],
+)
+def test_a_password_that_divides_the_url_is_not_told(
+    password: str, kind: type[Exception], shown: str
+) -> None:
+    with pytest.raises(kind, match=shown) as error:
+        SharedStorage(f"postgresql://me:{password}@/tmp/nowhere").open()
+    assert "'postgresql://me:***@/tmp/nowhere'" in str(error.value)
+    assert not re.search(r"s3cr|\bet\b|word@", str(error.value))
     assert error.value.__cause__ is None
 
 

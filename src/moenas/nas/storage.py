@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import re
-import urllib.parse
 import uuid
 import weakref
 from collections.abc import Iterator
@@ -20,7 +18,7 @@ from optuna.storages import BaseStorage, RDBStorage
 
 from moenas.atomic import replaced_whole
 from moenas.errors import ConfigError, MissingDependencyError, RunFolderError, SearchError
-from moenas.masking import masked
+from moenas.masking import masked_about, masked_address
 from moenas.nas.journal import open_journal
 from moenas.runs import RunFolder
 from moenas.serialisation import read_json, write_json
@@ -31,8 +29,6 @@ is followed by random digits, which the run folder remembers."""
 
 SCHEMES = ("postgresql", "postgres", "postgresql+psycopg")
 JOURNAL = ".log"
-PASSWORD = re.compile(r"(?<=://)([^:/?#]*:)(.*)@")
-SECRET_OPTION = re.compile(r"([?&][^=&]*pass[^=&]*=)([^&]*)", re.IGNORECASE)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,12 +50,13 @@ class SharedStorage:
             )
 
     def __str__(self) -> str:
-        return masked(self.place)
+        return masked_address(self.place)
 
     def open(self) -> BaseStorage:
         """Connect to it; what it needs is made when it is new.
 
         Raises:
+            ConfigError: It is a URL that cannot be read.
             MissingDependencyError: PostgreSQL's driver is not installed.
             SearchError: There is none, or it lets nobody in.
         """
@@ -77,7 +74,14 @@ class SharedStorage:
             except ImportError:
                 raise MissingDependencyError("psycopg", "postgres", "PostgreSQL") from None
             options = {"pool_pre_ping": True, "connect_args": {"connect_timeout": 10}}
-            storage = RDBStorage(f"postgresql+psycopg://{rest}", engine_kwargs=options)
+            try:
+                storage = RDBStorage(f"postgresql+psycopg://{rest}", engine_kwargs=options)
+            except ValueError:  # a port that is no number: its text would be a part of the password
+                raise ConfigError(
+                    f"'{self}' cannot be read as postgresql://USER:PASSWORD@HOST:PORT/NAME. In the "
+                    "user's name and the password write %40 for @, %3A for :, %2F for / and %25 "
+                    "for %."
+                ) from None
             weakref.finalize(storage, storage.engine.dispose)  # says goodbye to the server
             return storage
 
@@ -92,20 +96,14 @@ class SharedStorage:
             yield
         except (sqlalchemy.exc.SQLAlchemyError, optuna.exceptions.StorageInternalError) as error:
             cause = getattr(error, "orig", None) or error.__cause__ or error
-            lines = self._without_secrets(str(cause)).strip().splitlines() or [type(cause).__name__]
+            told = masked_about(self.place, str(cause))
+            lines = told.strip().splitlines() or [type(cause).__name__]
         else:
             return
         raise SearchError(
             f"The study's storage '{self}' does not work: {lines[0]}. What was finished is kept; "
             "run the same command again when it does."
         ) from None  # the cause may hold the password
-
-    def _without_secrets(self, text: str) -> str:
-        found = [m[2] for m in PASSWORD.finditer(self.place)]
-        found += [m[2] for m in SECRET_OPTION.finditer(self.place)]
-        for secret in {*found, *map(urllib.parse.unquote, found)} - {""}:
-            text = text.replace(secret, "***")
-        return masked(text)
 
 
 def shared_study(run: RunFolder, shared: SharedStorage) -> tuple[BaseStorage, str]:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from moenas.errors import ConfigError, MissingDependencyError
-from moenas.masking import masked
+from moenas.masking import masked, masked_address
 from moenas.runs import RunFolder
 from moenas.tracking.tracker import Point
 
@@ -56,7 +56,7 @@ class MlflowServer:
         address = os.environ.get(ADDRESS)
         if not address:
             raise ConfigError(f"Say where MLflow is: {ADDRESS}=http://host:5000, for instance.")
-        self.where = masked(address)
+        self.where = masked_address(address)
         self._client = MlflowClient(address)
         self._name = folder.name
         self._kind = folder.read_config()["kind"]
