@@ -64,7 +64,7 @@ def test_what_is_one_address_as_a_whole(address: str, expected: str) -> None:
 @pytest.mark.parametrize(
     ("password", "said", "hidden"),
     [
-        ("pa@ss", "failed to resolve host 'ss@nowhere', passed", "failed to resolve host '***@nowhere', passed"),
+        ("pa@ss", "no host 'ss@nowhere', passed", "no host '***@nowhere', passed"),
         ("s3@cr:et", "invalid port 'et@host' of 's3'", "invalid port '***@host' of '***'"),
         ("s3%40cr", "refused s3@cr", "refused ***"),
         ("s3%40cr", "no host cr", "no host ***"),

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import multiprocessing
+import os
 import random
 import re
 import signal
@@ -21,7 +23,7 @@ from postgres import postgres_server
 
 from moenas.errors import ConfigError, RunFolderError, SearchError
 from moenas.nas import driver as driver_module
-from moenas.nas import leases
+from moenas.nas import journal, leases
 from moenas.nas.journal import open_journal
 from moenas.nas.leases import FileLeases
 from moenas.nas.objectives import PAPER_OBJECTIVES
@@ -286,6 +288,21 @@ def test_another_storage_than_the_runs_is_refused(run: RunFolder, memory: Path) 
     two = SharedStorage(str(memory / "two.log"))
     with pytest.raises(RunFolderError, match=r"not in '.*two\.log'. It was begun in '.*one\.log'"):
         open_study(run, PAPER_OBJECTIVES, MoENASSampler(), two)
+
+
+def test_a_journal_on_a_full_disk_is_one_clear_error(
+    run: RunFolder, memory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    study = make_driver(run, shared=SharedStorage(str(memory / "study.log"))).study
+    for module, name in ((os, "fsync"), (journal, "hold")):
+        with monkeypatch.context() as patch:
+            patch.setattr(module, name, full)
+            with pytest.raises(RunFolderError, match=r"disk is full: '.*study\.log'"):
+                study.ask()
+    study.tell(study.ask(), [1.0] * 4)
 
 
 def test_what_is_no_journal_is_told(memory: Path) -> None:
