@@ -28,10 +28,12 @@ from moenas.nas.journal import open_journal
 from moenas.nas.leases import FileLeases
 from moenas.nas.objectives import PAPER_OBJECTIVES
 from moenas.nas.sampler import MoENASSampler
+from moenas.nas.settings import SearchConfig
 from moenas.nas.storage import SharedStorage, keep_copy
 from moenas.nas.study import open_recorded_study, open_study
 from moenas.runs import ModelFolder, RunFolder
 from moenas.serialisation import read_json
+from moenas.workflows import search as search_module
 
 TRIALS = 12
 
@@ -288,6 +290,22 @@ def test_another_storage_than_the_runs_is_refused(run: RunFolder, memory: Path) 
     two = SharedStorage(str(memory / "two.log"))
     with pytest.raises(RunFolderError, match=r"not in '.*two\.log'. It was begun in '.*one\.log'"):
         open_study(run, PAPER_OBJECTIVES, MoENASSampler(), two)
+
+
+@pytest.mark.parametrize("text", ["{}", "[]", "3", "null", '{"study": "a", "storage": ["b"]}'])
+def test_a_storage_file_of_another_shape_is_named(
+    run: RunFolder, memory: Path, text: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run.storage.write_text(text)
+    shared = SharedStorage(str(memory / "one.log"))
+    told = r"'.*storage\.json' does not say where .*delete it"
+    with pytest.raises(RunFolderError, match=told):
+        open_study(run, PAPER_OBJECTIVES, MoENASSampler(), shared)
+    with pytest.raises(RunFolderError, match=told):
+        open_recorded_study(run)
+    monkeypatch.setattr(search_module, "open_run", lambda *_: run)
+    with pytest.raises(RunFolderError, match=told):
+        search_module.search(SearchConfig(data=("emoji",)), run.path)
 
 
 def test_a_journal_on_a_full_disk_is_one_clear_error(

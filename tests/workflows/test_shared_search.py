@@ -31,7 +31,7 @@ from moenas.serialisation import read_json
 from moenas.tracking.recording import Recording
 from moenas.training.loop import OutOfTime
 from moenas.workflows import search as search_module
-from moenas.workflows import search_run, shared_search
+from moenas.workflows import search_run, search_summary, shared_search
 from moenas.workflows.search import search
 from moenas.workflows.search_run import SearchRun, search_space
 from moenas.workflows.settings import Resources
@@ -181,3 +181,13 @@ def test_what_fails_is_told_of_the_place_where_the_study_is(
     with pytest.raises(SearchError if shared else RunFolderError, match=where) as error:
         part._trials(study, search_space(config), PAPER_OBJECTIVES, 0.5, maker, 0.0)
     assert ("study.db" in str(error.value)) is not shared
+
+
+@pytest.mark.parametrize("text", ["[]", "3", "{}", '{"seconds": 3}', '{"seconds": {"data": "x"}}'])
+def test_a_summary_of_another_shape_is_named(memory: Path, text: str) -> None:
+    folder = RunFolder.create(memory / "run", "search", {})
+    folder.summary.write_text('{"seconds": {"data": 1, "search": 2.5}}')
+    assert search_summary._seconds(folder) == {"data": 1.0, "search": 2.5}
+    folder.summary.write_text(text)
+    with pytest.raises(RunFolderError, match=r"'.*summary\.json' is damaged.*Delete it and run"):
+        search_summary._seconds(folder)

@@ -17,6 +17,7 @@ import sqlalchemy.exc
 from optuna.storages import BaseStorage, RDBStorage
 
 from moenas.atomic import replaced_whole
+from moenas.config import from_dict, to_dict
 from moenas.errors import ConfigError, MissingDependencyError, RunFolderError, SearchError
 from moenas.masking import masked_about, masked_address
 from moenas.nas.journal import open_journal
@@ -106,6 +107,36 @@ class SharedStorage:
         ) from None  # the cause may hold the password
 
 
+@dataclasses.dataclass(frozen=True)
+class Whereabouts:
+    """``storage.json``: where a run's study is that several processes share.
+
+    Attributes:
+        study: Its name there.
+        storage: A PostgreSQL URL without password, or the path of a journal file.
+    """
+
+    study: str
+    storage: str
+
+
+def whereabouts(run: RunFolder) -> Whereabouts:
+    """Return where a run's study is; there must be a ``storage.json``.
+
+    Raises:
+        RunFolderError: It cannot be read, or does not say it.
+    """
+    found = read_json(run.storage)
+    with contextlib.suppress(ConfigError):
+        if isinstance(found, dict):
+            return from_dict(Whereabouts, found)
+    raise RunFolderError(
+        f"'{run.storage}' does not say where the run's study is. Put a backup in its place, or "
+        "delete it and run the same command with --storage: a new study begins, and what it asks "
+        "for again is not trained again."
+    )
+
+
 def shared_study(run: RunFolder, shared: SharedStorage) -> tuple[BaseStorage, str]:
     """Return the storage and the name of a run's study; one begun in ``study.db`` moves there.
 
@@ -116,13 +147,13 @@ def shared_study(run: RunFolder, shared: SharedStorage) -> tuple[BaseStorage, st
     storage = shared.open()
     with shared.explained():
         if run.storage.exists():
-            marker = read_json(run.storage)
-            if marker["study"] not in [s.study_name for s in storage.get_all_studies()]:
+            known = whereabouts(run)
+            if known.study not in [s.study_name for s in storage.get_all_studies()]:
                 raise RunFolderError(
                     f"The study of '{run.path}' is not in '{shared}'. It was begun in "
-                    f"'{marker['storage']}': give that as the storage."
+                    f"'{known.storage}': give that as the storage."
                 )
-            return storage, marker["study"]
+            return storage, known.study
         name = f"{STUDY_NAME}-{uuid.uuid4().hex[:16]}"
         if run.study.exists():
             optuna.copy_study(
@@ -137,7 +168,7 @@ def shared_study(run: RunFolder, shared: SharedStorage) -> tuple[BaseStorage, st
 def announce(run: RunFolder, shared: SharedStorage, study: optuna.Study) -> None:
     """Write down where the run's study is: other processes may join it from now on."""
     if not run.storage.exists():
-        write_json(run.storage, {"study": study.study_name, "storage": str(shared)})
+        write_json(run.storage, to_dict(Whereabouts(study.study_name, str(shared))))
 
 
 def keep_copy(run: RunFolder, study: optuna.Study) -> None:
