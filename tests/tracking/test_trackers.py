@@ -207,7 +207,7 @@ def test_what_can_be_an_mlflow_is_not_reached_before_the_work(
 
 
 def test_an_mlflow_database_that_does_not_answer_delays_nothing(
-    folder: RunFolder, monkeypatch: pytest.MonkeyPatch
+    folder: RunFolder, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Its client connects when it is made; here it hangs, then fails, then takes all."""
     module = pytest.importorskip("moenas.tracking.mlflow_server")
@@ -226,9 +226,11 @@ def test_an_mlflow_database_that_does_not_answer_delays_nothing(
             return client
         go.wait(20)
         tried.set()
+        module.DATABASE_LOG.warning("%s, tried again", "failed to resolve host 'ss@host'")
         raise ConnectionError("failed to resolve host 'ss@host'")
 
     monkeypatch.setattr(module, "MlflowClient", connect)
+    monkeypatch.setattr(module.DATABASE_LOG, "handlers", [caplog.handler])
     start = time.monotonic()
     with recording("mlflow", folder, {}) as record:
         record.add("trial", 0, {"fairness": 0.5})
@@ -238,6 +240,7 @@ def test_an_mlflow_database_that_does_not_answer_delays_nothing(
         "mlflow takes nothing: failed to resolve host '***@host'. The work goes on, and it is "
         "tried again."
     ]
+    assert caplog.messages[-1:] == ["failed to resolve host '***@host', tried again"]
     assert '"trial"' in folder.tracking.read_text()
 
 

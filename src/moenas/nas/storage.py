@@ -79,9 +79,8 @@ class SharedStorage:
                 storage = RDBStorage(f"postgresql+psycopg://{rest}", engine_kwargs=options)
             except ValueError:  # a port that is no number: its text would be a part of the password
                 raise ConfigError(
-                    f"'{self}' cannot be read as postgresql://USER:PASSWORD@HOST:PORT/NAME. In the "
-                    "user's name and the password write %40 for @, %3A for :, %2F for / and %25 "
-                    "for %."
+                    f"'{self}' cannot be read as postgresql://USER@HOST:PORT/NAME. In the user's "
+                    "name and the password write %40 for @, %3A for :, %2F for / and %25 for %."
                 ) from None
             weakref.finalize(storage, storage.engine.dispose)  # says goodbye to the server
             return storage

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import importlib.metadata
 import json
+import logging
 import os
 import re
 import urllib.parse
@@ -43,6 +44,8 @@ SCHEMES = ("", "file", "http", "https", "databricks", "postgresql", "mysql", "ms
 HOST = re.compile(r"[^/\\]+:\d+(?:/|$)")
 """A host and a port, which without ``http://`` would be taken for a folder."""
 
+DATABASE_LOG = logging.getLogger("mlflow.store.db.utils")
+
 OUTCOMES = {"finished": "FINISHED", "stopped": "KILLED", "failed": "FAILED"}
 
 ABSENT = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE", "INVALID_STATE")
@@ -78,15 +81,27 @@ class MlflowServer:
 
     def start(self, known: str | None, token: str) -> str:
         """Set the run to running; a new one gets the settings."""
-        try:
-            self._client = MlflowClient(self._address)  # of a database: it is connected to at once
-        except Exception as error:  # a database's own, of any kind
-            raise MoENASError(masked_about(self._address, str(error))) from None
+        self._client = self._connected()
         if known is not None and self._goes_on(known):
             self._run = known
             return known
         self._run = self._begun(token) or self._begin(token)
         return self._run
+
+    def _connected(self) -> MlflowClient:
+        """The client; of a database, it connects at once and tries and warns for minutes."""
+
+        def hide(record: logging.LogRecord) -> bool:
+            record.msg, record.args = masked_about(self._address, record.getMessage()), ()
+            return True
+
+        DATABASE_LOG.addFilter(hide)
+        try:
+            return MlflowClient(self._address)
+        except Exception as error:  # a database's own, of any kind
+            raise MoENASError(masked_about(self._address, str(error))) from None
+        finally:
+            DATABASE_LOG.removeFilter(hide)
 
     def _begun(self, token: str) -> str | None:
         """The run that a process began and had no time to note."""
