@@ -9,7 +9,15 @@ import pytest
 
 from moenas.cli import main
 from moenas.console import console, set_up_logging, table
-from moenas.masking import MOST, masked, masked_all, masked_variable, shown
+from moenas.masking import (
+    MOST,
+    masked,
+    masked_about,
+    masked_address,
+    masked_all,
+    masked_variable,
+    shown,
+)
 
 
 @pytest.mark.parametrize(
@@ -18,6 +26,10 @@ from moenas.masking import MOST, masked, masked_all, masked_variable, shown
         ("postgresql://me:s3cret@host:5432/db", "postgresql://me:***@host:5432/db"),
         ("mysql+pymysql://me:p@ss/w:rd@host/db", "mysql+pymysql://me:***@host/db"),
         ("redis://:s3cret@host", "redis://:***@host"),
+        ("postgresql://me@corp:s3cret@host/db", "postgresql://me@corp:***@host/db"),
+        ("postgresql://me:s3'c\"ret@host/db", "postgresql://me:***@host/db"),
+        (f"at postgresql://me:{'s3cret' * 200}@host now", "at postgresql://me:***@host now"),
+        ("http://:@host and http://me:@host", "http://:@host and http://me:@host"),
         (
             "x postgresql://me@host/db?password=s3cret&a=1",
             "x postgresql://me@host/db?password=***&a=1",
@@ -33,6 +45,36 @@ def test_passwords_in_urls(text: str, expected: str) -> None:
     assert masked(text) == expected
 
 
+@pytest.mark.parametrize(
+    ("address", "expected"),
+    [
+        ("http://me:s3 c'r\net@host:5000/a", "http://me:***@host:5000/a"),
+        ("postgresql://me/x:s3cret@host/db", "postgresql://me/x:***@host/db"),
+        ("postgresql://h/db?sslpassword=s3 c;'ret&a=1", "postgresql://h/db?sslpassword=***&a=1"),
+        ("postgresql://me:s3?pass=cret@h/db", "postgresql://me:***@h/db"),
+        ("http://host:5000", "http://host:5000"),
+        ("runs/me:x@y/study.log", "runs/me:x@y/study.log"),
+    ],
+)
+def test_what_is_one_address_as_a_whole(address: str, expected: str) -> None:
+    assert masked_address(address) == expected
+    assert masked_variable("MLFLOW_TRACKING_URI", address) == expected
+
+
+@pytest.mark.parametrize(
+    ("password", "said", "hidden"),
+    [
+        ("pa@ss", "no host 'ss@nowhere', passed", "no host '***@nowhere', passed"),
+        ("s3@cr:et", "invalid port 'et@host' of 's3'", "invalid port '***@host' of '***'"),
+        ("s3%40cr", "refused s3@cr", "refused ***"),
+        ("s3%40cr", "no host cr", "no host ***"),
+        ("a@b/c@d", 'database "c@d@host" is not there', 'database "***@***@host" is not there'),
+    ],
+)  # fmt: skip
+def test_parts_of_a_password_that_a_library_tells(password: str, said: str, hidden: str) -> None:
+    assert masked_about(f"postgresql://me:{password}@host/db", said) == hidden
+
+
 def test_what_steers_a_terminal_is_spelled_out() -> None:
     assert shown("a\x1b]0;owned\x07\x9b2J\r\nb\tc") == "a\\x1b]0;owned\\x07\\x9b2J\\r\nb\tc"
     assert shown("gnp.\u202eexe\udc80") == "gnp.\\u202eexe\\udc80"
@@ -43,6 +85,10 @@ def test_long_texts_take_little_time_and_place() -> None:
     start = time.perf_counter()
     assert len(shown("://a:" * 1_000_000)) < 2 * MOST
     assert len(masked("://a:" * 20_000)) == 100_000
+    assert masked("://" * 100_000 + "@") == "://:***@"
+    assert masked("://a:" * 20_000 + "@") == "://a:***@"
+    assert masked_address("a://" + ":@" * 50_000) == "a://:***@"
+    assert len(masked_address("a://" + "?pass" * 20_000)) == 100_004
     assert time.perf_counter() - start < 2
 
 

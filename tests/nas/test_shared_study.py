@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import multiprocessing
+import os
 import random
+import re
 import signal
 import time
 from collections import Counter
@@ -20,15 +23,17 @@ from postgres import postgres_server
 
 from moenas.errors import ConfigError, RunFolderError, SearchError
 from moenas.nas import driver as driver_module
-from moenas.nas import leases
+from moenas.nas import journal, leases
 from moenas.nas.journal import open_journal
 from moenas.nas.leases import FileLeases
 from moenas.nas.objectives import PAPER_OBJECTIVES
 from moenas.nas.sampler import MoENASSampler
+from moenas.nas.settings import SearchConfig
 from moenas.nas.storage import SharedStorage, keep_copy
 from moenas.nas.study import open_recorded_study, open_study
 from moenas.runs import ModelFolder, RunFolder
 from moenas.serialisation import read_json
+from moenas.workflows import search as search_module
 
 TRIALS = 12
 
@@ -227,6 +232,10 @@ def test_half_a_line_of_a_killed_process_is_cut_off(run: RunFolder, memory: Path
     [
         ("postgresql://me:s3cret@host:5432/db", "postgresql://me:***@host:5432/db"),
         ("postgresql://me:s3@c/r:et@host/db", "postgresql://me:***@host/db"),
+        ("postgresql://me@corp:s3cretword@host/db", "postgresql://me@corp:***@host/db"),
+        ("postgresql://me:s3'cr\"et@host/db", "postgresql://me:***@host/db"),
+        ("postgresql://me:s3cr et@host/db", "postgresql://me:***@host/db"),
+        (f"postgresql://me:s3{'x' * 600}@host/db", "postgresql://me:***@host/db"),
         ("postgresql://host/db?user=me&password=s3cret", "postgresql://host/db?user=me&password=***"),
         ("postgresql://me@host:5432/db", "postgresql://me@host:5432/db"),
         ("runs/mine/study.log", "runs/mine/study.log"),
@@ -251,6 +260,23 @@ def test_a_wrong_password_is_told_without_it(server: str) -> None:
     assert error.value.__cause__ is None
 
 
+@pytest.mark.parametrize(
+    ("password", "kind", "shown"),
+    [
+        ("s3cr@et:word", ConfigError, r"cannot be read as .*%40 for @"),
+        ("s3cr@et", SearchError, "does not work"),
+    ],
+)
+def test_a_password_that_divides_the_url_is_not_told(
+    password: str, kind: type[Exception], shown: str
+) -> None:
+    with pytest.raises(kind, match=shown) as error:
+        SharedStorage(f"postgresql://me:{password}@/tmp/nowhere").open()
+    assert "'postgresql://me:***@/tmp/nowhere'" in str(error.value)
+    assert not re.search(r"s3cr|\bet\b|word@", str(error.value))
+    assert error.value.__cause__ is None
+
+
 def test_no_password_is_written_down(server: str, run: RunFolder) -> None:
     make_driver(run, shared=SharedStorage(server))
     assert ":***@127.0.0.1" in read_json(run.storage)["storage"]
@@ -264,6 +290,37 @@ def test_another_storage_than_the_runs_is_refused(run: RunFolder, memory: Path) 
     two = SharedStorage(str(memory / "two.log"))
     with pytest.raises(RunFolderError, match=r"not in '.*two\.log'. It was begun in '.*one\.log'"):
         open_study(run, PAPER_OBJECTIVES, MoENASSampler(), two)
+
+
+@pytest.mark.parametrize("text", ["{}", "[]", "3", "null", '{"study": "a", "storage": ["b"]}'])
+def test_a_storage_file_of_another_shape_is_named(
+    run: RunFolder, memory: Path, text: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run.storage.write_text(text)
+    shared = SharedStorage(str(memory / "one.log"))
+    told = r"'.*storage\.json' does not say where .*delete it"
+    with pytest.raises(RunFolderError, match=told):
+        open_study(run, PAPER_OBJECTIVES, MoENASSampler(), shared)
+    with pytest.raises(RunFolderError, match=told):
+        open_recorded_study(run)
+    monkeypatch.setattr(search_module, "open_run", lambda *_: run)
+    with pytest.raises(RunFolderError, match=told):
+        search_module.search(SearchConfig(data=("emoji",)), run.path)
+
+
+def test_a_journal_on_a_full_disk_is_one_clear_error(
+    run: RunFolder, memory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    study = make_driver(run, shared=SharedStorage(str(memory / "study.log"))).study
+    for module, name in ((os, "fsync"), (journal, "hold")):
+        with monkeypatch.context() as patch:
+            patch.setattr(module, name, full)
+            with pytest.raises(RunFolderError, match=r"disk is full: '.*study\.log'"):
+                study.ask()
+    study.tell(study.ask(), [1.0] * 4)
 
 
 def test_what_is_no_journal_is_told(memory: Path) -> None:

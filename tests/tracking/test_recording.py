@@ -13,6 +13,7 @@ import pytest
 from moenas.console import logger
 from moenas.errors import RunFolderError
 from moenas.runs import RunFolder
+from moenas.serialisation import write_json
 from moenas.tracking import recording as module
 from moenas.tracking.recording import recording
 from moenas.training.loop import OutOfTime
@@ -153,12 +154,38 @@ def test_points_that_failed_are_not_taken_for_sent(
     assert '"trial"' not in folder.tracking.read_text()
 
 
-def test_a_damaged_ledger_is_no_end(folder: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
-    folder.tracking.write_text("[1, 2")
+ENTRIES = (
+    "null", "[]", "3", '{"run": 7}', '{"token": []}', '{"sent": []}', '{"sent": {"trial": 0}}',
+    '{"sent": {"trial": [[0]]}}', '{"run": "run-1", "sent": {"trial": [0, "a"]}}', '{"more": 1}',
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["[1, 2", "[]", "3", "null", '"a"', *(f'{{"mlflow memory": {each}}}' for each in ENTRIES)],
+)
+def test_a_damaged_ledger_is_no_end(
+    folder: RunFolder, monkeypatch: pytest.MonkeyPatch, text: str
+) -> None:
+    folder.tracking.write_text(text)
     use(memory := Memory(), monkeypatch)
     with recording("mlflow", folder, {}) as record:
         record.add("trial", 0, {"a": 0})
     assert len(memory.points) == 1
+    assert memory.known == [None]
+
+
+def test_a_ledgers_other_entries_outlive_a_damaged_one(
+    folder: RunFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = {"run": "run-1", "token": "t", "sent": {"trial": [0]}}
+    write_json(folder.tracking, {"mlflow memory": 3, "wandb memory": kept})
+    use(memory := Memory(), monkeypatch)
+    for name in ("mlflow", "wandb"):
+        with recording(name, folder, {}) as record:  # type: ignore[arg-type]
+            record.add("trial", 0, {"a": 0})
+    assert len(memory.points) == 1
+    assert memory.known == [None, "run-1"]
 
 
 def test_what_could_not_be_noted_is_sent_later(

@@ -6,17 +6,20 @@ import os
 import socket
 import subprocess
 import sys
+import threading
 import time
 import types
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from unittest.mock import MagicMock
 
 import pytest
 
 from moenas.errors import ConfigError, MissingDependencyError
 from moenas.runs import RunFolder
+from moenas.tracking import recording as recording_module
 from moenas.tracking.recording import recording
 from moenas.tracking.tracker import TrackerName
 from moenas.training.loop import OutOfTime
@@ -173,6 +176,72 @@ def test_mlflow_needs_an_address(folder: RunFolder, monkeypatch: pytest.MonkeyPa
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     with pytest.raises(ConfigError, match="MLFLOW_TRACKING_URI"), recording("mlflow", folder, {}):
         pass
+
+
+@pytest.mark.parametrize(
+    "address", ["localhost:5000", "127.0.0.1:5000/a", "foo://me:s3cret@x", "http:", "http://[x"]
+)
+def test_what_can_be_no_mlflow_is_told_at_once(
+    address: str, folder: RunFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("mlflow.tracking")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
+    told = pytest.raises(ConfigError, match=r"MLFLOW_TRACKING_URI=.*http://host:5000")
+    with told as error, recording("mlflow", folder, {}):
+        pass
+    assert "s3cret" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["https://me:x@host", "mlruns", "/data/mlruns", "C:\\mlruns", "file:///data", "databricks",
+     "databricks://mine", "sqlite:////data/mlflow.db", "postgresql+psycopg://me@host/db"],
+)  # fmt: skip
+def test_what_can_be_an_mlflow_is_not_reached_before_the_work(
+    address: str, folder: RunFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = pytest.importorskip("moenas.tracking.mlflow_server")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
+    monkeypatch.setattr(module, "MlflowClient", lambda _: 1 / 0)
+    module.MlflowServer(folder, {})
+
+
+def test_an_mlflow_database_that_does_not_answer_delays_nothing(
+    folder: RunFolder, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its client connects when it is made; here it hangs, then fails, then takes all."""
+    module = pytest.importorskip("moenas.tracking.mlflow_server")
+    warned: list[str] = []
+    monkeypatch.setattr(
+        recording_module.logger, "warning", lambda text, *of: warned.append(text % of)
+    )
+    monkeypatch.setattr(recording_module, "FIRST_PAUSE", 0.01)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "postgresql://me:pa@ss@host/db")
+    go, tried = threading.Event(), threading.Event()
+
+    def connect(_: str) -> Any:
+        if tried.is_set():
+            client = MagicMock()
+            client.search_runs.return_value = []
+            return client
+        go.wait(20)
+        tried.set()
+        module.DATABASE_LOG.warning("%s, tried again", "failed to resolve host 'ss@host'")
+        raise ConnectionError("failed to resolve host 'ss@host'")
+
+    monkeypatch.setattr(module, "MlflowClient", connect)
+    monkeypatch.setattr(module.DATABASE_LOG, "handlers", [caplog.handler])
+    start = time.monotonic()
+    with recording("mlflow", folder, {}) as record:
+        record.add("trial", 0, {"fairness": 0.5})
+        assert time.monotonic() - start < 5
+        go.set()
+    assert warned == [
+        "mlflow takes nothing: failed to resolve host '***@host'. The work goes on, and it is "
+        "tried again."
+    ]
+    assert caplog.messages[-1:] == ["failed to resolve host '***@host', tried again"]
+    assert '"trial"' in folder.tracking.read_text()
 
 
 class FakeRun:

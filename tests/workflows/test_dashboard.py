@@ -6,6 +6,7 @@ import json
 import logging
 import socket
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 from wsgiref.util import setup_testing_defaults
@@ -22,7 +23,7 @@ from moenas.nas.study import STUDY_NAME, open_study
 from moenas.nas.study_file import sqlite_url
 from moenas.runs import RunFolder
 from moenas.workflows import dashboard
-from moenas.workflows.dashboard import REFUSAL, dashboard_app, open_dashboard
+from moenas.workflows.dashboard import REFUSAL, STRANGER, dashboard_app, open_dashboard
 
 STUDY = "/api/studies/1"
 
@@ -50,11 +51,14 @@ def measured(value: float, over: float) -> FrozenTrial:
     )
 
 
-def call(app: Any, method: str, path: str, body: Any = None) -> tuple[int, Any]:
+def call(
+    app: Any, method: str, path: str, body: Any = None, host: str = "127.0.0.1"
+) -> tuple[int, Any]:
     """Ask a WSGI application; return the status and what it says, JSON decoded."""
     text = b"" if body is None else json.dumps(body).encode()
     environ: dict[str, Any] = {}
     setup_testing_defaults(environ)
+    environ |= {"HTTP_HOST": host}
     environ |= {"REQUEST_METHOD": method, "PATH_INFO": path, "HTTP_ACCEPT_ENCODING": ""}
     environ |= {"CONTENT_TYPE": "application/json", "CONTENT_LENGTH": str(len(text))}
     environ["wsgi.input"].write(text)
@@ -157,6 +161,32 @@ def test_the_storage_refuses_to_write(run: RunFolder) -> None:
     with pytest.raises(StorageInternalError):
         storage.create_new_trial(1)
     assert len(archive(run)[0]) == 2
+
+
+OWN = ("127.0.0.1", "127.0.0.1:8080", "localhost:8080", "LocalHost", "[::1]", "[::1]:8080")
+OTHERS = ("evil.example", "evil.example:8080", "localhost.evil.example", "127.0.0.1.evil.com",
+          "evil.example,localhost", "localhost:80@evil.example", "192.168.1.2:80", "")  # fmt: skip
+
+
+def test_pages_whose_name_leads_here_read_nothing(run: RunFolder, app: Any) -> None:
+    """DNS rebinding: the browser takes the page and the dashboard for one site."""
+    for host in OWN:
+        assert call(app, "GET", STUDY, host=host)[0] == 200
+    for host in OTHERS:
+        assert call(app, "GET", STUDY, host=host) == (403, {"reason": STRANGER})
+    assert call(dashboard_app(run, own=False), "GET", STUDY, host=OTHERS[0])[0] == 200
+
+
+@pytest.mark.parametrize(("host", "status"), [("127.0.0.1", b"403"), ("0.0.0.0", b"200")])
+def test_a_server_that_listens_here_alone_answers_to_its_own_names(
+    run: RunFolder, host: str, status: bytes
+) -> None:
+    pytest.importorskip("optuna_dashboard")
+    with open_dashboard(run.path, host, 0) as server:
+        threading.Thread(target=server.handle_request).start()
+        with socket.create_connection(("127.0.0.1", server.server_port), 20) as browser:
+            browser.sendall(b"GET /dashboard HTTP/1.1\r\nHost: evil.example:8080\r\n\r\n")
+            assert browser.recv(12)[9:] == status
 
 
 # Where it listens

@@ -12,21 +12,28 @@ from typing import Any
 
 import optuna
 import pytest
+from optuna.exceptions import StorageInternalError
+from sqlalchemy.exc import OperationalError
 
+from inline_executor import Inline
 from moenas.config import to_dict
-from moenas.errors import RunFolderError
+from moenas.errors import RunFolderError, SearchError
 from moenas.nas import leases
+from moenas.nas.budget import Clock
 from moenas.nas.driver import StudyDriver
+from moenas.nas.objectives import PAPER_OBJECTIVES
 from moenas.nas.progress import SearchProgress
 from moenas.nas.settings import SearchConfig
-from moenas.nas.storage import keep_copy
-from moenas.nas.study import open_recorded_study
+from moenas.nas.storage import SharedStorage, keep_copy
+from moenas.nas.study import open_recorded_study, open_study
 from moenas.runs import RunFolder
 from moenas.serialisation import read_json
+from moenas.tracking.recording import Recording
 from moenas.training.loop import OutOfTime
 from moenas.workflows import search as search_module
-from moenas.workflows import search_run, shared_search
+from moenas.workflows import search_run, search_summary, shared_search
 from moenas.workflows.search import search
+from moenas.workflows.search_run import SearchRun, search_space
 from moenas.workflows.settings import Resources
 from moenas.workflows.shared_search import search_together
 
@@ -151,3 +158,36 @@ def test_a_folder_that_another_opened_with_other_settings_meanwhile(
         begin(tiny_config, tmp_path / "run", resources=ONE)
     assert read_json(tmp_path / "run" / "config.json")["settings"]["trials"] == 9
     assert not (tmp_path / "run" / "manifest.parquet").exists()
+
+
+@pytest.mark.parametrize("shared", [True, False])
+def test_what_fails_is_told_of_the_place_where_the_study_is(
+    memory: Path, monkeypatch: pytest.MonkeyPatch, shared: bool
+) -> None:
+    def away(*_: object) -> bool:
+        cause = OperationalError("INSERT", {}, Exception("the server closed the connection"))
+        raise StorageInternalError("in the commit") from cause
+
+    monkeypatch.setattr(StudyDriver, "run", away)
+    folder = RunFolder.create(memory / "run", "search", {})
+    storage = SharedStorage(str(memory / "study.log")) if shared else None
+    config = SearchConfig(data=("emoji",), image_size=32)
+    idle = Recording(None, "", folder)
+    part = SearchRun(config, folder, ONE, Clock(None), Inline(), idle, storage)
+    sampler = optuna.samplers.RandomSampler()
+    study = open_study(folder, PAPER_OBJECTIVES, sampler, storage)
+    maker: Any = None  # nothing is trained
+    where = r"storage '.*study\.log' does not work: .*closed" if shared else r"study\.db' cannot be"
+    with pytest.raises(SearchError if shared else RunFolderError, match=where) as error:
+        part._trials(study, search_space(config), PAPER_OBJECTIVES, 0.5, maker, 0.0)
+    assert ("study.db" in str(error.value)) is not shared
+
+
+@pytest.mark.parametrize("text", ["[]", "3", "{}", '{"seconds": 3}', '{"seconds": {"data": "x"}}'])
+def test_a_summary_of_another_shape_is_named(memory: Path, text: str) -> None:
+    folder = RunFolder.create(memory / "run", "search", {})
+    folder.summary.write_text('{"seconds": {"data": 1, "search": 2.5}}')
+    assert search_summary._seconds(folder) == {"data": 1.0, "search": 2.5}
+    folder.summary.write_text(text)
+    with pytest.raises(RunFolderError, match=r"'.*summary\.json' is damaged.*Delete it and run"):
+        search_summary._seconds(folder)

@@ -2,18 +2,39 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.storages.journal._file import BaseJournalFileLock
 
+from moenas.atomic import explain_os_error
 from moenas.locks import hold, system_lock
 
 
 def open_journal(path: Path) -> JournalStorage:
-    """Open a journal file, or begin one."""
-    return JournalStorage(JournalFileBackend(str(path), _Lock(path)))
+    """Open a journal file, or begin one.
+
+    Raises:
+        OSError: There is no such folder, or the file may not be read.
+        ValueError: It is no journal.
+
+    What cannot be written later, because the disk is full for instance, is a RunFolderError.
+    """
+    return JournalStorage(_File(path))
+
+
+class _File(JournalFileBackend):
+    def __init__(self, path: Path) -> None:
+        super().__init__(str(path), _Lock(path))
+        self._path = path
+
+    def append_logs(self, logs: list[dict[str, Any]]) -> None:
+        with _explained(self._path):
+            super().append_logs(logs)
 
 
 class _Lock(BaseJournalFileLock):
@@ -28,12 +49,21 @@ class _Lock(BaseJournalFileLock):
         self._lock = system_lock(path.with_name(f"{path.name}.lock"))
 
     def acquire(self) -> bool:
-        hold(self._lock, poll_interval=0.01)
-        _cut_half_line(self._path)
+        with _explained(self._path):
+            hold(self._lock, poll_interval=0.01)
+            _cut_half_line(self._path)
         return True
 
     def release(self) -> None:
         self._lock.release()
+
+
+@contextlib.contextmanager
+def _explained(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise explain_os_error(error, path) from error
 
 
 def _cut_half_line(path: Path) -> None:

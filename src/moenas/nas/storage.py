@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import re
-import urllib.parse
 import uuid
 import weakref
 from collections.abc import Iterator
@@ -19,8 +17,9 @@ import sqlalchemy.exc
 from optuna.storages import BaseStorage, RDBStorage
 
 from moenas.atomic import replaced_whole
+from moenas.config import from_dict, to_dict
 from moenas.errors import ConfigError, MissingDependencyError, RunFolderError, SearchError
-from moenas.masking import masked
+from moenas.masking import masked_about, masked_address
 from moenas.nas.journal import open_journal
 from moenas.nas.study_file import sqlite_url
 from moenas.runs import RunFolder
@@ -32,8 +31,6 @@ is followed by random digits, which the run folder remembers."""
 
 SCHEMES = ("postgresql", "postgres", "postgresql+psycopg")
 JOURNAL = ".log"
-PASSWORD = re.compile(r"(?<=://)([^:/?#]*:)(.*)@")
-SECRET_OPTION = re.compile(r"([?&][^=&]*pass[^=&]*=)([^&]*)", re.IGNORECASE)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,12 +52,13 @@ class SharedStorage:
             )
 
     def __str__(self) -> str:
-        return masked(self.place)
+        return masked_address(self.place)
 
     def open(self) -> BaseStorage:
         """Connect to it; what it needs is made when it is new.
 
         Raises:
+            ConfigError: It is a URL that cannot be read.
             MissingDependencyError: PostgreSQL's driver is not installed.
             SearchError: There is none, or it lets nobody in.
         """
@@ -78,7 +76,13 @@ class SharedStorage:
             except ImportError:
                 raise MissingDependencyError("psycopg", "postgres", "PostgreSQL") from None
             options = {"pool_pre_ping": True, "connect_args": {"connect_timeout": 10}}
-            storage = RDBStorage(f"postgresql+psycopg://{rest}", engine_kwargs=options)
+            try:
+                storage = RDBStorage(f"postgresql+psycopg://{rest}", engine_kwargs=options)
+            except ValueError:  # a port that is no number: its text would be a part of the password
+                raise ConfigError(
+                    f"'{self}' cannot be read as postgresql://USER@HOST:PORT/NAME. In the user's "
+                    "name and the password write %40 for @, %3A for :, %2F for / and %25 for %."
+                ) from None
             weakref.finalize(storage, storage.engine.dispose)  # says goodbye to the server
             return storage
 
@@ -93,7 +97,8 @@ class SharedStorage:
             yield
         except (sqlalchemy.exc.SQLAlchemyError, optuna.exceptions.StorageInternalError) as error:
             cause = getattr(error, "orig", None) or error.__cause__ or error
-            lines = self._without_secrets(str(cause)).strip().splitlines() or [type(cause).__name__]
+            told = masked_about(self.place, str(cause))
+            lines = told.strip().splitlines() or [type(cause).__name__]
         else:
             return
         raise SearchError(
@@ -101,12 +106,35 @@ class SharedStorage:
             "run the same command again when it does."
         ) from None  # the cause may hold the password
 
-    def _without_secrets(self, text: str) -> str:
-        found = [m[2] for m in PASSWORD.finditer(self.place)]
-        found += [m[2] for m in SECRET_OPTION.finditer(self.place)]
-        for secret in {*found, *map(urllib.parse.unquote, found)} - {""}:
-            text = text.replace(secret, "***")
-        return masked(text)
+
+@dataclasses.dataclass(frozen=True)
+class Whereabouts:
+    """``storage.json``: where a run's study is that several processes share.
+
+    Attributes:
+        study: Its name there.
+        storage: A PostgreSQL URL without password, or the path of a journal file.
+    """
+
+    study: str
+    storage: str
+
+
+def whereabouts(run: RunFolder) -> Whereabouts:
+    """Return where a run's study is; there must be a ``storage.json``.
+
+    Raises:
+        RunFolderError: It cannot be read, or does not say it.
+    """
+    found = read_json(run.storage)
+    with contextlib.suppress(ConfigError):
+        if isinstance(found, dict):
+            return from_dict(Whereabouts, found)
+    raise RunFolderError(
+        f"'{run.storage}' does not say where the run's study is. Put a backup in its place, or "
+        "delete it and run the same command with --storage: a new study begins, and what it asks "
+        "for again is not trained again."
+    )
 
 
 def shared_study(run: RunFolder, shared: SharedStorage) -> tuple[BaseStorage, str]:
@@ -119,13 +147,13 @@ def shared_study(run: RunFolder, shared: SharedStorage) -> tuple[BaseStorage, st
     storage = shared.open()
     with shared.explained():
         if run.storage.exists():
-            marker = read_json(run.storage)
-            if marker["study"] not in [s.study_name for s in storage.get_all_studies()]:
+            known = whereabouts(run)
+            if known.study not in [s.study_name for s in storage.get_all_studies()]:
                 raise RunFolderError(
                     f"The study of '{run.path}' is not in '{shared}'. It was begun in "
-                    f"'{marker['storage']}': give that as the storage."
+                    f"'{known.storage}': give that as the storage."
                 )
-            return storage, marker["study"]
+            return storage, known.study
         name = f"{STUDY_NAME}-{uuid.uuid4().hex[:16]}"
         if run.study.exists():
             optuna.copy_study(
@@ -140,7 +168,7 @@ def shared_study(run: RunFolder, shared: SharedStorage) -> tuple[BaseStorage, st
 def announce(run: RunFolder, shared: SharedStorage, study: optuna.Study) -> None:
     """Write down where the run's study is: other processes may join it from now on."""
     if not run.storage.exists():
-        write_json(run.storage, {"study": study.study_name, "storage": str(shared)})
+        write_json(run.storage, to_dict(Whereabouts(study.study_name, str(shared))))
 
 
 def keep_copy(run: RunFolder, study: optuna.Study) -> None:

@@ -20,10 +20,9 @@ from moenas.nas.objectives import OBJECTIVES
 from moenas.nas.observations import signs
 from moenas.nas.sampler import MoENASSampler
 from moenas.nas.space import BASE, SearchSpace
-from moenas.nas.storage import STUDY_NAME, SharedStorage, shared_study
+from moenas.nas.storage import STUDY_NAME, SharedStorage, shared_study, whereabouts
 from moenas.nas.study_file import STORAGE, VALUES, check_file, sqlite_url, study_errors
 from moenas.runs import RunFolder
-from moenas.serialisation import read_json
 
 __all__ = [
     "STUDY_NAME",
@@ -96,8 +95,8 @@ def open_recorded_study(run: RunFolder) -> optuna.Study:
     """
     if not run.study.exists() and run.storage.exists():
         raise RunFolderError(
-            f"The study of '{run.path}' is in '{read_json(run.storage)['storage']}' until its "
-            "trials are finished."
+            f"The study of '{run.path}' is in '{whereabouts(run).storage}' until its trials are "
+            "finished."
         )
     if not run.study.exists():
         raise RunFolderError(

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.metadata
 import json
+import logging
 import os
 import re
+import urllib.parse
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from moenas.errors import ConfigError, MissingDependencyError
-from moenas.masking import masked
+from moenas.errors import ConfigError, MissingDependencyError, MoENASError
+from moenas.masking import masked, masked_about, masked_address
 from moenas.runs import RunFolder
 from moenas.tracking.tracker import Point
 
@@ -35,6 +38,14 @@ TAG = "moenas.token"
 MOST_METRICS, MOST_PARAMS, LONGEST = 1000, 100, 500
 """What a server takes at once, and how long a setting may be."""
 
+SCHEMES = ("", "file", "http", "https", "databricks", "postgresql", "mysql", "mssql", "sqlite")
+"""What addresses begin with; MLflow's plug-ins know others. None: a folder, or ``databricks``."""
+
+HOST = re.compile(r"[^/\\]+:\d+(?:/|$)")
+"""A host and a port, which without ``http://`` would be taken for a folder."""
+
+DATABASE_LOG = logging.getLogger("mlflow.store.db.utils")
+
 OUTCOMES = {"finished": "FINISHED", "stopped": "KILLED", "failed": "FAILED"}
 
 ABSENT = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE", "INVALID_STATE")
@@ -49,15 +60,20 @@ class MlflowServer:
         settings: Its settings, the parameters.
 
     Raises:
-        ConfigError: The environment names no server.
+        ConfigError: The environment names no server, or what can be none.
     """
 
     def __init__(self, folder: RunFolder, settings: Mapping[str, Any]) -> None:
         address = os.environ.get(ADDRESS)
         if not address:
             raise ConfigError(f"Say where MLflow is: {ADDRESS}=http://host:5000, for instance.")
-        self.where = masked(address)
-        self._client = MlflowClient(address)
+        self.where = masked_address(address)
+        if not _is_possible(address):
+            raise ConfigError(
+                f"{ADDRESS}={self.where} is no address of MLflow: it is http://host:5000, for "
+                f"instance, or begins with another of {', '.join(filter(None, SCHEMES))}."
+            )
+        self._address = address
         self._name = folder.name
         self._kind = folder.read_config()["kind"]
         self._settings = settings
@@ -65,11 +81,27 @@ class MlflowServer:
 
     def start(self, known: str | None, token: str) -> str:
         """Set the run to running; a new one gets the settings."""
+        self._client = self._connected()
         if known is not None and self._goes_on(known):
             self._run = known
             return known
         self._run = self._begun(token) or self._begin(token)
         return self._run
+
+    def _connected(self) -> MlflowClient:
+        """The client; of a database, it connects at once and tries and warns for minutes."""
+
+        def hide(record: logging.LogRecord) -> bool:
+            record.msg, record.args = masked_about(self._address, record.getMessage()), ()
+            return True
+
+        DATABASE_LOG.addFilter(hide)
+        try:
+            return MlflowClient(self._address)
+        except Exception as error:  # a database's own, of any kind
+            raise MoENASError(masked_about(self._address, str(error))) from None
+        finally:
+            DATABASE_LOG.removeFilter(hide)
 
     def _begun(self, token: str) -> str | None:
         """The run that a process began and had no time to note."""
@@ -137,6 +169,21 @@ class MlflowServer:
         if found is None:
             raise ConfigError(f"MLflow's experiment '{name}' cannot be made: set {EXPERIMENT}.")
         return str(found.experiment_id)
+
+
+def _is_possible(address: str) -> bool:
+    """Whether MLflow has a client for an address, whoever answers there."""
+    try:
+        parts = urllib.parse.urlsplit(address)
+    except ValueError:  # half an IPv6 address
+        return False
+    scheme = "" if len(parts.scheme) == 1 else parts.scheme.partition("+")[0]  # a drive of Windows
+    if scheme == "":
+        return not HOST.match(address)
+    if scheme in ("http", "https"):
+        return bool(parts.hostname)
+    more = importlib.metadata.entry_points(group="mlflow.tracking_store")
+    return scheme in (*SCHEMES, *more.names)
 
 
 def _allowed(name: str) -> str:

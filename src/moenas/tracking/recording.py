@@ -18,8 +18,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from moenas.config import from_dict, to_dict
 from moenas.console import logger
-from moenas.errors import RunFolderError
+from moenas.errors import ConfigError, RunFolderError
 from moenas.masking import masked
 from moenas.run_log import outcome
 from moenas.runs import RunFolder
@@ -188,6 +189,13 @@ class _End:
     outcome: str
 
 
+@dataclasses.dataclass(frozen=True)
+class _Entry:
+    run: str | None = None
+    token: str | None = None
+    sent: dict[str, list[int]] = dataclasses.field(default_factory=dict)
+
+
 class _Ledger:
     """What a tracker has, in the run folder.
 
@@ -200,12 +208,14 @@ class _Ledger:
         self._key = key
         self._all: dict[str, Any] = {}
         with contextlib.suppress(RunFolderError):  # missing or damaged: the run is tracked anew
-            self._all = read_json(path)
-        entry = self._all.get(key, {})
-        self.run: str | None = entry.get("run")
-        self._token: str | None = entry.get("token")
-        self._sent = {(series, step) for series, steps in entry.get("sent", {}).items()
-                      for step in steps}  # fmt: skip
+            found = read_json(path)
+            self._all = found if isinstance(found, dict) else {}
+        entry, known = _Entry(), self._all.get(key)
+        with contextlib.suppress(ConfigError):
+            entry = from_dict(_Entry, known) if isinstance(known, dict) else entry
+        self.run = entry.run
+        self._token = entry.token
+        self._sent = {(series, step) for series, steps in entry.sent.items() for step in steps}
 
     def token(self) -> str:
         """What the run is found by where its id was not noted; it is kept before it is used."""
@@ -242,5 +252,5 @@ class _Ledger:
         sent: dict[str, list[int]] = {}
         for series, step in sorted(self._sent):
             sent.setdefault(series, []).append(step)
-        self._all[self._key] = {"token": self._token, "run": self.run, "sent": sent}
+        self._all[self._key] = to_dict(_Entry(self.run, self._token, sent))
         write_json(self._path, self._all)

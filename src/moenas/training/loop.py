@@ -6,12 +6,14 @@ that is killed and run again ends in the same weights as one that was not.
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import dataclasses
 import json
 import math
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -25,10 +27,12 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from moenas.atomic import write_text
+from moenas.config import from_dict
 from moenas.data.dataset import ImageDataset, collate, normalise
-from moenas.errors import DataError, MoENASError
+from moenas.errors import ConfigError, DataError, MoENASError, RunFolderError
 from moenas.evaluation.predict import probabilities
 from moenas.models.routing import record_routing
+from moenas.parsing import parse_json
 from moenas.runs import ModelFolder
 from moenas.runtime import derived_seed, launched, own_cores, seed_everything
 from moenas.training import processes
@@ -299,12 +303,27 @@ def _as_saved(model: nn.Module) -> nn.Module:
 
 
 def read_history(folder: ModelFolder) -> list[EpochRecord]:
-    """Return the epochs that a model was trained so far; none where none is finished."""
+    """Return the epochs that a model was trained so far; none where none is finished.
+
+    Raises:
+        RunFolderError: The file is damaged.
+    """
     try:
-        lines = folder.history.read_text(encoding="utf-8").splitlines()
+        lines = folder.history.read_bytes().splitlines()
     except OSError:
         return []
-    return [EpochRecord(**json.loads(line)) for line in lines]
+    return [_record(folder.history, number, line) for number, line in enumerate(lines, 1)]
+
+
+def _record(path: Path, number: int, line: bytes) -> EpochRecord:
+    with contextlib.suppress(ValueError, ConfigError):
+        found = parse_json(line)
+        if isinstance(found, dict):
+            return from_dict(EpochRecord, found)
+    raise RunFolderError(
+        f"'{path}' is damaged: line {number} is not the record of an epoch. Delete it and run the "
+        "same command: the next epoch writes all of it anew."
+    )
 
 
 def forget_state(folder: ModelFolder) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import ipaddress
 import json
+import re
 import socket
 from collections.abc import Iterable
 from pathlib import Path
@@ -25,6 +26,10 @@ from moenas.runs import RunFolder
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
+HOST = re.compile(r"(\[[^\]]*\]|[^:]*)(?::\d*)?")
+"""Of a request: a name or address, and a port."""
+
+STRANGER = "This dashboard answers as localhost, 127.0.0.1 and [::1] only."
 REFUSAL = "This dashboard only reads: nothing in it can change the search."
 
 
@@ -41,7 +46,7 @@ def open_dashboard(run: Path | str, host: str = "127.0.0.1", port: int = 8080) -
         ConfigError: It cannot listen there.
         MissingDependencyError: The extra ``dashboard`` is not installed.
     """
-    app = dashboard_app(RunFolder.open(run))
+    app = dashboard_app(RunFolder.open(run), own=_is_loopback(host))
     kind = _SixServer if ":" in host else DashboardServer
     try:
         server = make_server(host, port, app, server_class=kind, handler_class=_QuietHandler)
@@ -64,8 +69,13 @@ def open_dashboard(run: Path | str, host: str = "127.0.0.1", port: int = 8080) -
     return server
 
 
-def dashboard_app(run: RunFolder) -> WSGIApplication:
+def dashboard_app(run: RunFolder, *, own: bool = True) -> WSGIApplication:
     """Return the WSGI application that shows a run's study and changes nothing.
+
+    Args:
+        run: The run folder of a search.
+        own: Answer only requests to a name of this machine's own. A page on the web can have its
+            name lead to 127.0.0.1 and so read what a browser gets from there; the name tells.
 
     Raises:
         RunFolderError: The run has no study.
@@ -79,10 +89,13 @@ def dashboard_app(run: RunFolder) -> WSGIApplication:
     show: WSGIApplication = optuna_dashboard.wsgi(ReadOnlyStorage(run))
 
     def reader(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        if environ["REQUEST_METHOD"] in ("GET", "HEAD"):
+        reason = REFUSAL
+        if own and not _names_this_machine(environ.get("HTTP_HOST", "")):
+            reason = STRANGER
+        elif environ["REQUEST_METHOD"] in ("GET", "HEAD"):
             return show(environ, start_response)
         start_response("403 Forbidden", [("Content-Type", "application/json")])
-        return [json.dumps({"reason": REFUSAL}).encode()]
+        return [json.dumps({"reason": reason}).encode()]
 
     return reader
 
@@ -107,6 +120,12 @@ class _SixServer(DashboardServer):
 class _QuietHandler(WSGIRequestHandler):
     def log_message(self, format: str, *args: Any) -> None:
         """Requests are no news."""
+
+
+def _names_this_machine(host: str) -> bool:
+    """Whether the Host header of a request says this machine's own name or address."""
+    match = HOST.fullmatch(host)
+    return match is not None and _is_loopback(match[1].strip("[]").lower())
 
 
 def _is_loopback(host: str) -> bool:

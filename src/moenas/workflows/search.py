@@ -19,10 +19,10 @@ from moenas.errors import RunFolderError
 from moenas.models.cost import layer_count
 from moenas.nas.budget import Clock, Estimate, estimate, measure_speed
 from moenas.nas.settings import SearchConfig
+from moenas.nas.storage import whereabouts
 from moenas.run_log import working
 from moenas.runs import RunFolder
 from moenas.runtime import pick_device
-from moenas.serialisation import read_json
 from moenas.tracking.recording import recording
 from moenas.workflows.data import open_manifest
 from moenas.workflows.latency import given_table
@@ -51,8 +51,8 @@ def search(
     folder, settings = open_run(config, run), to_dict(config)
     if folder.storage.exists():
         raise RunFolderError(
-            f"The study of '{run}' is in '{read_json(folder.storage)['storage']}', which several "
-            "processes may share: give that with --storage."
+            f"The study of '{run}' is in '{whereabouts(folder).storage}', which several processes "
+            "may share: give that with --storage."
         )
     with (
         working(folder, settings),

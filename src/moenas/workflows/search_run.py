@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import time
 from collections.abc import Callable
@@ -123,7 +124,8 @@ class SearchRun:
         """Do all that is not there yet; the folder must be locked."""
         found = self._find()
         if self.shared is not None:  # what others tell after a time limit is in no file, or in all
-            keep_copy(self.folder, found.study)
+            with self._study_told():
+                keep_copy(self.folder, found.study)
             found = dataclasses.replace(found, study=open_recorded_study(self.folder))
         write_json(self.folder.trials, trial_records(found.study, found.objectives))
         finalists, reported = self._train_finalists(found)
@@ -260,10 +262,17 @@ class SearchRun:
         sampler = make_sampler(self.config.sampler, space, self.config.seed)
         with self.leases.choosing():  # another process may be about to make it
             study = open_study(self.folder, objectives, sampler, self.shared)
-            enqueue_dense(study, space)
+            with self._study_told():
+                enqueue_dense(study, space)
             if self.shared is not None:
                 announce(self.folder, self.shared, study)
         return study, objectives, base.balanced_accuracy - self.config.accuracy_margin
+
+    def _study_told(self) -> contextlib.AbstractContextManager[None]:
+        """Tell what goes wrong with the study of the place where it is."""
+        if self.shared is None:
+            return study_errors(self.folder, "written")
+        return self.shared.explained()
 
     def _trials(
         self,
@@ -313,7 +322,7 @@ class SearchRun:
                 heard=heard,
                 leases=self.leases,
             )
-            with study_errors(self.folder, "written"):
+            with self._study_told():
                 complete = driver.run(self.config.trials, lambda: self.clock.has(reserve))
         if not complete and not self.clock.has(0):
             raise OutOfTime("The time limit came in the search. Run the same command to go on.")

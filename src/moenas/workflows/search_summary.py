@@ -6,8 +6,10 @@ import datetime
 
 import optuna
 import torch
+from pydantic import TypeAdapter
 
 from moenas.config import to_dict
+from moenas.errors import RunFolderError
 from moenas.nas.records import search_record
 from moenas.nas.settings import SearchConfig
 from moenas.runs import RunFolder
@@ -40,8 +42,11 @@ def write_summary(
         floor: Balanced accuracy that a feasible trial reaches.
         verdict: The report's first sentences.
         seconds: Of each stage in this call.
+
+    Raises:
+        RunFolderError: There is a summary, and it is damaged.
     """
-    before = read_json(run.summary)["seconds"] if run.summary.exists() else {}
+    before = _seconds(run) if run.summary.exists() else {}
     took = {k: max(v, before.get(k, 0.0)) for k, v in seconds.items()}
     write_json(
         run.summary,
@@ -71,3 +76,15 @@ def write_summary(
             "peak_memory_bytes": peak_memory(),
         },
     )
+
+
+def _seconds(run: RunFolder) -> dict[str, float]:
+    """What each stage took, as the summary of an earlier call says."""
+    found = read_json(run.summary)
+    try:
+        return TypeAdapter(dict[str, float]).validate_python(found["seconds"])
+    except (LookupError, TypeError, ValueError):
+        raise RunFolderError(
+            f"'{run.summary}' is damaged: it does not say how many seconds each stage took. Delete "
+            "it and run the same command: it is written anew."
+        ) from None
