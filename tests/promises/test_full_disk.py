@@ -35,7 +35,7 @@ def fill(disk: Path) -> Iterator[Callable[[int], Path]]:
     yield from filling(disk)
 
 
-@pytest.mark.parametrize("left", [0, 16384, 65536, 140000, 180000])
+@pytest.mark.parametrize("left", [0, 16384, 65536, 140000, 160000])
 def test_a_search(
     disk: Path, fill: Callable[[int], Path], left: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
