@@ -178,6 +178,19 @@ def explain_os_error(error: OSError, path: Path) -> RunFolderError:
     return RunFolderError(f"Cannot write '{path}': {error.strerror or error}.")
 
 
+@contextlib.contextmanager
+def explained(path: Path) -> Iterator[None]:
+    """Tell operating system errors inside as `explain_os_error` does.
+
+    Raises:
+        RunFolderError: There was one. A lock's time that is up counts as one, too.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise explain_os_error(error, path) from error
+
+
 def write_bytes(path: Path, data: bytes) -> None:
     """Write a file atomically."""
     with atomic_file(path) as file:
@@ -195,7 +208,5 @@ def is_there(path: Path) -> bool:
     Raises:
         RunFolderError: It cannot be told: a folder above it may not be entered.
     """
-    try:
+    with explained(path):
         return path.exists()
-    except OSError as error:
-        raise explain_os_error(error, path) from error

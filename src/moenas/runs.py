@@ -31,7 +31,7 @@ from typing import Any
 
 import filelock
 
-from moenas.atomic import explain_os_error, is_there, remove_leftovers
+from moenas.atomic import explain_os_error, explained, is_there, remove_leftovers
 from moenas.errors import CheckpointError, RunFolderError, RunFolderInUseError
 from moenas.locks import hold, system_lock
 from moenas.serialisation import fingerprint_of, read_json, write_json
@@ -50,10 +50,8 @@ def cache_home() -> Path:
 
 
 def _names(folder: Path) -> list[str]:
-    try:
+    with explained(folder):
         return [path.name for path in folder.iterdir()] if folder.exists() else []
-    except OSError as error:
-        raise explain_os_error(error, folder) from error
 
 
 class ModelFolder:
@@ -88,10 +86,8 @@ class ModelFolder:
             RunFolderError: The folder cannot be written.
         """
         lock = system_lock(self.path / ".lock")
-        try:
+        with explained(self.path):
             hold(lock)
-        except OSError as error:
-            raise explain_os_error(error, self.path) from error
         try:
             yield
         finally:
@@ -111,14 +107,12 @@ class ModelFolder:
             RunFolderError: A file cannot be removed.
         """
         own = (self.scores, self.predictions, self.checkpoint, self.history, self.card)
-        try:
+        with explained(self.path):
             made = [*self.path.glob(f"{self.state.name}*"), *self.path.glob("degradation-*")]
             for file in (*own, *made):
                 file.unlink(missing_ok=True)
             if self.exports.exists():
                 shutil.rmtree(self.exports)
-        except OSError as error:
-            raise explain_os_error(error, self.path) from error
 
     def __repr__(self) -> str:
         return f"ModelFolder({str(self.path)!r})"

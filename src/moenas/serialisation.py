@@ -12,7 +12,7 @@ from typing import Any
 import pandas as pd
 
 from moenas import parsing
-from moenas.atomic import explain_os_error, write_bytes, write_text
+from moenas.atomic import explained, write_bytes, write_text
 from moenas.errors import RunFolderError
 
 
@@ -93,11 +93,8 @@ def sha256_of(path: Path) -> str:
     Raises:
         RunFolderError: It cannot be read.
     """
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise explain_os_error(error, path) from error
+    with explained(path), path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def fingerprint_of(path: Path) -> str:

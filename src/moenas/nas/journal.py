@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +9,7 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.storages.journal._file import BaseJournalFileLock
 
-from moenas.atomic import explain_os_error
+from moenas.atomic import explained
 from moenas.locks import hold, system_lock
 
 
@@ -33,7 +31,7 @@ class _File(JournalFileBackend):
         self._path = path
 
     def append_logs(self, logs: list[dict[str, Any]]) -> None:
-        with _explained(self._path):
+        with explained(self._path):
             super().append_logs(logs)
 
 
@@ -49,21 +47,13 @@ class _Lock(BaseJournalFileLock):
         self._lock = system_lock(path.with_name(f"{path.name}.lock"))
 
     def acquire(self) -> bool:
-        with _explained(self._path):
+        with explained(self._path):
             hold(self._lock, poll_interval=0.01)
             _cut_half_line(self._path)
         return True
 
     def release(self) -> None:
         self._lock.release()
-
-
-@contextlib.contextmanager
-def _explained(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise explain_os_error(error, path) from error
 
 
 def _cut_half_line(path: Path) -> None:

@@ -14,7 +14,7 @@ from typing import Protocol
 
 import filelock
 
-from moenas.atomic import explain_os_error
+from moenas.atomic import explain_os_error, explained
 from moenas.locks import hold, system_lock
 from moenas.runs import RunFolder
 
@@ -79,10 +79,8 @@ class FileLeases:
     @contextlib.contextmanager
     def choosing(self) -> Iterator[None]:
         """Keep the others from starting a trial meanwhile."""
-        try:
+        with explained(self._run.lease("next")):
             hold(self._choice)
-        except OSError as error:
-            raise explain_os_error(error, self._run.lease("next")) from error
         try:
             yield
         finally:
