@@ -154,7 +154,7 @@ def remove_leftovers(folder: Path, of: str | None = None) -> None:
         RunFolderError: It cannot be removed.
     """
     name = "*" if of is None else glob.escape(of)
-    try:
+    with explained(folder):
         for left in list(folder.rglob(f".{name}.*-*{_PART}")):
             writer, _, rest = left.name.removesuffix(_PART).rpartition(".")[2].partition("-")
             if not writer.isdigit() or not rest.startswith(f"{HOST}-"):
@@ -162,8 +162,6 @@ def remove_leftovers(folder: Path, of: str | None = None) -> None:
             with contextlib.suppress(FileNotFoundError):  # it was written meanwhile
                 if _abandoned(left, int(writer)):
                     shutil.rmtree(left) if left.is_dir() else left.unlink()
-    except OSError as error:
-        raise explain_os_error(error, folder) from error
 
 
 def explain_os_error(error: OSError, path: Path) -> RunFolderError:

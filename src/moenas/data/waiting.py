@@ -8,7 +8,7 @@ from pathlib import Path
 
 import filelock
 
-from moenas.atomic import explain_os_error
+from moenas.atomic import explained
 from moenas.console import logger
 from moenas.locks import hold, system_lock
 
@@ -25,15 +25,13 @@ def one_at_a_time(path: Path, what: str) -> Iterator[None]:
         RunFolderError: The folder cannot be written, or has no locks.
     """
     lock = system_lock(path)
-    try:
+    with explained(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             hold(lock, timeout=0)
         except filelock.Timeout:
             logger.info("Another process %s: waiting for it ('%s').", what, path.parent)
             hold(lock)
-    except OSError as error:
-        raise explain_os_error(error, path) from error
     try:
         yield
     finally:
