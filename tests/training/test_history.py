@@ -9,7 +9,7 @@ import pytest
 
 from moenas.errors import RunFolderError
 from moenas.runs import ModelFolder
-from moenas.training.loop import EpochRecord, read_history
+from moenas.training.history import EpochRecord, read_history
 
 FIRST = {"epoch": 1, "loss": 0.5, "accuracy_val": 0.7, "learning_rate": 0.1, "seconds": 2.0}
 

@@ -20,8 +20,9 @@ from moenas.models.storage import load_model
 from moenas.predictions import Predictions
 from moenas.runs import ModelFolder, cache_home
 from moenas.training import job as job_module
+from moenas.training.history import EpochRecord
 from moenas.training.job import DataReference, TrainingJob, _Hopeless, run_job
-from moenas.training.loop import EpochRecord, OutOfTime
+from moenas.training.loop import OutOfTime
 from moenas.training.outcome import read_result
 from moenas.training.schemes import Scheme
 

@@ -5,6 +5,7 @@ import json
 import math
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -19,10 +20,12 @@ from moenas.evaluation.predict import probabilities
 from moenas.models.builder import build_model
 from moenas.models.convert import upcycle
 from moenas.runs import ModelFolder
-from moenas.training import input_size, loop
-from moenas.training.checkpoint import TrainingState, save_state
-from moenas.training.loop import EpochRecord, OutOfTime, TrainResult, train
+from moenas.training import input_size, loop, resume
+from moenas.training.checkpoint import TrainingState, load_state, save_state
+from moenas.training.history import EpochRecord
+from moenas.training.loop import OutOfTime, TrainResult, train
 from moenas.training.schemes import SCHEMES, Scheme
+from moenas.training.step import Batch, plain_step
 
 CPU = torch.device("cpu")
 EXPERTS = (2, 1, 1, 2, 1, 1, 1, 1, 3)
@@ -77,23 +80,116 @@ class Deadline:
         return time.perf_counter()
 
 
+DRAWN = {"dropout": 0.3, "stochastic_depth": 0.3, "small_share": 0.5}
+"""Of a recipe that draws at random in each step."""
+
+
 @pytest.mark.parametrize("decay", [0.9, None], ids=["ema", "no ema"])
-def test_a_resumed_training_ends_in_the_same_weights(
+def test_a_training_stopped_by_its_deadline_ends_in_the_same_weights(
     run: Any, scheme: Scheme, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, decay: float | None
 ) -> None:
-    recipe = dataclasses.replace(scheme, ema_decay=decay)
+    recipe = dataclasses.replace(scheme, ema_decay=decay, **DRAWN)
     whole = run("whole", recipe)
-    for batches in (3, 1):  # in the second epoch, and at once in the one after it
+    for batches in (2, 1):  # in the second epoch, and at once after it
         with monkeypatch.context() as patch:
             patch.setattr(loop, "time", Deadline(batches))
             with pytest.raises(OutOfTime, match="time limit came in epoch"):
                 run("parts", recipe, deadline=1.0)
     history = (tmp_path / "parts" / "history.jsonl").read_text().splitlines()
-    assert len(history) == 1
+    assert len(history) == 2
     torch.manual_seed(99)  # whatever the process drew meanwhile
     parts = run("parts", recipe)
     assert facts(parts) == facts(whole)
     assert same(parts, whole)
+
+
+class Killed(BaseException):
+    """What no code of ours catches."""
+
+
+class Dying:
+    """A step that ends the process, as it were, after so many; notes which it computed."""
+
+    def __init__(self, after: int) -> None:
+        self.left = after
+        self.numbers: list[int] = []
+
+    def __call__(self, model: nn.Module, batch: Any, backward: Any, **_: Any) -> Any:
+        if not self.left:
+            raise Killed
+        self.left -= 1
+        self.numbers.append(batch.number)
+        return plain_step(model, batch, backward)
+
+
+@pytest.mark.parametrize("decay", [0.9, None], ids=["ema", "no ema"])
+def test_no_step_of_a_long_epoch_is_lost_or_taken_twice(
+    run: Any, scheme: Scheme, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, decay: float | None
+) -> None:
+    recipe = dataclasses.replace(scheme, epochs=1.75, batch_size=4, ema_decay=decay, **DRAWN)
+    whole = run("whole", recipe)
+    monkeypatch.setattr(resume, "SECONDS", 0.0)
+    monkeypatch.setattr(resume, "COST", math.inf)
+    numbers = []
+    for after in (1, 2, 1, 2):
+        step = Dying(after)
+        # The third ends with the epoch, before it is judged.
+        judge = Dying(0) if numbers == [0, 1, 2] else probabilities
+        monkeypatch.setattr(loop, "probabilities", judge)
+        with pytest.raises(Killed):
+            run("parts", recipe, step=step)
+        numbers += step.numbers
+    torch.manual_seed(99)
+    step = Dying(-1)
+    parts = run("parts", recipe, step=step)
+    assert numbers + step.numbers == list(range(7))
+    assert facts(parts) == facts(whole)
+    assert [(r.least_used, r.router_entropy) for r in parts.history] == [
+        (r.least_used, r.router_entropy) for r in whole.history
+    ]
+    assert same(parts, whole)
+    assert parts.history[0].seconds < 60
+
+
+def test_states_within_epochs_cost_little(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They come half a minute after what was written before, or later where writing takes long."""
+    now, written = 0.0, []
+
+    def clock() -> float:
+        return now
+
+    def step(model: nn.Module, batch: Batch, backward: Any) -> Any:
+        nonlocal now
+        now += 20.0
+        return plain_step(model, batch, backward)
+
+    def save(*_: Any) -> None:
+        nonlocal now
+        written.append(now)
+        now += 0.5
+
+    monkeypatch.setattr(resume, "time", SimpleNamespace(monotonic=clock))
+    monkeypatch.setattr(resume, "save_state", save)
+    recipe = dataclasses.replace(SCHEMES["short"], epochs=1.0, batch_size=2)
+    run(recipe=recipe, step=step)
+    assert written == [40.0, 100.5, 161.0, 161.5]  # after 2, 5 and 8 steps, and judged
+
+
+def test_nothing_is_kept_of_a_training_that_diverged(
+    run: Any, scheme: Scheme, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def step(model: nn.Module, batch: Batch, backward: Any) -> Any:
+        loss, routings = plain_step(model, batch, backward)
+        return loss * (math.nan if batch.number == 1 else 1), routings
+
+    monkeypatch.setattr(resume, "SECONDS", 0.0)
+    monkeypatch.setattr(resume, "COST", math.inf)
+    with pytest.raises(MoENASError, match="loss became nan in epoch 1"):
+        run(step=step)
+    state = load_state(tmp_path / "a" / "state.safetensors")
+    assert state is not None
+    assert state.progress["steps"] == 1
+    assert len(run().history) == 3
 
 
 def test_a_training_whose_state_is_truncated_ends_in_the_same_weights(

@@ -77,7 +77,16 @@ def left(folder: Path, name: str) -> list[tuple[dict[str, torch.Tensor], Any]]:
 
 def farthest(one: dict[str, torch.Tensor], two: dict[str, torch.Tensor]) -> float:
     assert one.keys() == two.keys()
+    one, two = without_keys_bias(one), without_keys_bias(two)
     return max(float((one[name].double() - two[name].double()).abs().max()) for name in one)
+
+
+def without_keys_bias(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Softmax makes attention's keys' bias change nothing: Adam enlarges its rounding errors."""
+    return {
+        name: torch.stack([value.chunk(3)[0], value.chunk(3)[2]]) if "qkv.bias" in name else value
+        for name, value in weights.items()
+    }
 
 
 @pytest.mark.slow

@@ -1,7 +1,7 @@
 """The driver: asks the sampler, has trials trained, tells the results; the storage is the state.
 
 A trial that was running when its driver died is *adopted* by the next one, or by another that works
-on the study (see `Leases`): it keeps its number and its folder, is trained on from its last epoch,
+on the study (see `Leases`): it keeps its number and its folder, is trained on from its last state,
 and is told. A trial that fails is FAILED with its error, never scored badly; one that may have
 failed for the machine's sake is told later (see `Doubts`).
 """

@@ -1,8 +1,8 @@
-"""The training state: saved after each epoch, so that a resumed run ends in the same weights.
+"""The training state: saved now and then, so that a resumed run ends in the same weights.
 
 One safetensors file holds all tensors (model, moving average, best weights, optimiser), and in its
 header the rest as JSON with a hash of all. The state before it is kept until the next is
-whole: a truncated file costs one epoch, never the run.
+whole: a truncated file costs an epoch at most, never the run.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """One training job: build or upcycle a model, train it, score it, leave a model folder.
 
 A job is a picklable value and runs in any process. It is idempotent: a finished job returns its
-scores, an interrupted one goes on from its last epoch; what another job left there is removed.
+scores, an interrupted one goes on from its last state; what another job left there is removed.
 """
 
 from __future__ import annotations
@@ -39,9 +39,10 @@ from moenas.runtime import (
 from moenas.training import processes
 from moenas.training.distillation import DistillationStep
 from moenas.training.head_only import HeadStep
+from moenas.training.history import EpochRecord
 from moenas.training.identity import Identity
 from moenas.training.input_size import suited
-from moenas.training.loop import EpochRecord, forget_state, train
+from moenas.training.loop import forget_state, train
 from moenas.training.outcome import JobResult, judge, leave, read_result
 from moenas.training.reuse import stored_result, take_result
 from moenas.training.sandwich import SandwichStep

@@ -1,19 +1,17 @@
 """The training loop, to be read in one sitting.
 
-Everything random is drawn from (seed, epoch), and the state is saved after each epoch: a training
-that is killed and run again ends in the same weights as one that was not.
+Everything random is drawn from (seed, step), and the state is saved after each epoch and, in long
+ones, between steps: a training that is killed and run again ends in the same weights as one that
+was not.
 """
 
 from __future__ import annotations
 
-import contextlib
 import copy
 import dataclasses
-import json
 import math
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -26,30 +24,24 @@ from timm.utils import ModelEmaV3
 from torch import nn
 from torch.utils.data import DataLoader
 
-from moenas.atomic import write_text
-from moenas.config import from_dict
 from moenas.data.dataset import ImageDataset, collate, normalise
-from moenas.errors import ConfigError, DataError, MoENASError, RunFolderError
+from moenas.errors import DataError, MoENASError
 from moenas.evaluation.predict import probabilities
 from moenas.models.routing import record_routing
-from moenas.parsing import parse_json
 from moenas.runs import ModelFolder
-from moenas.runtime import derived_seed, launched, own_cores, seed_everything
+from moenas.runtime import derived_seed, own_cores, seed_everything
 from moenas.training import processes
 from moenas.training.batch_norms import share_batch_norms
-from moenas.training.checkpoint import TrainingState, drop_state, save_state
+from moenas.training.checkpoint import drop_state
 from moenas.training.dropout import classifier_dropout, stochastic_depth
 from moenas.training.expert_sharing import share_gradients
 from moenas.training.graphs import graphed
+from moenas.training.history import EpochRecord, write_history
 from moenas.training.identity import Identity
 from moenas.training.input_size import resized
-from moenas.training.optimizer import (
-    lay_out_as_parameters,
-    learning_rate_schedule,
-    make_optimizer,
-)
-from moenas.training.reuse import take_state
-from moenas.training.router_log import RouterLog
+from moenas.training.optimizer import learning_rate_schedule, make_optimizer
+from moenas.training.order import EpochOrder
+from moenas.training.resume import Best, Resumable
 from moenas.training.schemes import Scheme
 from moenas.training.step import Batch, Step, in_parts, plain_step
 
@@ -72,29 +64,6 @@ def check_deadline(deadline: float | None, where: str) -> None:
 
 
 @dataclasses.dataclass(frozen=True)
-class EpochRecord:
-    """One line of ``history.jsonl``.
-
-    Attributes:
-        epoch: From 1.
-        loss: Mean over the epoch's steps.
-        accuracy_val: Balanced accuracy on validation, 0–1.
-        learning_rate: At its end.
-        seconds: It took.
-        least_used: See `RouterLog`; None for a dense model, like the next.
-        router_entropy: See `RouterLog`.
-    """
-
-    epoch: int
-    loss: float
-    accuracy_val: float
-    learning_rate: float
-    seconds: float
-    least_used: float | None = None
-    router_entropy: float | None = None
-
-
-@dataclasses.dataclass(frozen=True)
 class TrainResult:
     """What `train` returns.
 
@@ -109,15 +78,6 @@ class TrainResult:
     validation: npt.NDArray[np.float64]
     history: tuple[EpochRecord, ...]
     stopped_because: str | None
-
-
-@dataclasses.dataclass(frozen=True)
-class _Best:
-    """The best epoch so far: balanced accuracy on validation, weights, probabilities there."""
-
-    accuracy: float
-    weights: dict[str, torch.Tensor]
-    probability: npt.NDArray[np.float64]
 
 
 StopRule = Callable[[tuple[EpochRecord, ...]], str | None]
@@ -163,7 +123,7 @@ def train(
         on_epoch: Called after each epoch.
 
     Raises:
-        OutOfTime: The deadline came first. The same call goes on from the last epoch.
+        OutOfTime: The deadline came first. The same call goes on from the last step.
         DataError: The images of either kind all have the same label.
         ConfigError: A batch cannot be divided among the processes and parts.
         MoENASError: The loss is not finite.
@@ -189,20 +149,21 @@ def train(
     if accelerator.num_processes > 1:
         model = share_batch_norms(model, accelerator.device)
     model = model.to(memory_format=torch.channels_last)
+    order = EpochOrder(len(data))
     loader: DataLoader[Any] = DataLoader(
         data,
         batch_size=batch_size,
-        shuffle=True,
+        sampler=order,
         drop_last=True,
         num_workers=0 if accelerator.device.type == "cpu" else min(8, own_cores()),
         collate_fn=collate,
-        generator=torch.Generator(),
         pin_memory=accelerator.device.type == "cuda",
     )
     optimizer = make_optimizer(model, scheme)
     model, optimizer, loader = accelerator.prepare(model, optimizer, loader)
     inner = accelerator.unwrap_model(model)
     steps, epochs = scheme.steps(len(data)), scheme.epochs_begun(len(data))
+    length = len(data) // batch_size
     schedule = learning_rate_schedule(optimizer, scheme, steps)
     ema = None
     if scheme.ema_decay is not None:
@@ -213,19 +174,10 @@ def train(
         saved = _as_saved(judged)
         return probabilities(saved, validation.images, rows, device=accelerator.device)
 
-    history: list[EpochRecord] = []
-    best = _Best(-math.inf, {}, np.empty(0))
-    state = take_state(folder, identity, inner.state_dict())
-    if state is not None:
-        inner.load_state_dict(state.modules["model"])
-        if ema is not None:
-            judged.load_state_dict(state.modules["ema"])
-        optimizer.load_state_dict(state.optimizer)
-        lay_out_as_parameters(optimizer)
-        history = [EpochRecord(**record) for record in state.progress["history"]]
-        seen = state.modules["validation"]["probability"].numpy()
-        best = _Best(state.progress["best"], state.modules["best"], seen)
-    processes.check_agreement(len(history))
+    training = Resumable(folder, identity, inner, judged, optimizer, accelerator)
+    done = training.resume()
+    history = done.history
+    processes.check_agreement(len(history), done.steps)
     alone = accelerator.num_processes == 1 and accumulate == 1
     if accelerator.device.type == "cuda" and alone and precision != "fp16":  # its scaler decides
         step = graphed(step)
@@ -234,28 +186,25 @@ def train(
     for epoch in range(len(history), epochs):
         if stopped_because:
             break
-        start = time.perf_counter()
-        seed_everything(derived_seed(seed, "epoch", epoch, accelerator.process_index))
-        loader.generator.manual_seed(derived_seed(seed, "order", epoch))
-        if launched() or loader.num_workers:  # the same image whichever process brings it
-            data.draws = derived_seed(seed, "images", epoch)
-        losses, log = [], RouterLog()
+        start = time.perf_counter() - done.seconds
+        order.begin(derived_seed(seed, "order", epoch), done.steps * batch_size)
+        data.draws = derived_seed(seed, "images", epoch)
         model.train()
         with (
             record_routing(inner) as routings,
             classifier_dropout(inner, scheme.dropout),
             stochastic_depth(inner, scheme.stochastic_depth),
         ):
-            for index, (images, labels, _) in enumerate(loader):
-                number = epoch * len(loader) + index
+            for images, labels, _ in loader:
+                number = epoch * length + done.steps
                 if number == steps:  # the last epoch may be a part of one
                     break
+                seed_everything(derived_seed(seed, "step", number, accelerator.process_index))
                 schedule.step_update(number)
                 images = resized(images, scheme, seed, number, steps)
                 batch = Batch(normalise(images), labels, routings, scheme, number)
-                for loss, routed in in_parts(step, model, batch, accelerator, accumulate):
-                    losses.append(loss)
-                    log.add(routed)
+                for part_loss, routed in in_parts(step, model, batch, accelerator, accumulate):
+                    done.log.add(part_loss, routed)
                 share_gradients(inner, scheme.expert_sharing)
                 if scheme.gradient_clip is not None:
                     accelerator.clip_grad_norm_(model.parameters(), scheme.gradient_clip)
@@ -263,35 +212,50 @@ def train(
                 optimizer.zero_grad(set_to_none=True)
                 if ema is not None:
                     ema.update(inner, step=number + 1)
-                if deadline is not None and processes.main_says(time.monotonic() > deadline):
+                done.steps, done.seconds = done.steps + 1, time.perf_counter() - start
+                late = deadline is not None and time.monotonic() > deadline
+                if not processes.main_says_at(number, late or training.due()):
+                    continue
+                _check(done.log.loss(), epoch, folder)
+                training.keep(done)
+                if processes.main_says(late):
                     raise OutOfTime(f"The time limit came in epoch {epoch + 1} of '{folder.path}'.")
-        mean_loss = float(processes.mean(torch.stack(losses).mean()))
-        if not math.isfinite(mean_loss):
-            raise MoENASError(
-                f"The loss became {mean_loss} in epoch {epoch + 1} of '{folder.path}': "
-                "lower the learning rate or check the images."
-            )
+        loss = _check(done.log.loss(), epoch, folder)
         processes.share_buffers(judged)
         probability = processes.shared_out(judge, validation.rows)
         record = EpochRecord(
             epoch=epoch + 1,
-            loss=round(mean_loss, 6),
+            loss=round(loss, 6),
             accuracy_val=_balanced_accuracy(probability, validation.labels[validation.rows]),
             learning_rate=float(optimizer.param_groups[0]["lr"]),
             seconds=round(time.perf_counter() - start, 3),
-            least_used=log.least_used(),
-            router_entropy=log.entropy(),
+            least_used=done.log.least_used(),
+            router_entropy=done.log.entropy(),
         )
-        history.append(record)
-        if record.accuracy_val >= best.accuracy:
-            best = _Best(record.accuracy_val, copy.deepcopy(judged.state_dict()), probability)
+        if record.accuracy_val >= done.best.accuracy:
+            weights = copy.deepcopy(judged.state_dict())
+            done.best = Best(record.accuracy_val, weights, probability)
+        done.end_epoch(record)
+        training.keep(done)
         if accelerator.is_main_process:
-            _save(folder, identity, inner, judged, optimizer, history, best)
+            write_history(folder, history)
         if on_epoch:
             on_epoch(record)
         stopped_because = stop(tuple(history)) if stop else None
-    inner.load_state_dict(best.weights)
-    return TrainResult(_as_saved(inner).eval(), best.probability, tuple(history), stopped_because)
+    inner.load_state_dict(done.best.weights)
+    return TrainResult(
+        _as_saved(inner).eval(), done.best.probability, tuple(history), stopped_because
+    )
+
+
+def _check(loss: float, epoch: int, folder: ModelFolder) -> float:
+    """Return the loss; nothing is kept of weights that are lost."""
+    if math.isfinite(loss):
+        return loss
+    raise MoENASError(
+        f"The loss became {loss} in epoch {epoch + 1} of '{folder.path}': lower the learning rate "
+        "or check the images."
+    )
 
 
 def _as_saved(model: nn.Module) -> nn.Module:
@@ -302,56 +266,9 @@ def _as_saved(model: nn.Module) -> nn.Module:
     return plain
 
 
-def read_history(folder: ModelFolder) -> list[EpochRecord]:
-    """Return the epochs that a model was trained so far; none where none is finished.
-
-    Raises:
-        RunFolderError: The file is damaged.
-    """
-    try:
-        lines = folder.history.read_bytes().splitlines()
-    except OSError:
-        return []
-    return [_record(folder.history, number, line) for number, line in enumerate(lines, 1)]
-
-
-def _record(path: Path, number: int, line: bytes) -> EpochRecord:
-    with contextlib.suppress(ValueError, ConfigError):
-        found = parse_json(line)
-        if isinstance(found, dict):
-            return from_dict(EpochRecord, found)
-    raise RunFolderError(
-        f"'{path}' is damaged: line {number} is not the record of an epoch. Delete it and run the "
-        "same command: the next epoch writes all of it anew."
-    )
-
-
 def forget_state(folder: ModelFolder) -> None:
     """Remove the state of a finished training; its checkpoint and history stay."""
     drop_state(folder.state)
-
-
-def _save(
-    folder: ModelFolder,
-    identity: Identity,
-    inner: nn.Module,
-    judged: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    history: list[EpochRecord],
-    best: _Best,
-) -> None:
-    records = [dataclasses.asdict(record) for record in history]
-    modules = {
-        "model": inner.state_dict(),
-        "best": best.weights,
-        "validation": {"probability": torch.from_numpy(best.probability)},
-    }
-    if judged is not inner:
-        modules["ema"] = judged.state_dict()
-    whose = dataclasses.asdict(identity)
-    progress = {"history": records, "best": best.accuracy, "of": whose}
-    save_state(folder.state, TrainingState(modules, optimizer.state_dict(), progress))
-    write_text(folder.history, "".join(json.dumps(record) + "\n" for record in records))
 
 
 def _balanced_accuracy(

@@ -9,7 +9,7 @@ from __future__ import annotations
 import datetime
 import warnings
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -101,6 +101,11 @@ def main_says(what: bool) -> bool:
     return bool(answer.item())
 
 
+def main_says_at(step: int, what: bool) -> bool:
+    """Like `main_says`, but always no at three steps of four: waiting for an answer costs time."""
+    return what if count() == 1 else step % 4 == 0 and main_says(what)
+
+
 def total(tensors: list[torch.Tensor]) -> list[torch.Tensor]:
     """Return one-dimensional tensors' sums over the processes, without gradients."""
     if count() == 1 or not tensors:
@@ -141,18 +146,19 @@ def share_buffers(model: nn.Module) -> None:
             dist.broadcast(buffer, 0)
 
 
-def check_agreement(epochs: int) -> None:
+def check_agreement(epochs: int, steps: int) -> None:
     """Refuse to go on where processes found different states.
 
     Raises:
-        MoENASError: Not all have done so many epochs.
+        MoENASError: Not all have done so many epochs, and steps of the next.
     """
     if count() == 1:
         return
-    found = [0] * count()
-    dist.all_gather_object(found, epochs)
+    found: list[Any] = [None] * count()
+    dist.all_gather_object(found, (epochs, steps))
     if len(set(found)) > 1:
+        states = ", ".join(f"{e} epochs and {s} steps" for e, s in sorted(set(found)))
         raise MoENASError(
-            f"The processes found trainings of {sorted(set(found))} epochs to go on from: the run "
-            "folder must lie on a disk that all of them share."
+            f"The processes found trainings to go on from that differ ({states}): the run folder "
+            "must lie on a disk that all of them share."
         )

@@ -49,7 +49,7 @@ def tune(
         deadline: `time.monotonic` value after which `OutOfTime` is raised.
 
     Raises:
-        OutOfTime: The deadline came; the same call goes on from the last epoch.
+        OutOfTime: The deadline came; the same call goes on from the last step.
         DataError: There are no training images.
     """
     if folder.checkpoint.exists():

@@ -14,8 +14,8 @@ from moenas.nas.progress import SearchProgress
 from moenas.nas.rungs import FULL_LENGTH
 from moenas.nas.study import is_feasible
 from moenas.tracking.recording import Recording
+from moenas.training.history import EpochRecord
 from moenas.training.job import TrainingJob
-from moenas.training.loop import EpochRecord
 from moenas.training.outcome import JobResult
 
 SCORES = (*SHOWN, "parameters")

@@ -27,8 +27,8 @@ from moenas.runs import RunFolder, find_checkpoint
 from moenas.runtime import fastest_threads, keep_freed_memory, pick_device
 from moenas.tracking.recording import recording
 from moenas.training import processes
+from moenas.training.history import EpochRecord, read_history
 from moenas.training.job import TrainingJob, run_job
-from moenas.training.loop import EpochRecord, read_history
 from moenas.training.outcome import JobResult
 from moenas.workflows.data import prepare
 from moenas.workflows.settings import Resources
