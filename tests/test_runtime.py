@@ -41,9 +41,10 @@ def test_bf16_is_used_where_the_card_has_it(
     assert runtime.best_precision(torch.device("cpu")) == "no"
 
 
-def test_seeding_covers_every_generator() -> None:
+@pytest.mark.parametrize("device", [None, torch.device("cpu")])
+def test_seeding_covers_every_generator(device: torch.device | None) -> None:
     def draw() -> tuple[float, float, float]:
-        runtime.seed_everything(7)
+        runtime.seed_everything(7, device)
         legacy = np.random.rand()  # noqa: NPY002 - third parties draw from it
         return random.random(), float(legacy), float(torch.rand(()))
 

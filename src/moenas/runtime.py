@@ -105,13 +105,22 @@ def exact_products(device: torch.device) -> Iterator[None]:
             each.allow_tf32 = value
 
 
-def seed_everything(seed: int) -> None:
-    """Seed Python, NumPy and torch (all devices)."""
+def seed_everything(seed: int, device: torch.device | None = None) -> None:
+    """Seed Python, NumPy and torch.
+
+    Args:
+        seed: Of all of them.
+        device: The only one that is used beside the CPU, if it is not the CPU; all by default.
+            Those that nobody uses take a fifth of a millisecond, too much for each step.
+    """
     import torch
 
     random.seed(seed)
     np.random.seed(seed % 2**32)  # noqa: NPY002 - third parties draw from the global generator
-    torch.manual_seed(seed)
+    if device is not None and device.type == "cpu":
+        torch.default_generator.manual_seed(seed)
+    else:
+        torch.manual_seed(seed)
 
 
 def derived_seed(seed: int, *keys: int | str) -> int:

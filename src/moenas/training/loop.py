@@ -199,7 +199,8 @@ def train(
                 number = epoch * length + done.steps
                 if number == steps:  # the last epoch may be a part of one
                     break
-                seed_everything(derived_seed(seed, "step", number, accelerator.process_index))
+                drawn = derived_seed(seed, "step", number, accelerator.process_index)
+                seed_everything(drawn, accelerator.device)
                 schedule.step_update(number)
                 images = resized(images, scheme, seed, number, steps)
                 batch = Batch(normalise(images), labels, routings, scheme, number)
