@@ -15,7 +15,7 @@ from torch import nn
 
 from moenas.data.dataset import ImageDataset
 from moenas.data.transforms import train_transform
-from moenas.errors import ConfigError, MoENASError
+from moenas.errors import CheckpointError, ConfigError, MoENASError
 from moenas.evaluation.predict import probabilities
 from moenas.models.builder import build_model
 from moenas.models.convert import upcycle
@@ -223,6 +223,20 @@ def test_a_half_trained_model_of_another_architecture_is_set_aside(
     save_state(tmp_path / "a" / "state.safetensors", state)
     result = run(recipe=dataclasses.replace(scheme, epochs=0.01))
     assert [record.epoch for record in result.history] == [1]
+
+
+@pytest.mark.parametrize("change", [{"history": None}, {"history": [{}]}, {"steps": "a"}])
+def test_a_state_that_says_something_else_is_told(
+    run: Any, tmp_path: Path, change: dict[str, Any]
+) -> None:
+    run(stop=lambda _: "stopped")
+    path = tmp_path / "a" / "state.safetensors"
+    state = load_state(path)
+    assert state is not None
+    state.progress.update(change)
+    save_state(path, state)
+    with pytest.raises(CheckpointError, match=r"state\.safetensors' is not of this training"):
+        run()
 
 
 def test_the_deadline_is_kept_within_a_batch(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:

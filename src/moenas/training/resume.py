@@ -17,6 +17,7 @@ import torch
 from accelerate import Accelerator
 from torch import nn
 
+from moenas.errors import CheckpointError
 from moenas.runs import ModelFolder
 from moenas.training.checkpoint import Tensors, TrainingState, save_state
 from moenas.training.epoch_log import EpochLog
@@ -97,10 +98,20 @@ class Resumable:
 
         Raises:
             RunFolderError: The state is another's and cannot be removed, or cannot be read now.
+            CheckpointError: It is whole, but not what `keep` writes.
         """
         state = take_state(self.folder, self.identity, self.model.state_dict())
         if state is None:
             return Progress()
+        try:
+            return self._take(state)
+        except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
+            raise CheckpointError(
+                f"The training state '{self.folder.state}' is not of this training ({error!r}). "
+                "Delete it: the same command then trains anew."
+            ) from error
+
+    def _take(self, state: TrainingState) -> Progress:
         self.model.load_state_dict(state.modules["model"])
         if self.judged is not self.model:
             self.judged.load_state_dict(state.modules["ema"])
