@@ -127,9 +127,8 @@ class Resumable:
             best = Best(found["best"], state.modules["best"], seen)
         device = self.accelerator.device
         log = {name: value.to(device) for name, value in state.modules.get("log", {}).items()}
-        return Progress(
-            history, best, found.get("steps", 0), found.get("seconds", 0.0), EpochLog(log)
-        )
+        steps, seconds = int(found.get("steps", 0)), float(found.get("seconds", 0.0))
+        return Progress(history, best, steps, seconds, EpochLog(log))
 
     def keep(self, progress: Progress) -> None:
         """Write the state; every process must call it, and the main one writes.
