@@ -144,6 +144,8 @@ def test_two_single_trainings_cannot_be_told_apart():
     assert found.low is found.high is found.p is None
     rows = against(Comparison({"a": seeds(1, 1), "b": seeds(1, 2)}, draws=50), "b")["a"]
     assert all(row["p_holm"] is None and row["better"] is None for row in rows.values())
+    single = Comparison({"a": seeds(1, 1), "b": seeds(1, 2)}, draws=50)
+    assert single.better("a", "b", "overfitting") is None
 
 
 def test_overfitting_is_better_nearer_to_zero():

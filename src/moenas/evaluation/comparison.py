@@ -24,6 +24,7 @@ from moenas.evaluation.statistics.shares import combination
 from moenas.metrics.accuracy import balanced_accuracy_of
 from moenas.metrics.fairness import fairness_from_spd
 from moenas.metrics.metric import METRICS, Direction, TallyFunction
+from moenas.metrics.robustness import lit_images
 from moenas.metrics.tally import F64, Tally
 from moenas.predictions import POOR_LIGHT, Predictions
 
@@ -80,7 +81,7 @@ class Comparison:
         self._held: Clusters | None = None
         self._held_seen: list[Tally] | None = None
         self._held_draws: list[Tally] | None = None
-        if all(len(table) > 0 for table in held):
+        if all((table.frame["weight"] > 0).any() for table in held):
             self._held = Clusters(held)
             self._held_seen = self._held.tallies()
             self._held_draws = self._held.resample(draws, seed + 1)
@@ -141,7 +142,7 @@ class Comparison:
 
     def lights(self, model: str) -> list[dict[str, Any]]:
         """Balanced accuracy of each class of light: ``lighting, n, mean, low, high``."""
-        counts = self._test.tables[0].frame["lighting"].value_counts()
+        counts = lit_images(self._test.tables[0])
         rows = []
         for name in self._test.cells.lights:
 
@@ -182,8 +183,7 @@ class Comparison:
         if direction == "zero":
             mirrored = Seeds(-two.values, -two.draws, two.degrees)
             chance = difference_chance(one, mirrored)
-            assert chance is not None
-            if chance.p_value(one.mean + two.mean) >= LEVEL:
+            if chance is None or chance.p_value(one.mean + two.mean) >= LEVEL:
                 return None
             return abs(one.mean) < abs(two.mean)
         return one.mean > two.mean if direction == "max" else one.mean < two.mean
