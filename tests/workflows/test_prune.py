@@ -218,25 +218,3 @@ def test_images_without_groups(checkpoint: Path, scenes: Path, tmp_path: Path) -
         run = tmp_path / config.importance
         with pytest.raises(DataError, match=message):
             prune(checkpoint, str(tmp_path / "plain.parquet"), run, config)
-
-
-def test_images_that_are_needed_at_the_end_are_asked_for_at_the_beginning(
-    checkpoint: Path, scenes: Path, tmp_path: Path
-) -> None:
-    whole = Manifest.load(scenes)
-    frame = whole.frame
-    empty = (frame["split"] == "report") & (frame["label"] == 0)
-    for number, (gone, config, message) in enumerate(
-        (
-            (frame["split"] == "train", PruneConfig(fine_tune=1), "Fine-tuning needs images"),
-            (empty, PruneConfig(), "'report' has no image without a person"),
-        )
-    ):
-        path = tmp_path / f"lacking-{number}.parquet"
-        Manifest(frame[~gone].reset_index(drop=True), whole.root).save(path)
-        with pytest.raises(DataError, match=message):
-            prune(checkpoint, str(path), tmp_path / str(number), config, on_step=_no_step)
-
-
-def _no_step(step: PruningStep) -> None:
-    raise AssertionError("a step was made")

@@ -8,12 +8,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 from torch import nn
 
 from moenas.config import to_dict
 from moenas.data.sources.opening import names_of
-from moenas.errors import ConfigError, DataError
+from moenas.errors import ConfigError
 from moenas.evaluation.predict import predict
 from moenas.evaluation.scores import score
 from moenas.models.architecture import Architecture
@@ -151,12 +150,10 @@ def prune_run(
 
     Raises:
         OutOfTime: The deadline came; the same call goes on after the last finished step.
-        DataError: Images are missing for what comes after the pruning, too.
     """
     config = config or PruneConfig()
     model, card = load_model(source.checkpoint)
     manifest, images = data.load()
-    _check_images(manifest.frame[images.readable], config)
     where = pick_device(device)
     content = sha256_of(source.checkpoint)
     shown = sha256_of(Path(data.manifest))
@@ -216,19 +213,6 @@ def prune_run(
     }
     write_json(target.scores, {"scores": scores, "seconds": 0.0, "stopped_because": None})
     return result
-
-
-def _check_images(frame: pd.DataFrame, config: PruneConfig) -> None:
-    """Refuse what would be found out only after hours: at the fine-tuning, at the last scores."""
-    if config.fine_tune and not (frame["split"] == "train").any():
-        raise DataError("Fine-tuning needs images of the split 'train'; there are none.")
-    labels = set(frame.loc[frame["split"] == "report", "label"])
-    if labels and labels != {0, 1}:
-        raise DataError(
-            f"The split 'report' has no image {'without' if 1 in labels else 'with'} a person, so "
-            "the pruned model's accuracy on it is not defined. Add such images, or leave out the "
-            "split."
-        )
 
 
 def _save(target: ModelFolder, result: PruningResult, card: ModelCard, config: PruneConfig) -> None:
