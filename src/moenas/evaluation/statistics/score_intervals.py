@@ -76,10 +76,10 @@ def score_intervals(
         seed: Of the draws.
     """
     labels = label_shares(clusters)
-    everything = (part.sum((-2, -1))[:, None] for part in clusters.by_light())
+    total, correct = (part.sum((-2, -1))[:, None] for part in clusters.by_light())
     table = clusters.tables[0]
     every = np.ones(len(table), dtype=np.bool_)
-    whole = cluster_shares(clusters.number, *everything, _worth(table, every))
+    whole = cluster_shares(clusters.number, total, correct, _worth(table, every))
     found = {
         "accuracy": combination([[1.0]], [whole]),
         "balanced_accuracy": combination([[0.5, 0.5]], [labels]),
