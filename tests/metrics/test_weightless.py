@@ -74,7 +74,7 @@ def test_validation_of_no_weight_is_as_none() -> None:
     assert Comparison({"a": [Predictions(table)]}).estimate("a", "overfitting") is None
 
 
-@pytest.mark.parametrize("unit", [1e-3, 250.0])
+@pytest.mark.parametrize("unit", [1e-11, 1e-3, 250.0])
 def test_weights_have_no_unit(unit: float) -> None:
     """Survey weights often sum to 1, which is no reason to know nothing."""
     rows = frame()
@@ -82,7 +82,10 @@ def test_weights_have_no_unit(unit: float) -> None:
     one = Predictions(rows.assign(weight=weight))
     two = Predictions(rows.assign(weight=weight * unit))
     cost = {"split": "report", "parameters": 1, "macs": 1}
-    before, after = (score(table, **cost).intervals for table in (one, two))
+    whole, scaled = (score(table, **cost) for table in (one, two))
+    assert scaled.minority_group == whole.minority_group
+    assert scaled.fairness_p_value == pytest.approx(whole.fairness_p_value, abs=0.05)
+    before, after = whole.intervals, scaled.intervals
     assert before.keys() == after.keys()
     for name, bounds in before.items():
         assert after[name] == pytest.approx(bounds, abs=1e-6), name

@@ -56,7 +56,7 @@ def clustered_mcnemar(net: npt.ArrayLike, *, mid_p: bool = True) -> float:
     if not len(step) or total == 0:
         return 1.0
     whole = np.rint(step)
-    if whole.sum() > EXACT or not np.allclose(step, whole, rtol=0, atol=1e-9):
+    if whole.sum() > EXACT or not whole.all() or not np.allclose(step, whole, rtol=0, atol=1e-9):
         if (p := _each_swap(step / step.max(), total / step.max(), mid_p)) is not None:
             return p
         return float(2 * stats.norm.sf(total / np.sqrt(step @ step)))
