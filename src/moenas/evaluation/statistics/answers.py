@@ -57,8 +57,8 @@ def compare_answers(
 
     Raises:
         ConfigError: There is no model named like the reference.
-        DataError: There are fewer than two models, they are not of the same images, or the
-            column does not exist.
+        DataError: There are fewer than two models, they are not of the same images or of none, or
+            the column does not exist.
     """
     if len(models) < 2:
         raise DataError(f"{len(models)} models: a comparison needs two.")
@@ -68,6 +68,8 @@ def compare_answers(
         )
     names = list(models)
     tables = aligned(list(models.values()))
+    if not len(tables[0]):
+        raise DataError("The predictions hold no image: check the name of the split.")
     right = {name: table.correct for name, table in zip(names, tables, strict=True)}
     pairs: Sequence[tuple[str, str]] = [
         (name, str(reference)) for name in names if name != reference
