@@ -65,24 +65,27 @@ class Comparison:
     ) -> None:
         self._rows: dict[str, list[int]] = {}
         tables: list[Predictions] = []
+        names: list[str] = []
         for name, own in models.items():
             if not own:
                 raise DataError(f"Model '{name}' has no predictions to compare.")
             self._rows[name] = list(range(len(tables), len(tables) + len(own)))
             tables += own
+            several = len(own) > 1
+            names += [f"of '{name}'" + f" (training {n + 1})" * several for n in range(len(own))]
         self._draw_count, self._seed = draws, seed
         tests = [table.split(split) for table in tables]
         held = [table.split("val") for table in tables]
         if any(len(test) == 0 for test in tests):
             raise DataError(f"Some predictions have no image of split '{split}'.")
-        self._test = Clusters(tests)
+        self._test = Clusters(tests, names)
         self._test_seen = self._test.tallies()
         self._test_draws = self._test.resample(draws, seed)
         self._held: Clusters | None = None
         self._held_seen: list[Tally] | None = None
         self._held_draws: list[Tally] | None = None
         if all((table.frame["weight"] > 0).any() for table in held):
-            self._held = Clusters(held)
+            self._held = Clusters(held, names)
             self._held_seen = self._held.tallies()
             self._held_draws = self._held.resample(draws, seed + 1)
         self._found: dict[tuple[str, str], Seeds] = {}

@@ -67,7 +67,7 @@ def compare_answers(
             f"There is no model '{reference}' here. {did_you_mean(reference, models)}"
         )
     names = list(models)
-    tables = aligned(list(models.values()))
+    tables = aligned(list(models.values()), [f"of '{name}'" for name in names])
     if not len(tables[0]):
         raise DataError("The predictions hold no image: check the name of the split.")
     right = {name: table.correct for name, table in zip(names, tables, strict=True)}
