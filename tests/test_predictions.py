@@ -123,6 +123,7 @@ def test_missing_and_damaged_files(tmp_path: Path) -> None:
     ("change", "message"),
     [
         ({"group": ["1", "dark", "3"]}, "Row 1 of the predictions: group dark is no whole number"),
+        ({"group": [1, -1, 3]}, "Row 1 of the predictions: group -1 is no whole number from 0"),
         ({"group": [1.0, 2.0, 2.5]}, "Row 2 of the predictions: group 2.5 is no whole number"),
         ({"group": [70000, 1, 2]}, "Row 0 of the predictions: group 70000"),
         ({"probability": ["a", 0.2, 0.3]}, "Row 0 of the predictions: probability a is no number"),
@@ -153,3 +154,12 @@ def test_empty_cells_are_images_of_their_own() -> None:
     assert len(set(found.frame["cluster"])) == 3
     assert found.frame["weight"].tolist() == [2.0, 1.0, 1.0]
     assert found.group.tolist() == [-1, 3, -1]
+
+
+@pytest.mark.parametrize("threshold", [-0.1, 50, float("nan")])
+def test_a_threshold_is_a_probability(threshold: float) -> None:
+    frame = pd.DataFrame({"image_id": ["a"], "label": [1], "probability": [0.6]})
+    with pytest.raises(DataError, match="from 0 to 1"):
+        Predictions(frame, threshold)
+    with pytest.raises(DataError, match="from 0 to 1"):
+        Predictions(frame).with_threshold(threshold)

@@ -49,10 +49,13 @@ class Predictions:
             is missing.
 
     Raises:
-        DataError: A column is missing or holds a value that it cannot hold.
+        DataError: A column is missing or holds a value that it cannot hold, or the threshold is not
+            within 0–1.
     """
 
     def __init__(self, frame: pd.DataFrame, threshold: float = 0.5) -> None:
+        if not 0 <= threshold <= 1:
+            raise DataError(f"The threshold is a probability, from 0 to 1, not {threshold:g}.")
         frame = frame.copy()
         for name in ("image_id", "label"):
             if name not in frame:
@@ -221,7 +224,12 @@ def wrong_cell(frame: pd.DataFrame) -> tuple[int, str] | None:
 
 _NUMBERS = {
     "probability": (0.0, 1.0, False, "no number from 0 to 1"),
-    "group": (-(2**15), 2**15 - 1, True, "no whole number from -32768 to 32767"),
+    "group": (
+        0,
+        2**15 - 1,
+        True,
+        "no whole number from 0 to 32767; where an image has no group, leave it empty",
+    ),
     "weight": (
         0.0,
         float(np.finfo(np.float64).max),

@@ -59,6 +59,18 @@ def test_a_column_that_is_missing_or_tells_images_apart(images: pd.DataFrame) ->
         find_attributes(many, ("age",))
 
 
+def test_a_group_of_many_values_does_not_hide_the_rest(images: pd.DataFrame) -> None:
+    many = pd.concat([images] * 6, ignore_index=True)
+    many["group"] = np.arange(24)  # nobody asked for it
+    found, notes = find_attributes(many)
+    assert [attribute.column for attribute in found] == ["lighting", "label"]
+    assert notes == [
+        "Paths are not compared by skin tone: it has 24 different values, more than 20."
+    ]
+    with pytest.raises(DataError, match="cannot be grouped by 'group'"):
+        find_attributes(many, ("group",))
+
+
 def test_the_sentence_says_whether_and_how_much() -> None:
     rng = np.random.default_rng(2)
     value = np.arange(300) % 3

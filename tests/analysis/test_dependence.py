@@ -122,6 +122,18 @@ def test_relabelling_keeps_sets_and_clusters() -> None:
         assert np.bincount(label).tolist() == [20, 20, 20]
 
 
+def test_a_cluster_of_one_value_is_the_mean_of_as_many_as_the_smallest_has() -> None:
+    """Only one class has many images of a thing: its size tells the class."""
+    size = np.where(np.arange(24) % 2, 9, 4)
+    cluster = np.repeat(np.arange(24), size)
+    route = np.random.default_rng(2).random((len(cluster), 2)).astype(np.float32)
+    units = make_units(table(cluster), cluster % 2, route)
+    assert len(units.value) == 24
+    for number in range(0, 24, 2):
+        mean = route[cluster == number].mean(0)
+        assert np.isclose(units.route, mean).all(1).any()
+
+
 def test_equal_seeds_and_any_order_of_images() -> None:
     rng = np.random.default_rng(0)
     cluster, sets, value = clustered(rng)

@@ -142,3 +142,9 @@ def test_what_cannot_be_compared_is_refused():
         compare_answers({"base": one, "new": one}, "bass")
     with pytest.raises(DataError, match="no column 'gender'"):
         compare_answers({"a": one, "b": one}, by="gender")
+
+
+def test_no_image_is_told():
+    empty = scenes(0).split("nowhere")
+    with pytest.raises(DataError, match="hold no image"):
+        compare_answers({"a": empty, "b": empty})

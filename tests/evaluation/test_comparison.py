@@ -17,7 +17,7 @@ from moenas.evaluation.comparison import (
 from moenas.evaluation.estimates import LIMITS
 from moenas.evaluation.records import against, is_unfair, records
 from moenas.evaluation.scores import score
-from moenas.evaluation.statistics import debiased_fairness, holm
+from moenas.evaluation.statistics import compare_answers, debiased_fairness, holm
 from moenas.metrics import METRICS
 from moenas.predictions import Predictions
 
@@ -144,6 +144,8 @@ def test_two_single_trainings_cannot_be_told_apart():
     assert found.low is found.high is found.p is None
     rows = against(Comparison({"a": seeds(1, 1), "b": seeds(1, 2)}, draws=50), "b")["a"]
     assert all(row["p_holm"] is None and row["better"] is None for row in rows.values())
+    single = Comparison({"a": seeds(1, 1), "b": seeds(1, 2)}, draws=50)
+    assert single.better("a", "b", "overfitting") is None
 
 
 def test_overfitting_is_better_nearer_to_zero():
@@ -166,6 +168,15 @@ def test_overfitting_is_better_nearer_to_zero():
     opposite = against(found, "over")["under"]["overfitting"]
     assert opposite["p"] < 0.05
     assert opposite["better"] is None
+
+
+def test_models_of_other_images_are_named():
+    shifted = [Predictions(table.frame.iloc[1:]) for table in seeds(2, 3)]
+    with pytest.raises(DataError, match=r"of 'a' \(training 1\) and of 'b' \(training 1\) differ"):
+        Comparison({"a": seeds(2, 1), "b": shifted}, draws=10)
+    ours, theirs = seeds(1, 1)[0].split("report"), shifted[0].split("report")
+    with pytest.raises(DataError, match="of 'a' and of 'b' differ in column 'image_id'"):
+        compare_answers({"a": ours, "b": theirs})
 
 
 def test_more_seeds_and_pairing_make_intervals_shorter():

@@ -69,6 +69,19 @@ def test_a_sum_of_variances_has_banerjees_interval():
     assert p_value(half, parts) == p_value(-half, parts) == pytest.approx(0.05)
 
 
+@pytest.mark.parametrize(
+    ("value", "parts"),
+    [
+        (0.09582426607571427, [(0.00010778335149446416, 1), (2.6956834088095203e-22, 8.0)]),
+        (0.026716811621765986, [(1.0252752409925093e-05, 2), (8.866797366371736e-22, 8.0)]),
+        (0.415249533001769, [(3.5411101023761808e-06, 1), (1.3789827218286424e-18, 5.0)]),
+    ],
+)
+def test_a_part_that_is_a_rounding_error_adds_nothing(value, parts):
+    """Constant draws have such a variance; the search for the p-value found no sign to change."""
+    assert p_value(value, parts) == pytest.approx(p_value(value, parts[:1]), rel=1e-9)
+
+
 def test_p_values_are_never_0():
     assert p_value(0.0, [(1.0, 3)]) == p_value(0.0, [(0.0, 3)]) == 1
     assert p_value(0.1, [(0.0, 3)]) == p_value(0.1, []) == 1  # nothing to judge by

@@ -9,7 +9,13 @@ from simulated_predictions import scenes, shuffled
 from statsmodels.stats.power import NormalIndPower
 
 from moenas.errors import DataError
-from moenas.evaluation.statistics import holm, mcnemar, mcnemar_test, minimum_detectable_gap
+from moenas.evaluation.statistics import (
+    clustered_mcnemar,
+    holm,
+    mcnemar,
+    mcnemar_test,
+    minimum_detectable_gap,
+)
 from moenas.predictions import Predictions
 
 
@@ -94,3 +100,21 @@ def test_the_minimum_detectable_gap_is_statsmodels(power):
 def test_the_minimum_detectable_gap_refuses_nonsense(args):
     with pytest.raises(DataError):
         minimum_detectable_gap(*args)
+
+
+@pytest.mark.parametrize("unit", [1.0, 25_013.0, 0.013])
+@pytest.mark.parametrize(("first", "second"), [(4, 0), (7, 2), (3, 3), (30, 14)])
+def test_weights_of_a_few_answers_do_not_make_them_normal(first, second, unit):
+    """Persons and empty scenes are weighed to count alike: by thousands where there are many."""
+    net = unit * np.r_[np.ones(first), -np.ones(second), np.zeros(50)]
+    for mid_p in (True, False):
+        expected = mcnemar(first, second, mid_p=mid_p)
+        assert clustered_mcnemar(net, mid_p=mid_p) == pytest.approx(expected, rel=1e-9)
+
+
+def test_uneven_weights_are_swapped_one_by_one():
+    net = np.array([0.7, 1.1, -0.4, 2.3, 0.9])
+    sums = np.array([signs @ np.abs(net) for signs in itertools.product([-1, 1], repeat=5)])
+    assert clustered_mcnemar(net, mid_p=False) == pytest.approx(
+        (np.abs(sums) >= net.sum() - 1e-9).mean()
+    )

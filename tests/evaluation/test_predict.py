@@ -3,9 +3,11 @@
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 from moenas.data.manifest import Manifest
-from moenas.evaluation.predict import tabulate
+from moenas.errors import ModelError
+from moenas.evaluation.predict import probabilities, tabulate
 from moenas.evaluation.scores import score
 from moenas.metrics.fairness import intersection_table
 from moenas.metrics.votes import by_votes, sensitivity_table, with_neighbours
@@ -69,3 +71,11 @@ def test_scores_can_be_told_by_each_rule_and_attribute(predictions):
         assert part["accuracy"].tolist() == pytest.approx([g.accuracy for g in scores.groups])
     near = score(with_neighbours(table), split="report", parameters=0, macs=0, draws=50)
     assert near.groups[0].n == given.groups[0].n + given.groups[1].n
+
+
+@pytest.mark.parametrize("classes", [1, 3])
+def test_a_model_of_other_classes_is_refused(classes):
+    model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3 * 8 * 8, classes))
+    images = np.zeros((2, 8, 8, 3), dtype=np.uint8)
+    with pytest.raises(ModelError, match="two classes are needed"):
+        probabilities(model, images, device=torch.device("cpu"))

@@ -212,3 +212,19 @@ def test_rows_without_the_attribute_are_left_out_of_intersections():
     found = intersection_table(table([1, 1, 0], [1, 0, 0], [1, 2, None]))
     assert list(found["group"]) == [1, 2]
     assert pd.isna(found["fpr"]).all()
+
+
+@pytest.mark.parametrize("name", ["persons", "seen", "right", "index"])
+def test_an_attribute_may_have_any_name(name: str) -> None:
+    value = [0, 0, 1, 1, 2, 2]
+    predictions = table([1, 1, 1, 0, 0, 0], [1, 0, 1, 0, 1, 0], **{name: value})
+    found = intersection_table(predictions, (name,))
+    assert found[name].tolist() == [0, 1, 2]
+    assert found["accuracy"].tolist() == [0.5, 1.0, 0.5]
+
+
+@pytest.mark.parametrize("name", ["n", "weight", "accuracy"])
+def test_an_attribute_named_like_a_result_is_refused(name: str) -> None:
+    predictions = table([1, 0], [1, 0], **{name: [1.0, 2.0]})
+    with pytest.raises(DataError, match="give it another name"):
+        intersection_table(predictions, (name,))

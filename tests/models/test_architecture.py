@@ -66,3 +66,18 @@ def test_bases_of_any_width_are_made_on_demand():
     for name in ("mobilevitv2_010", "mobilevitv2_999", "mobilevitv2_0500", "resnet18"):
         with pytest.raises(ModelError, match="no base model"):
             get_base(name)
+
+
+@pytest.mark.parametrize("experts", [3, None])
+def test_one_number_is_no_vector(experts):
+    with pytest.raises(ModelError, match="Give the experts of each FFN"):
+        Architecture("mobilevitv2_050", experts)
+    with pytest.raises(ModelError, match="Give the experts of each FFN"):
+        Architecture.dense_base("mobilevitv2_050").with_experts(experts)
+
+
+def test_arrays_are_vectors():
+    counts = np.full(9, 2)
+    assert Architecture("mobilevitv2_050", counts) == Architecture("mobilevitv2_050", (2,) * 9)
+    with pytest.raises(ModelError, match="Layer 1 of 'mobilevitv2_050' cannot have"):
+        Architecture("mobilevitv2_050", np.full(9, np.nan))

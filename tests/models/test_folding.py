@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from moenas.errors import ModelError
+from moenas.models.builder import build_model
 from moenas.models.convert import upcycle
 from moenas.models.folding import fold_batch_norms
 from moenas.models.storage import save_model
@@ -28,6 +29,17 @@ def test_folded_model_computes_the_same(trained, images):
             expected = model(images)
             torch.testing.assert_close(folded(images), expected, atol=1e-5, rtol=1e-5)
         assert not any(isinstance(m, torch.nn.BatchNorm2d) for m in folded.modules())
+
+
+@pytest.mark.parametrize("name", ["densenet121", "resnetv2_18"])
+def test_a_norm_before_its_convolution_is_not_folded_into_it(name):
+    """These blocks normalise first: their norm1 is of conv1's input, and of another width."""
+    model = build_model(name, seed=0).eval()
+    images = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(4))
+    with torch.no_grad():
+        torch.testing.assert_close(
+            fold_batch_norms(model)(images), model(images), atol=1e-5, rtol=1e-5
+        )
 
 
 def test_the_original_is_not_changed_and_the_copy_is_for_inference(trained):

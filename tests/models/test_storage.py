@@ -300,6 +300,7 @@ def test_a_failed_write_leaves_the_old_file(model, stored, tmp_path, monkeypatch
         ({"image_size": 64, "threshold": 2.0}, "threshold"),
         ({"image_size": 64, "extra": {"loss": float("nan")}}, "extra values"),
         ({"image_size": 64, "extra": {"object": object()}}, "extra values"),
+        ({"image_size": 64, "extra": {"log": "x" * 5_000_000}}, "extra values are too large"),
     ],
 )
 def test_bad_values_are_not_saved(model, tmp_path, arguments, message):

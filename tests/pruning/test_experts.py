@@ -274,6 +274,19 @@ def test_both_splits_are_needed(
         prune_experts(model, other, images)
 
 
+@pytest.mark.parametrize("split", ["val", "search"])
+@pytest.mark.parametrize("label", [0, 1])
+def test_both_classes_are_needed(
+    model: nn.Module, manifest: Manifest, images: ImageStore, split: str, label: int
+) -> None:
+    """Of persons alone, the best model to prune to is one that sees a person in everything."""
+    other = Manifest(manifest.frame.copy(), manifest.root)
+    gone = (other.frame["split"] == split) & (other.frame["label"] == label)
+    other.frame.loc[gone, "split"] = "train"
+    with pytest.raises(DataError, match=f"split '{split}'; there is none with"):
+        prune_experts(model, other, images, device=CPU)
+
+
 def test_without_groups_fairness_is_not_held(
     model: nn.Module, manifest: Manifest, images: ImageStore
 ) -> None:

@@ -12,6 +12,7 @@ from moenas.evaluation.scores import score
 from moenas.evaluation.threshold import best_threshold
 from moenas.predictions import Predictions
 from moenas.serialisation import read_json, write_json
+from moenas.workflows.audit_findings import leading
 from moenas.workflows.audit_predictions import audit_predictions
 from moenas.workflows.doctor_run import examine
 from moenas.workflows.predictions_file import read_predictions
@@ -146,6 +147,26 @@ def test_validation_images_without_weight_set_no_threshold(tmp_path: Path) -> No
     (model,) = audit_predictions([tmp_path / "out.csv"], tmp_path / "run").models
     assert "overfitting" not in model.report
     assert verify(tmp_path / "run").problems == []
+
+
+def test_search_images_of_no_weight_choose_no_leader() -> None:
+    frame = pd.DataFrame(
+        {
+            "image_id": list("abcdef"),
+            "split": "search",
+            "label": [0, 1] * 3,
+            "prediction": [0, 1, 0, 1, 0, 0],
+            "weight": [0.0, 1.0] * 3,
+        }
+    )
+    better = Predictions(frame.assign(prediction=frame["label"]))
+    assert leading({"first": Predictions(frame), "better": better}) == ("first", False)
+    assert leading(
+        {
+            n: Predictions(t.frame.assign(weight=1.0))
+            for n, t in {"first": Predictions(frame), "better": better}.items()
+        }
+    ) == ("better", True)
 
 
 def test_a_file_that_knows_its_labels_needs_no_data(tmp_path: Path) -> None:

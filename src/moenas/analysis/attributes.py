@@ -60,12 +60,17 @@ def find_attributes(
             )
         values = images[column]
         count = values.nunique()
-        if count > MOST_VALUES:
+        if count > MOST_VALUES and column not in wanted:
+            notes.append(
+                f"Paths are not compared by {title}: it has {count} different values, more than "
+                f"{MOST_VALUES}."
+            )
+        elif count > MOST_VALUES:
             raise DataError(
                 f"Images cannot be grouped by '{column}': it has {count} different values, more "
                 f"than {MOST_VALUES}. Give a column with few values; put numbers into ranges first."
             )
-        if count == 0:
+        elif count == 0:
             notes.append(f"Paths are not compared by {title}: no image of the split has one.")
         elif count == 1:
             only = _text(column, values.dropna().iloc[0])

@@ -123,7 +123,7 @@ def _as_many_of_each(block: I64, which: npt.NDArray[np.bool_]) -> npt.NDArray[np
     rank = np.empty(len(index), dtype=np.int64)
     rank[drawn] = np.arange(len(index)) - np.repeat(np.cumsum(size) - size, size)
     result = np.zeros(len(block), dtype=np.bool_)
-    result[np.flatnonzero(which)] = rank < size.min(initial=1)
+    result[np.flatnonzero(which)] = rank < size.min(initial=len(block))
     return result
 
 

@@ -16,6 +16,7 @@ from torch import nn
 
 from moenas.data.dataset import normalise
 from moenas.errors import DataError, ModelError
+from moenas.evaluation.predict import of_person
 from moenas.models.convert import architecture_of, ffn_layers
 from moenas.models.folding import fold_batch_norms
 from moenas.models.routing import record_routing
@@ -209,6 +210,6 @@ def _passes(
             batch = torch.from_numpy(np.array(images[rows[here]])).to(device)
             with exact_products(device):
                 logits = model(normalise(batch))
-            seen = logits.float().softmax(dim=1)[:, 1].cpu().double().numpy()
+            seen = of_person(logits).cpu().double().numpy()
             # Every base keeps an image's tokens together, so rows of tokens split into images.
             yield here, seen, {n: r.expert.view(len(batch), -1) for n, r in routings.items()}

@@ -24,6 +24,7 @@ from moenas.evaluation.statistics.shares import combination
 from moenas.metrics.accuracy import balanced_accuracy_of
 from moenas.metrics.fairness import fairness_from_spd
 from moenas.metrics.metric import METRICS, Direction, TallyFunction
+from moenas.metrics.robustness import lit_images
 from moenas.metrics.tally import F64, Tally
 from moenas.predictions import POOR_LIGHT, Predictions
 
@@ -64,24 +65,27 @@ class Comparison:
     ) -> None:
         self._rows: dict[str, list[int]] = {}
         tables: list[Predictions] = []
+        names: list[str] = []
         for name, own in models.items():
             if not own:
                 raise DataError(f"Model '{name}' has no predictions to compare.")
             self._rows[name] = list(range(len(tables), len(tables) + len(own)))
             tables += own
+            several = len(own) > 1
+            names += [f"of '{name}'" + f" (training {n + 1})" * several for n in range(len(own))]
         self._draw_count, self._seed = draws, seed
         tests = [table.split(split) for table in tables]
         held = [table.split("val") for table in tables]
         if any(len(test) == 0 for test in tests):
             raise DataError(f"Some predictions have no image of split '{split}'.")
-        self._test = Clusters(tests)
+        self._test = Clusters(tests, names)
         self._test_seen = self._test.tallies()
         self._test_draws = self._test.resample(draws, seed)
         self._held: Clusters | None = None
         self._held_seen: list[Tally] | None = None
         self._held_draws: list[Tally] | None = None
-        if all(len(table) > 0 for table in held):
-            self._held = Clusters(held)
+        if all((table.frame["weight"] > 0).any() for table in held):
+            self._held = Clusters(held, names)
             self._held_seen = self._held.tallies()
             self._held_draws = self._held.resample(draws, seed + 1)
         self._found: dict[tuple[str, str], Seeds] = {}
@@ -141,7 +145,7 @@ class Comparison:
 
     def lights(self, model: str) -> list[dict[str, Any]]:
         """Balanced accuracy of each class of light: ``lighting, n, mean, low, high``."""
-        counts = self._test.tables[0].frame["lighting"].value_counts()
+        counts = lit_images(self._test.tables[0])
         rows = []
         for name in self._test.cells.lights:
 
@@ -182,8 +186,7 @@ class Comparison:
         if direction == "zero":
             mirrored = Seeds(-two.values, -two.draws, two.degrees)
             chance = difference_chance(one, mirrored)
-            assert chance is not None
-            if chance.p_value(one.mean + two.mean) >= LEVEL:
+            if chance is None or chance.p_value(one.mean + two.mean) >= LEVEL:
                 return None
             return abs(one.mean) < abs(two.mean)
         return one.mean > two.mean if direction == "max" else one.mean < two.mean

@@ -19,8 +19,10 @@ from moenas.data.corruptions import CORRUPTIONS, SEVERITIES, corrupt
 from moenas.data.manifest import Manifest
 from moenas.errors import DataError
 from moenas.evaluation.predict import predict
+from moenas.evaluation.statistics.gaps import group_worth
 from moenas.evaluation.statistics.intervals import t_interval
 from moenas.evaluation.statistics.resampling import Clusters
+from moenas.evaluation.statistics.score_intervals import label_worth
 from moenas.evaluation.statistics.shares import Shares, cluster_shares, combination
 from moenas.metrics.fairness import fairness_from_spd, spd_of
 from moenas.metrics.tally import F64
@@ -120,14 +122,14 @@ Row = tuple[str, int | None, int, float, float, float, float, float, float]
 
 def _balanced(pair: Clusters) -> list[Row]:
     total, before = (part.sum(-1) for part in pair.by_light(0))
-    shares = _paired(pair, total, before, pair.by_light(1)[1].sum(-1))
+    shares = _paired(pair, total, before, pair.by_light(1)[1].sum(-1), label_worth(pair))
     value, drop = [0, 0, 0.5, 0.5], [0.5, 0.5, -0.5, -0.5]
     return _row("balanced_accuracy", None, len(pair.tables[0]), shares, value, drop)
 
 
 def _groups(pair: Clusters) -> list[Row]:
     total, before = pair.by_group(0)
-    shares = _paired(pair, total, before, pair.by_group(1)[1])
+    shares = _paired(pair, total, before, pair.by_group(1)[1], group_worth(pair))
     members = pair.tables[0].group
     count = len(pair.cells.groups)
     rows: list[Row] = []
@@ -154,10 +156,10 @@ def _fairness(pair: Clusters) -> list[Row]:
     return [("fairness", None, n, after, np.nan, np.nan, before - after, *bounds)]
 
 
-def _paired(pair: Clusters, total: F64, before: F64, after: F64) -> Shares:
-    """Shares [2 S] of both models; all [P, S]."""
+def _paired(pair: Clusters, total: F64, before: F64, after: F64, size: F64 | None) -> Shares:
+    """Shares [2 S] of both models; all [P, S], the number of images they are worth [S]."""
     both = np.hstack([total, total]), np.hstack([before, after])
-    return cluster_shares(pair.number, *both)
+    return cluster_shares(pair.number, *both, None if size is None else np.tile(size, 2))
 
 
 def _row(

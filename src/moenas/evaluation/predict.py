@@ -14,7 +14,7 @@ from moenas.data.cache import ImageStore
 from moenas.data.dataset import normalise
 from moenas.data.manifest import COLUMNS as OF_THE_IMAGE
 from moenas.data.manifest import Manifest
-from moenas.errors import DataError
+from moenas.errors import DataError, ModelError
 from moenas.models.folding import fold_batch_norms
 from moenas.predictions import COLUMNS, Predictions
 from moenas.runtime import exact_products, pick_device
@@ -47,6 +47,9 @@ def probabilities(
 
     Returns:
         [n] values in 0–1.
+
+    Raises:
+        ModelError: The model has not two classes.
     """
     device = device or pick_device()
     model = fold_batch_norms(model).to(device)
@@ -62,8 +65,22 @@ def probabilities(
             batch = alter(batch.permute(0, 3, 1, 2), chosen)
         with exact_products(device):
             logits = model(normalise(batch))
-        result.append(logits.float().softmax(dim=1)[:, 1])
+        result.append(of_person(logits))
     return torch.cat(result).cpu().double().numpy() if result else np.empty(0)
+
+
+def of_person(logits: torch.Tensor) -> torch.Tensor:
+    """Return the probability [B] of a person, from a model's output [B, 2].
+
+    Raises:
+        ModelError: It is not of two classes: which of more were a person is not known.
+    """
+    if logits.dim() != 2 or logits.shape[1] != 2:
+        raise ModelError(
+            f"This model's output for {len(logits)} images is of shape {list(logits.shape)}; two "
+            "classes are needed, no person and person: build it with num_classes=2."
+        )
+    return logits.float().softmax(dim=1)[:, 1]
 
 
 def predict(

@@ -187,16 +187,18 @@ def score(
     """
     test, validation = predictions.split(split), predictions.split("val")
     if len(test) == 0:
-        known = ", ".join(sorted(set(predictions.frame["split"]))) or "none"
+        known = ", ".join(sorted(set(predictions.frame["split"].dropna()))) or "none"
         raise DataError(f"The predictions have no split '{split}'. They have: {known}.")
+    counts = test.frame["weight"].to_numpy() > 0
     for label, what in ((True, "with"), (False, "without")):
-        if not (test.label == label).any():
+        if not (test.label[counts] == label).any():
             raise DataError(
-                f"Split '{split}' has no image {what} a person, so balanced accuracy is not "
-                "defined: a model that always says the same would be perfect. Add such images."
+                f"Split '{split}' has no image {what} a person, or none of any weight, so balanced "
+                "accuracy is not defined: a model that always says the same would be perfect. Add "
+                "such images."
             )
     clusters = Clusters([test])
-    held = Clusters([validation]) if len(validation) else None
+    held = Clusters([validation]) if (validation.frame["weight"] > 0).any() else None
     tally = clusters.tallies()[0]
     held_tally = held.tallies()[0] if held else None
 

@@ -27,6 +27,9 @@ BETA = 0.2
 
 Reduction = Literal["mean", "sum"]
 
+MEASURED = ("n", "weight", "accuracy", "tpr", "fpr")
+"""What `intersection_table` says of each combination."""
+
 
 def skin_fairness(
     accuracy_by_group: Mapping[int, float] | Sequence[float],
@@ -153,7 +156,7 @@ def intersection_table(predictions: Predictions, by: Sequence[str] = ("group",))
         One row per combination, sorted: ``*by, n, weight, accuracy, tpr, fpr`` (NaN: undefined).
 
     Raises:
-        DataError: A column does not exist.
+        DataError: A column does not exist, or has the name of one that is made.
     """
     for name in by:
         if name not in predictions.frame:
@@ -161,20 +164,28 @@ def intersection_table(predictions: Predictions, by: Sequence[str] = ("group",))
                 f"The predictions have no column '{name}' to group by. "
                 f"They have: {', '.join(predictions.frame.columns)}."
             )
-    frame = predictions.frame[list(by)].copy()
-    frame["n"] = 1
-    frame["weight"] = weights(predictions)
-    frame["right"] = frame["weight"] * predictions.correct
-    frame["persons"] = frame["weight"] * predictions.label
-    frame["seen"] = frame["persons"] * predictions.correct
-    frame = frame[frame["weight"] > 0]
+        if name in MEASURED:
+            raise DataError(
+                f"The column '{name}' is called like one of the table that is made: give it "
+                "another name to group by it."
+            )
+    weight = weights(predictions)
+    persons = weight * predictions.label
+    counted = {  # by number: the attributes may have any name
+        0: np.ones(len(weight)),
+        1: weight,
+        2: weight * predictions.correct,
+        3: persons,
+        4: persons * predictions.correct,
+    }
+    frame = predictions.frame[list(by)].join(pd.DataFrame(counted))[weight > 0]
     sums = frame.groupby(list(by), observed=True, sort=True).sum().reset_index()
-    column = {name: sums[name].to_numpy(dtype="float64") for name in sums.columns[len(by) :]}
-    rest = column["weight"] - column["persons"]
-    table = sums[[*by, "n", "weight"]].copy()
-    table["accuracy"] = share(column["right"], column["weight"])
-    table["tpr"] = share(column["seen"], column["persons"])
-    table["fpr"] = 1 - share(column["right"] - column["seen"], rest)
+    n, total, right, persons, seen = (sums[number].to_numpy(dtype="float64") for number in counted)
+    table = sums[list(by)].copy()
+    table["n"], table["weight"] = n.astype(np.int64), total
+    table["accuracy"] = share(right, total)
+    table["tpr"] = share(seen, persons)
+    table["fpr"] = 1 - share(right - seen, total - persons)
     return table
 
 

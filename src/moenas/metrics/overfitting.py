@@ -31,7 +31,7 @@ def overfitting(predictions: Predictions) -> float:
         DataError: There is no ``val`` split, no or more than one other, or one without images
             of both labels.
     """
-    others = sorted(set(predictions.frame["split"]) - {"val", "train"})
+    others = sorted(set(predictions.frame["split"].dropna()) - {"val", "train"})
     if len(others) != 1:
         raise DataError(
             "'overfitting' compares split 'val' with one test split, but the predictions have "

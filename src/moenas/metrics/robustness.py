@@ -27,6 +27,12 @@ robustness = METRICS.add(
 ).function
 
 
+def lit_images(predictions: Predictions) -> pd.Series:
+    """Number of images of any weight by class of light."""
+    frame = predictions.frame
+    return frame.loc[frame["weight"] > 0, "lighting"].value_counts()
+
+
 def light_table(predictions: Predictions) -> pd.DataFrame:
     """One row per class of light: ``lighting, n, balanced_accuracy, tpr, tnr`` (NaN: undefined).
 
@@ -34,7 +40,7 @@ def light_table(predictions: Predictions) -> pd.DataFrame:
         DataError: There is no image.
     """
     tally = Tally.of(predictions)
-    counts = predictions.frame["lighting"].value_counts()
+    counts = lit_images(predictions)
     rows = []
     for light in tally.cells.lights:
         tnr, tpr = tally.in_lights([light]).by_label()

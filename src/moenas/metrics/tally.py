@@ -92,8 +92,9 @@ def weights(predictions: Predictions) -> F64:
 
 def minority(sizes: npt.ArrayLike) -> int:
     """Index of the smallest of ``sizes`` [G] that is not 0; the last one of equals."""
-    size = np.asarray(sizes, dtype=np.float64).round(9)
-    size = np.where(size > 0, size, np.inf)
+    size = np.asarray(sizes, dtype=np.float64)
+    equal = (size / (size.max() or 1.0)).round(9)  # weights have no unit
+    size = np.where(size > 0, equal, np.inf)
     return int(len(size) - 1 - np.argmin(size[::-1]))
 
 

@@ -39,6 +39,7 @@ class Architecture:
     def __post_init__(self) -> None:
         base = get_model(self.base)
         layers = len(base.layers)
+        object.__setattr__(self, "experts", _counts(self.experts))
         if self.experts and not layers:
             raise ModelError(
                 f"'{self.base}' has no FFN that is converted here: it takes no expert counts."
@@ -49,8 +50,8 @@ class Architecture:
                 f"not {len(self.experts)}."
             )
         for position, count in enumerate(self.experts, start=1):
-            whole = isinstance(count, int) or getattr(count, "dtype", None) is not None
-            if not whole or count != int(count) or not MIN_EXPERTS <= count <= MAX_EXPERTS:
+            number = isinstance(count, int) or getattr(count, "dtype", None) is not None
+            if not number or not MIN_EXPERTS <= count <= MAX_EXPERTS or count != int(count):
                 raise ModelError(
                     f"Layer {position} of '{self.base}' cannot have {count!r} experts: choose a "
                     f"whole number from {MIN_EXPERTS} to {MAX_EXPERTS}."
@@ -86,7 +87,7 @@ class Architecture:
 
     def with_experts(self, experts: Sequence[int]) -> Architecture:
         """Return the same with other expert counts."""
-        return dataclasses.replace(self, experts=tuple(experts))
+        return dataclasses.replace(self, experts=_counts(experts))
 
     def with_head(self, head: Head | None) -> Architecture:
         """Return the same with another head."""
@@ -112,3 +113,12 @@ class Architecture:
 
     def __str__(self) -> str:
         return self.id
+
+
+def _counts(experts: Sequence[int]) -> tuple[int, ...]:
+    try:
+        return tuple(experts)
+    except TypeError as error:
+        raise ModelError(
+            f"Give the experts of each FFN, e.g. (1, 8, 3, 1, 2, 4, 1, 1, 6), not {experts!r}."
+        ) from error

@@ -92,4 +92,5 @@ def macs_of(architecture: Architecture, image_size: int = 96, num_classes: int =
 
 
 def _architecture(base: str, experts: Sequence[int] | None) -> Architecture:
-    return Architecture.dense_base(base) if experts is None else Architecture(base, tuple(experts))
+    dense = Architecture.dense_base(base)
+    return dense if experts is None else dense.with_experts(experts)

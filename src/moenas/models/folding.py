@@ -17,7 +17,8 @@ PAIRS = (
     ("fc1", "norm1"),
     ("fc2", "norm2"),
 )
-"""How the base models name a convolution and what directly follows it."""
+"""How the base models name a convolution and what directly follows it. Others (DenseNet, the second
+ResNet) give these names to a norm and the convolution after it: there the norm comes first."""
 
 
 def fold_batch_norms(model: nn.Module) -> nn.Module:
@@ -40,11 +41,21 @@ def _fold_all(folded: nn.Module) -> nn.Module:
     for module in list(folded.modules()):
         for conv_name, norm_name in PAIRS:
             conv, norm = getattr(module, conv_name, None), getattr(module, norm_name, None)
-            if isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
+            if (
+                isinstance(conv, nn.Conv2d)
+                and isinstance(norm, nn.BatchNorm2d)
+                and _made_first(module, conv_name, norm_name)
+            ):
                 _fold(conv, norm)
                 after = norm.act if isinstance(norm, BatchNormAct2d) else nn.Identity()
                 setattr(module, norm_name, after)
     return folded.to(memory_format=torch.channels_last)
+
+
+def _made_first(module: nn.Module, one: str, other: str) -> bool:
+    """Whether a module made one child before the other: timm's make them in the order of use."""
+    children = list(module._modules)
+    return children.index(one) < children.index(other)
 
 
 def _fold(conv: nn.Conv2d, norm: nn.BatchNorm2d) -> None:

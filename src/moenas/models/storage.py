@@ -118,7 +118,13 @@ def save_model(
     values = config.to_dict(card)
     content = {"format": FORMAT, "card": values, "sha256": _hash(values, tensors)}
     metadata = {_KEY: json.dumps(content)}  # one key: the order of several is not fixed
-    write_bytes(Path(path), safetensors.torch.save(tensors, metadata))
+    data = safetensors.torch.save(tensors, metadata)
+    if int.from_bytes(data[:8], "little") > MAX_HEADER:
+        raise ModelError(
+            f"The extra values are too large to be read again: a model's file has room for "
+            f"{MAX_HEADER >> 20} MiB of them. Keep them in a file beside it."
+        )
+    write_bytes(Path(path), data)
     return card
 
 

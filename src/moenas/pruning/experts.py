@@ -128,8 +128,8 @@ def prune_experts(
 
     Raises:
         ConfigError: An unknown quality or importance, a threshold outside of 0-1.
-        DataError: There are no validation or no search images, or they lack what a threshold or the
-            importance needs.
+        DataError: There are no validation or no search images, none with or none without a person,
+            or they lack what a threshold or the importance needs.
     """
     qualities.thresholds(keep_above)
     measure = IMPORTANCES[importance]
@@ -281,8 +281,7 @@ class _Images:
         self._rows = np.flatnonzero(((split == "val") | (split == "search")) & images.readable)
         frame = manifest.frame.iloc[self._rows].reset_index(drop=True)
         for name in ("val", "search"):
-            if not (frame["split"] == name).any():
-                raise DataError(f"Pruning needs images of the split '{name}'; there are none.")
+            _check_labels(frame[frame["split"] == name], name)
         self._table: pd.DataFrame = frame[[name for name in COLUMNS if name in frame]]
         self._counted = (frame["split"] == "val").to_numpy()
         group = frame["group"] if "group" in frame else pd.Series(pd.NA, frame.index, dtype="Int16")
@@ -322,3 +321,17 @@ class _Images:
         """The predictions, at the threshold that is best on validation."""
         predictions = Predictions(self._table.assign(probability=observer.probability))
         return predictions.with_threshold(best_threshold(predictions.split("val")))
+
+
+def _check_labels(frame: pd.DataFrame, split: str) -> None:
+    """Refuse images by which a model that always says the same would be perfect."""
+    if not len(frame):
+        raise DataError(f"Pruning needs images of the split '{split}'; there are none.")
+    counted = frame[frame["weight"] > 0] if "weight" in frame else frame
+    for label, what in ((1, "with"), (0, "without")):
+        if not (counted["label"] == label).any():
+            raise DataError(
+                f"Pruning needs images with and images without a person in the split '{split}'; "
+                f"there is none {what} one: a model that always says the same would be perfect, "
+                "and pruning would go on until it does. Add such images."
+            )

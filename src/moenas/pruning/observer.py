@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from moenas.data.dataset import normalise
+from moenas.evaluation.predict import of_person
 from moenas.models.folding import fold_batch_norms
 from moenas.models.midway import Point, entered, find_points
 from moenas.models.routing import Routing
@@ -119,8 +120,7 @@ class Observer:
                 here = places[start : start + BATCH]
                 with exact_products(self._device):
                     logits = self._from(point, here)
-                said = logits.float().softmax(dim=1)[:, 1]
-                self.probability[here] = said.cpu().double().numpy()
+                self.probability[here] = of_person(logits).cpu().double().numpy()
 
     def _from(self, point: Point | None, here: I64) -> Tensor:
         if point is None:

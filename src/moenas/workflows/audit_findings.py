@@ -20,6 +20,7 @@ from moenas.evaluation.statistics import (
     detectable_gap,
     intersections,
 )
+from moenas.evaluation.threshold import settable
 from moenas.metrics.metric import METRICS
 from moenas.metrics.votes import sensitivity_table
 from moenas.predictions import Predictions
@@ -123,7 +124,7 @@ def leading(tables: Mapping[str, Predictions]) -> tuple[str, bool]:
     images of the comparison.
     """
     halves = {name: table.split("search") for name, table in tables.items()}
-    if any(set(half.frame["label"]) != {0, 1} for half in halves.values()):
+    if not all(settable(half) for half in halves.values()):
         return next(iter(tables)), False
     accuracy = METRICS["balanced_accuracy"].function
     return max(halves, key=lambda name: accuracy(halves[name])), True

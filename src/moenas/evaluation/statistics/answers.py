@@ -14,7 +14,7 @@ from scipy import stats
 from moenas.errors import ConfigError, DataError, did_you_mean
 from moenas.evaluation.statistics.paired import clustered_mcnemar, holm
 from moenas.evaluation.statistics.resampling import aligned
-from moenas.evaluation.statistics.shares import cluster_shares, combination
+from moenas.evaluation.statistics.shares import cluster_shares, combination, worth
 from moenas.metrics.tally import F64, weights
 from moenas.predictions import Predictions
 
@@ -57,8 +57,8 @@ def compare_answers(
 
     Raises:
         ConfigError: There is no model named like the reference.
-        DataError: There are fewer than two models, they are not of the same images, or the
-            column does not exist.
+        DataError: There are fewer than two models, they are not of the same images or of none, or
+            the column does not exist.
     """
     if len(models) < 2:
         raise DataError(f"{len(models)} models: a comparison needs two.")
@@ -67,13 +67,16 @@ def compare_answers(
             f"There is no model '{reference}' here. {did_you_mean(reference, models)}"
         )
     names = list(models)
-    tables = aligned(list(models.values()))
+    tables = aligned(list(models.values()), [f"of '{name}'" for name in names])
+    if not len(tables[0]):
+        raise DataError("The predictions hold no image: check the name of the split.")
     right = {name: table.correct for name, table in zip(names, tables, strict=True)}
     pairs: Sequence[tuple[str, str]] = [
         (name, str(reference)) for name in names if name != reference
     ]
     if reference is None:
         pairs = list(itertools.combinations(names, 2))
+    image, _ = pd.factorize(tables[0].frame["image_id"])
     rows = []
     for group, mask in _parts(tables[0], by):
         weight = weights(tables[0])[mask]
@@ -85,6 +88,7 @@ def compare_answers(
             for part in (weight, *(weight * right[name][mask] for name in names))
         )
         correct = dict(zip(names, sums, strict=True))
+        size = worth(image[mask], weight, np.ones(len(weight), dtype=np.bool_))
         for one, two in pairs:
             first, second = right[one][mask], right[two][mask]
             entry = {
@@ -96,7 +100,8 @@ def compare_answers(
                 "only_model": int((first & ~second).sum()),
                 "only_reference": int((second & ~first).sum()),
             }
-            rows.append(entry | _difference(total, correct[one], correct[two], level, power))
+            found = _difference(total, correct[one], correct[two], size, level, power)
+            rows.append(entry | found)
     frame = pd.DataFrame(rows)
     frame["p_holm"] = holm(list(frame["p"]))
     sure = frame["p_holm"] < level
@@ -128,12 +133,18 @@ def _balanced(weight: F64, person: npt.NDArray[np.bool_]) -> F64:
 
 
 def _difference(
-    total: F64, first: F64, second: F64, level: float, power: float
+    total: F64, first: F64, second: F64, size: F64, level: float, power: float
 ) -> dict[str, float]:
-    """Difference of two models on clusters' weights [K] of images and of right answers."""
+    """Difference of two models on clusters' weights [K] of images and of right answers.
+
+    ``size`` [1]: number of images that the weights are worth.
+    """
     number = np.ones(len(total), dtype=np.int64)
     shares = cluster_shares(
-        number, np.stack([total, total], axis=1), np.stack([first, second], axis=1)
+        number,
+        np.stack([total, total], axis=1),
+        np.stack([first, second], axis=1),
+        np.repeat(size, 2),
     )
     bounds = combination([[1.0, -1.0]], [shares])
     assert bounds is not None

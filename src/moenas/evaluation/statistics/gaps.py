@@ -51,13 +51,18 @@ def group_shares(clusters: Clusters, *models: int) -> Shares:
     """Accuracy of each group [G], with intervals: of the first model, or the mean over some."""
     total = clusters.by_group()[0]
     correct = np.mean([clusters.by_group(model)[1] for model in models or (0,)], axis=0)
+    return cluster_shares(clusters.number, total, correct, group_worth(clusters))
+
+
+def group_worth(clusters: Clusters) -> F64:
+    """[G] number of independent images that each group's weights are worth, (Σw)² / Σw²."""
     first = clusters.tables[0]
     weight = first.frame["weight"].to_numpy(dtype="float64")
     group = first.group
     place = np.searchsorted(clusters.cells.groups, group[group >= 0])
     square = np.bincount(place, weight[group >= 0] ** 2, len(clusters.cells.groups))
-    size = total.T @ clusters.number
-    return cluster_shares(clusters.number, total, correct, size**2 / square)
+    size: F64 = clusters.by_group()[0].T @ clusters.number
+    return size**2 / square
 
 
 def contrasts(clusters: Clusters) -> F64:

@@ -111,12 +111,13 @@ def p_value(value: float, parts: Parts) -> float:
     # Each part alone would have a smaller p-value than their sum.
     single = [2 * special.stdtr(df, -abs(value) / math.sqrt(part)) for part, df in known]
     least = max(TINY, *map(float, single))
-    if len(known) == 1 or _half_width(known, least / 2) <= abs(value):
-        return least
 
     def off(logarithm: float) -> float:
         return _half_width(known, math.exp(logarithm) / 2) - abs(value)
 
+    # Where the other parts add nothing, rounding may put the root just below.
+    if len(known) == 1 or off(math.log(least)) <= 0:
+        return least
     return math.exp(float(optimize.brentq(off, math.log(least), 0.0, xtol=1e-13)))
 
 

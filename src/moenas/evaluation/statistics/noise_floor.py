@@ -89,16 +89,21 @@ def _spd(counts: F64, reference: int) -> F64:
 
 
 def _rows(tables: Sequence[Predictions], cells: Cells) -> tuple[npt.NDArray[np.bool_], I64, F64]:
-    """Which rows have a group, its index, and [n, 1 + M] their weight and weight × correct."""
+    """Which rows have a group, its index, and [n, 1 + M] their weight and weight × correct.
+
+    Weights have no unit. Here the largest is from 1 to 2, so that rounding suits them; a power of
+    two keeps them exact.
+    """
     group = tables[0].group
     rows = group >= 0
     weight = weights(tables[0])
+    weight = np.ldexp(weight, 1 - int(np.frexp(weight.max())[1]))
     values = np.stack([weight, *(weight * table.correct for table in tables)], axis=1)[rows]
     return rows, np.searchsorted(cells.groups, group[rows]), values
 
 
 def group_counts(tables: Sequence[Predictions], cells: Cells) -> F64:
-    """[1 + M, G] total and correct weight of each group."""
+    """[1 + M, G] total and correct weight of each group, in the unit of `permuted_counts`."""
     _, group, values = _rows(tables, cells)
     counts = np.zeros((values.shape[1], len(cells.groups)))
     np.add.at(counts.T, group, values)
@@ -106,7 +111,7 @@ def group_counts(tables: Sequence[Predictions], cells: Cells) -> F64:
 
 
 def permuted_counts(tables: Sequence[Predictions], cells: Cells, draws: int, seed: int = 0) -> F64:
-    """[draws, 1 + M, G] total and correct weight of each group under permuted groups."""
+    """[draws, 1 + M, G] total and correct weight of each group under permuted groups, in a unit."""
     rows, group, values = _rows(tables, cells)
     cluster = tables[0].cluster[rows]
     matched = np.asarray(tables[0].frame["matched_set"].notna(), dtype=np.bool_)[rows]

@@ -12,6 +12,8 @@ from moenas.errors import DataError
 from moenas.evaluation.statistics.resampling import aligned
 from moenas.predictions import Predictions
 
+F64 = npt.NDArray[np.float64]
+
 
 def mcnemar(first_only: int, second_only: int, *, mid_p: bool = True) -> float:
     """Two-sided p-value of "both models are right equally often" on the same images.
@@ -37,9 +39,9 @@ def mcnemar(first_only: int, second_only: int, *, mid_p: bool = True) -> float:
 def clustered_mcnemar(net: npt.ArrayLike, *, mid_p: bool = True) -> float:
     """`mcnemar` of images in clusters: under the hypothesis a cluster's answers may swap models.
 
-    The sum of ``net`` is compared with the sums that all swaps give, exactly where these are whole
-    numbers (below `EXACT`); else with the normal distribution of the same variance. Where
-    each image is its own cluster this is McNemar's test.
+    The sum of ``net`` is compared with the sums that all swaps give: exactly where these are whole
+    numbers below `EXACT`, or so few that each can be looked at; else with the normal distribution
+    of the same variance. Where each image is its own cluster this is McNemar's test.
 
     Args:
         net: [K] images that only the first model gets right minus those that only the second
@@ -51,10 +53,12 @@ def clustered_mcnemar(net: npt.ArrayLike, *, mid_p: bool = True) -> float:
     """
     step = np.abs(np.asarray(net, dtype=np.float64))
     step, total = step[step > 0], abs(float(np.sum(net)))
-    if not len(step):
+    if not len(step) or total == 0:
         return 1.0
     whole = np.rint(step)
-    if whole.sum() > EXACT or not np.allclose(step, whole, rtol=0, atol=1e-9):
+    if whole.sum() > EXACT or not whole.all() or not np.allclose(step, whole, rtol=0, atol=1e-9):
+        if (p := _each_swap(step / step.max(), total / step.max(), mid_p)) is not None:
+            return p
         return float(2 * stats.norm.sf(total / np.sqrt(step @ step)))
     chance = np.ones(1)
     for size, clusters in zip(*np.unique(whole.astype(np.int64), return_counts=True), strict=True):
@@ -63,6 +67,25 @@ def clustered_mcnemar(net: npt.ArrayLike, *, mid_p: bool = True) -> float:
         chance = signal.convolve(chance, own).clip(0, 1)
     least = round((whole.sum() - total) / 2)
     p = 2 * float(chance[: least + 1].sum()) - (float(chance[least]) if mid_p else 0.0)
+    return min(1.0, max(p, np.finfo(np.float64).eps))
+
+
+def _each_swap(step: F64, total: float, mid_p: bool) -> float | None:
+    """The exact p-value of steps [K] of any size; None where their sums are too many.
+
+    Weighted images are few steps of a large or uneven size: a normal sum of four of them is not.
+    """
+    sizes, clusters = np.unique(step.round(12), return_counts=True)
+    if np.log(clusters + 1.0).sum() > np.log(EXACT):
+        return None
+    value, chance = np.zeros(1), np.ones(1)
+    for size, count in zip(sizes, clusters, strict=True):
+        swapped = np.arange(count + 1)
+        value = np.add.outer(value, size * (count - 2 * swapped)).ravel()
+        chance = np.outer(chance, stats.binom.pmf(swapped, count, 0.5)).ravel()
+    beyond = np.abs(value) - total
+    same = np.abs(beyond) < 1e-9 * step.sum()
+    p = float(chance[(beyond > 0) & ~same].sum()) + float(chance[same].sum()) / (1 + mid_p)
     return min(1.0, max(p, np.finfo(np.float64).eps))
 
 

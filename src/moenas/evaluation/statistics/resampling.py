@@ -43,8 +43,12 @@ _EXACT = 2**24
 """Below, single precision holds all whole numbers."""
 
 
-def aligned(tables: Sequence[Predictions]) -> list[Predictions]:
+def aligned(tables: Sequence[Predictions], names: Sequence[str] = ()) -> list[Predictions]:
     """The tables with the same images in the same, canonical order.
+
+    Args:
+        tables: At least one.
+        names: What they are called in the error; by default their numbers from 1.
 
     Raises:
         DataError: There is no table, or their images or what is known of them differ.
@@ -57,12 +61,13 @@ def aligned(tables: Sequence[Predictions]) -> list[Predictions]:
         order = np.lexsort((table.group, table.frame["image_id"].to_numpy(dtype=str)))
         result.append(table.take(order))
     first = result[0].frame
-    for number, table in enumerate(result[1:], start=2):
+    known = names or [str(number) for number in range(1, len(result) + 1)]
+    for name, table in zip(known[1:], result[1:], strict=True):
         for column in ("image_id", "label", "group", "lighting", "cluster", "weight"):
             if len(first) != len(table) or not first[column].equals(table.frame[column]):
                 raise DataError(
-                    f"Predictions 1 and {number} differ in column '{column}': models can only be "
-                    "compared on the same images."
+                    f"Predictions {known[0]} and {name} differ in column '{column}': models "
+                    "can only be compared on the same images."
                 )
     return result
 
@@ -136,6 +141,7 @@ class Clusters:
 
     Args:
         tables: Predictions of each model for the split.
+        names: See `aligned`.
 
     Attributes:
         number: [P] clusters that have the counts of `counts`, over all strata.
@@ -145,8 +151,8 @@ class Clusters:
         DataError: The tables are empty or not of the same images.
     """
 
-    def __init__(self, tables: Sequence[Predictions]) -> None:
-        self.tables = aligned(tables) if len(tables) != 1 else list(tables)
+    def __init__(self, tables: Sequence[Predictions], names: Sequence[str] = ()) -> None:
+        self.tables = aligned(tables, names) if len(tables) != 1 else list(tables)
         first = self.tables[0]
         self.cells = Cells.of(first)
         size = int(np.prod(self.cells.shape))

@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+import numpy.typing as npt
+import pandas as pd
 
 from moenas.evaluation.statistics.gaps import fairness_interval, gaps, group_shares
 from moenas.evaluation.statistics.resampling import Clusters
-from moenas.evaluation.statistics.shares import Shares, cluster_shares, combination
-from moenas.predictions import POOR_LIGHT
+from moenas.evaluation.statistics.shares import Shares, cluster_shares, combination, worth
+from moenas.metrics.tally import F64, weights
+from moenas.predictions import POOR_LIGHT, Predictions
 
 Interval = tuple[float, float]
 
@@ -28,7 +31,29 @@ def label_shares(
     keep = [n for n, light in enumerate(known) if lights is None or light in lights]
     total = clusters.by_light()[0][..., keep].sum(-1)
     correct = np.mean([clusters.by_light(m)[1][..., keep].sum(-1) for m in models], axis=0)
-    return cluster_shares(clusters.number, total, correct)
+    return cluster_shares(clusters.number, total, correct, label_worth(clusters, lights))
+
+
+def label_worth(clusters: Clusters, lights: Sequence[str] | None = None) -> F64 | None:
+    """Number of images [without, with a person] that weights are worth; None where all are 1.
+
+    Args:
+        clusters: Of one split.
+        lights: As in `label_shares`.
+    """
+    table = clusters.tables[0]
+    counts = np.ones(len(table), dtype=np.bool_)
+    if lights is not None:
+        counts = table.frame["lighting"].isin(lights).to_numpy(dtype=np.bool_)
+    return _worth(table, counts & ~table.label, counts & table.label)
+
+
+def _worth(table: Predictions, *parts: npt.NDArray[np.bool_]) -> F64 | None:
+    weight = weights(table)
+    if (weight == 1).all():
+        return None
+    image, _ = pd.factorize(table.frame["image_id"])
+    return worth(image, weight, *parts)
 
 
 def balanced_interval(
@@ -51,8 +76,10 @@ def score_intervals(
         seed: Of the draws.
     """
     labels = label_shares(clusters)
-    everything = (part.sum((-2, -1))[:, None] for part in clusters.by_light())
-    whole = cluster_shares(clusters.number, *everything)
+    total, correct = (part.sum((-2, -1))[:, None] for part in clusters.by_light())
+    table = clusters.tables[0]
+    every = np.ones(len(table), dtype=np.bool_)
+    whole = cluster_shares(clusters.number, total, correct, _worth(table, every))
     found = {
         "accuracy": combination([[1.0]], [whole]),
         "balanced_accuracy": combination([[0.5, 0.5]], [labels]),

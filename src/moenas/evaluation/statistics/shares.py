@@ -48,8 +48,8 @@ def cluster_shares(number: I64, total: F64, correct: F64, size: F64 | None = Non
         number: [P] clusters that have these counts.
         total: [P, S] weights of images.
         correct: [P, S] weights of successes.
-        size: [S] number of independent images the weights are worth at most, (Σw)² / Σw²; by
-            default their sum.
+        size: [S] number of independent images the weights are worth at most (`worth`); by default
+            their sum, which is right where an image weighs 1.
     """
     sums = number @ total
     value = share(number @ correct, sums)
@@ -66,6 +66,20 @@ def cluster_shares(number: I64, total: F64, correct: F64, size: F64 | None = Non
     degrees = np.where(clusters > 1, clusters - 1, np.inf)
     low, high = wilson(np.nan_to_num(value) * effective, effective, degrees=degrees)
     return Shares(value, low, high, clusters, covariance)
+
+
+def worth(image: I64, weight: F64, *parts: npt.NDArray[np.bool_]) -> F64:
+    """[S] number of independent images that the weights of each part are worth, (Σw)² / Σw².
+
+    It does not depend on the weights' unit: shares of a sample say as much as numbers of persons.
+
+    Args:
+        image: [n] number of each row's image; its rows (one a possible tone) count together.
+        weight: [n].
+        parts: [n] which rows belong to each share.
+    """
+    whole = np.stack([np.bincount(image, weight * part) for part in parts])
+    return np.nan_to_num(share(whole.sum(1) ** 2, (whole**2).sum(1)))
 
 
 def combination(
