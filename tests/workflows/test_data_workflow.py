@@ -15,6 +15,7 @@ import pytest
 from PIL import Image
 
 from moenas.cli import main
+from moenas.data.cache import cached_images
 from moenas.data.manifest import Manifest
 from moenas.errors import DataError, RunFolderError
 from moenas.nas.settings import SearchConfig
@@ -423,6 +424,19 @@ def test_a_look_without_a_run_folder_writes_into_the_cache(
     relit = manifest.frame["path"][manifest.frame["path"].str.contains("images/relit/")]
     assert all(manifest.file(p).resolve().is_relative_to(tmp_path / "cache") for p in relit)
     assert len(relit)
+
+
+def test_data_that_did_not_change_are_decoded_once(
+    published: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Images that are written at each look are the same files: a cache knows a file by its time."""
+    monkeypatch.setenv("MOENAS_CACHE", str(tmp_path / "cache"))
+    names = _named(published, ["facet", "coco"])
+    for _ in range(2):
+        manifest = open_manifest(names, 32)
+        cached_images(manifest, 32, tmp_path / "images", progress=False)
+    assert manifest.frame["path"].str.contains("images/relit/").any()
+    assert len(list((tmp_path / "images").glob("*.bin"))) == 1
 
 
 @pytest.mark.parametrize("config", [SearchConfig, AuditConfig, TrainConfig])

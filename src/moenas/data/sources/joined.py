@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from moenas.atomic import write_bytes
+from moenas.atomic import write_if_new
 from moenas.data.images import read_image
 from moenas.data.lighting import apply_lighting
 from moenas.data.manifest import Manifest
@@ -131,5 +131,5 @@ def _relight(job: tuple[Path, str, str], folder: Path, seed: int) -> str | None:
     data = io.BytesIO()
     shown.save(data, "JPEG", quality=95, subsampling=0)
     relit = f"{hashlib.blake2b(f'{seed} {light} {name}'.encode(), digest_size=10).hexdigest()}.jpg"
-    write_bytes(folder / relit, data.getvalue())
+    write_if_new(folder / relit, data.getvalue())
     return relit
