@@ -122,6 +122,33 @@ def test_csv_is_split_by_its_clusters(tree):
     assert manifest.frame["split"].nunique() == 4
 
 
+def test_copies_stay_together_whatever_the_users_clusters(tree):
+    for number in range(20):
+        shutil.copy(tree / "person" / f"{number}.png", tree / "person" / f"copy{number}.png")
+    frame = pd.read_csv(_csv(tree)).assign(cluster=[f"film{number // 2}" for number in range(40)])
+    copies = frame[:20].assign(
+        path=[f"person/copy{number}.png" for number in range(20)],
+        cluster=[f"other{number}" for number in range(20)],
+    )
+    pd.concat([frame, copies]).to_csv(tree / "data.csv", index=False)
+    manifest = read_folder(tree / "data.csv")
+    manifest.validate()
+    assert manifest.frame["cluster"].nunique() == 20
+    assert manifest.frame["split"].nunique() == 4
+
+
+def test_matched_rows_stay_together(tree):
+    manifest = read_folder(_csv(tree, matched_set=[f"scene{number // 4}" for number in range(40)]))
+    assert manifest.frame.groupby("matched_set")["split"].nunique().max() == 1
+    assert manifest.frame["cluster"].nunique() == 10
+
+
+def test_hidden_folders_hold_no_images(tree):
+    (tree / "person" / ".thumbnails").mkdir()
+    shutil.copy(tree / "person" / "0.png", tree / "person" / ".thumbnails" / "small.png")
+    assert len(read_folder(tree)) == 40
+
+
 def test_crops_of_one_picture_stay_together(tree):
     file = tree / "crops.csv"
     rows = [f"person/{n // 2}.png,{n % 2},{4 * (n % 2)},0,4,8" for n in range(40)]

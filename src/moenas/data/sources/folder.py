@@ -11,7 +11,7 @@ from moenas.console import logger
 from moenas.data.copies import first_copies
 from moenas.data.images import SUFFIXES
 from moenas.data.manifest import COLUMNS, Manifest, read_named_csv
-from moenas.data.splits import SPLITS, split_by_cluster
+from moenas.data.splits import SPLITS, joined_clusters, split_by_cluster
 from moenas.errors import DataError
 
 CLASSES = {"person": 1, "no_person": 0}
@@ -42,7 +42,7 @@ def read_folder(
 
     Returns:
         The manifest. Where splits are made here, images with the same bytes, and rows with the
-        same ``cluster``, stay together.
+        same ``cluster`` or ``matched_set``, stay together.
 
     Raises:
         DataError: The layout or a value is not as described.
@@ -54,8 +54,7 @@ def read_folder(
     if "split" not in frame:
         frame["split"] = "train"  # for now: a manifest needs one
         manifest = Manifest(frame, root)
-        if "cluster" not in frame:
-            manifest.frame["cluster"] = _by_content(manifest)
+        manifest.frame["cluster"] = _clusters(manifest, own="cluster" in frame)
         wanted = dict(FRACTIONS if fractions is None else fractions)
         unknown = sorted(set(wanted) - set(SPLITS))
         if unknown:
@@ -81,7 +80,7 @@ def _from_tree(folder: Path) -> pd.DataFrame:
                 raise DataError(f"'{base}' has no subfolder {name}/. {_LAYOUT}")
             files = (p for p in sorted((base / name).rglob("*")) if p.is_file())
             for file in files:
-                if file.name.startswith("."):
+                if any(part.startswith(".") for part in file.relative_to(base).parts):
                     continue
                 if file.suffix.lower() not in SUFFIXES:
                     ignored.append(file)
@@ -137,9 +136,16 @@ def _from_csv(file: Path) -> pd.DataFrame:
     return frame.assign(source=frame.get("source", "folder"))
 
 
-def _by_content(manifest: Manifest) -> pd.Series:
-    """Name each row by its file's bytes, so that copies and crops of one file stay together."""
-    for path in set(manifest.frame["path"]):
+def _clusters(manifest: Manifest, *, own: bool) -> pd.Series:
+    """Name what must stay together: copies and crops of one file, the user's own and matched rows.
+
+    Args:
+        manifest: The rows.
+        own: Whether its clusters are the user's; else a cluster has the name of its first file.
+    """
+    frame = manifest.frame
+    for path in set(frame["path"]):
         manifest.file(path)  # raises for one that leaves the folder
-    first = first_copies(manifest.root, manifest.frame["path"])
-    return manifest.frame["path"].map(first).astype("str")
+    content = frame["path"].map(first_copies(manifest.root, frame["path"])).astype("str")
+    names = (frame["cluster"], content) if own else (content,)
+    return joined_clusters(*names, frame["matched_set"])
