@@ -12,19 +12,24 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pandas as pd
 import pytest
 from PIL import Image
 
 from latency_tables import BASES, make_table
 from moenas.atomic import write_text
 from moenas.cli import COMMANDS, load, main
+from moenas.cli.output import score_table
 from moenas.errors import MoENASError
+from moenas.evaluation.scores import score
 from moenas.models.builder import build_model
 from moenas.models.convert import upcycle
 from moenas.models.latency import Agreement, LatencyTable
 from moenas.models.latency_measuring import Measurement
 from moenas.models.storage import save_model
 from moenas.nas.settings import SearchConfig
+from moenas.predictions import Predictions
 from moenas.run_log import read_log, working
 from moenas.runs import RunFolder
 from moenas.serialisation import read_json
@@ -439,6 +444,22 @@ def test_evaluate(run: Any, checkpoint: Path, scenes: Path) -> None:
     assert scores["split"] == "report"
     assert f"{100 * scores['balanced_accuracy']:.1f}" in err
     assert "Accuracy by group" in err
+
+
+def test_an_interval_stands_beside_what_it_is_of() -> None:
+    """That of fairness is of the true one: the measured one is often outside of it."""
+    n = np.arange(400)
+    frame = pd.DataFrame({"image_id": n, "label": n % 2, "prediction": (n % 2) ^ (n % 10 == 0)})
+    table = Predictions(frame.assign(group=n // 2 % 4 + 1))
+    scores = score(table, split="report", parameters=0, macs=0)
+    low, high = scores.intervals["fairness"]
+    assert scores.fairness_debiased is not None
+    columns = score_table("x", scores).columns
+    names, *_, intervals = ([str(cell) for cell in column.cells] for column in columns)
+    told = dict(zip(names, intervals, strict=True))
+    assert told["fairness debiased"] == f"{100 * low:.1f} to {100 * high:.1f}"
+    assert told["fairness"] == ""
+    assert told["balanced accuracy"] != ""
 
 
 def test_predict_with_an_unreadable_image(run: Any, checkpoint: Path, tmp_path: Path) -> None:
