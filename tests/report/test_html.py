@@ -362,7 +362,7 @@ def test_first_screen_answers_and_links_finalists(full_run):
     assert f"lies {low} to {high} points from the base model" in text
     half = {g["group"]: (g["high"] - g["low"]) / 2 for g in models[chosen]["groups"]}
     undecided = all(abs(gain) < half[tone] for tone, gain in gains.items())
-    assert ("no tone's gain or loss can be told from chance" in text) == undecided
+    assert ("Each tone's gain or loss is smaller than that." in text) == undecided
     data = json.loads(
         render(full_run).read_text().split('id="trial-data">')[1].split("</script>")[0]
     )
@@ -374,3 +374,9 @@ def test_first_screen_answers_and_links_finalists(full_run):
     for name, place in data["models"].items():
         source = "MoENAS-S" if name == "MoENAS-S pruned" else name
         assert trials[numbers[place]]["architecture"] == models[source]["architecture"]
+
+
+def test_a_comparison_of_nothing_is_damaged(full_run):
+    write_json(full_run.comparison, {"models": []})
+    with pytest.raises(RunFolderError, match=r"comparison\.json' is damaged.*at models"):
+        render(full_run)
