@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import logging
+import os
 import shutil
+import unicodedata
 from pathlib import Path
 
 import numpy as np
@@ -141,6 +143,33 @@ def test_matched_rows_stay_together(tree):
     manifest = read_folder(_csv(tree, matched_set=[f"scene{number // 4}" for number in range(40)]))
     assert manifest.frame.groupby("matched_set")["split"].nunique().max() == 1
     assert manifest.frame["cluster"].nunique() == 10
+
+
+def test_linked_folders_are_looked_into(tree, tmp_path):
+    _fill(tmp_path / "far", 5, 7)
+    (tree / "person" / "more").symlink_to(tmp_path / "far")
+    assert len(read_folder(tree)) == 45
+
+
+def test_a_name_that_is_no_text_is_told(tree):
+    name = os.fsdecode(b"gr\xfc\xdfe.png")
+    try:
+        (tree / "person" / "0.png").rename(tree / "person" / name)
+    except OSError:
+        pytest.skip("this file system has names of text alone")
+    with pytest.raises(DataError, match=r"person/gr.*\.png' in .* is no UTF-8 text.*Rename it"):
+        read_folder(tree)
+
+
+@pytest.mark.parametrize("form", ["NFC", "NFD"])
+def test_accents_may_be_spelt_in_either_way(tree, form):
+    (tree / "person" / "0.png").rename(tree / "person" / unicodedata.normalize(form, "é.png"))
+    other = unicodedata.normalize("NFD" if form == "NFC" else "NFC", "person/é.png")
+    frame = pd.read_csv(_csv(tree)).replace({"path": {"person/0.png": other}})
+    frame.to_csv(tree / "data.csv", index=False)
+    manifest = read_folder(tree / "data.csv")
+    manifest.validate(need_splits=())
+    assert manifest.file(manifest.frame["path"][0]).exists()
 
 
 def test_hidden_folders_hold_no_images(tree):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any, Literal
 
 import pandas as pd
 
@@ -12,7 +14,9 @@ from moenas.data.copies import first_copies
 from moenas.data.images import SUFFIXES
 from moenas.data.manifest import COLUMNS, Manifest, read_named_csv
 from moenas.data.splits import SPLITS, joined_clusters, split_by_cluster
+from moenas.data.walking import files_below
 from moenas.errors import DataError
+from moenas.parsing import not_unicode
 
 CLASSES = {"person": 1, "no_person": 0}
 """Names of the two subfolders, and of labels in a CSV (besides 1 and 0)."""
@@ -78,15 +82,20 @@ def _from_tree(folder: Path) -> pd.DataFrame:
         for name, label in CLASSES.items():
             if not (base / name).is_dir():
                 raise DataError(f"'{base}' has no subfolder {name}/. {_LAYOUT}")
-            files = (p for p in sorted((base / name).rglob("*")) if p.is_file())
-            for file in files:
+            for file in sorted(base / name / path for path in files_below(base / name)):
                 if any(part.startswith(".") for part in file.relative_to(base).parts):
                     continue
                 if file.suffix.lower() not in SUFFIXES:
                     ignored.append(file)
                     continue
+                path = file.relative_to(folder).as_posix()
+                if not_unicode(path):
+                    raise DataError(
+                        f"The name of the file {path!r} in '{folder}' is no UTF-8 text, which a "
+                        "manifest has to be. Rename it."
+                    )
                 row: dict[str, object] = {
-                    "path": file.relative_to(folder).as_posix(),
+                    "path": path,
                     "label": label,
                     "source": "folder",
                 }
@@ -126,7 +135,9 @@ def _from_csv(file: Path) -> pd.DataFrame:
             f"{', '.join(labels)}."
         )
     frame["label"] = written.map(labels)
-    frame["path"] = frame["path"].str.replace("\\", "/", regex=False)
+    frame["path"] = [
+        _as_on_disk(file.parent, path) for path in frame["path"].str.replace("\\", "/", regex=False)
+    ]
     for row, path in enumerate(frame["path"]):
         if isinstance(path, str) and Path(path).is_absolute():
             raise DataError(
@@ -134,6 +145,25 @@ def _from_csv(file: Path) -> pd.DataFrame:
                 "CSV file's folder."
             )
     return frame.assign(source=frame.get("source", "folder"))
+
+
+def _as_on_disk(folder: Path, path: Any) -> Any:
+    """A CSV's path as the file system writes it: letters with accents have two spellings.
+
+    macOS writes files' names in the one, and most programs write text in the other.
+    """
+    if not isinstance(path, str) or path.isascii() or _is_there(folder / path):
+        return path
+    forms: tuple[Literal["NFC", "NFD"], ...] = ("NFC", "NFD")
+    spelt = [unicodedata.normalize(form, path) for form in forms]
+    return next((each for each in spelt if _is_there(folder / each)), path)
+
+
+def _is_there(file: Path) -> bool:
+    try:
+        return file.exists()
+    except OSError:  # a name may be too long
+        return False
 
 
 def _clusters(manifest: Manifest, *, own: bool) -> pd.Series:
