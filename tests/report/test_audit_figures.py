@@ -47,6 +47,12 @@ def test_figures_draw_their_frames(audit: AuditResults) -> None:
         np.testing.assert_allclose(np.asarray(axes.lines[1].get_ydata()), 100 * rows["mean"])
 
 
+def test_a_legend_names_what_is_drawn(audit: AuditResults) -> None:
+    frame = frames.lights(audit.compared).assign(poor=np.nan)
+    (legend,) = robustness_and_generalisation(frame).legends
+    assert [text.get_text() for text in legend.get_texts()] == ["validation", "report half"]
+
+
 def test_the_front_is_what_no_other_model_beats() -> None:
     frame = pd.DataFrame(
         {

@@ -142,6 +142,8 @@ def test_what_is_lost_or_of_another_shape_is_told(tmp_path: Path) -> None:
     assert problem.startswith("comparison.json: it cannot be recomputed: a file is missing")
     assert "audit.tex" in problem
     stored = read_json(tmp_path / "run" / "comparison.json")
+    (tmp_path / "run" / "comparison.json").unlink()
+    assert "a file of it is lost (comparison.json)" in verify(tmp_path / "run").problems[0]
     del stored["models"][0]["report"]["balanced_accuracy"]
     shapes = (([], "at the whole file"), ({"models": []}, "at models"), (stored, "of 'a'"))
     for shape, where in shapes:

@@ -74,8 +74,18 @@ def verify(run: Path | str) -> Verification:
                 check(folder, result)
             except UNREADABLE as error:
                 result.problems.append(f"{file.name}: it cannot be recomputed: {_told(error)}")
-    if not folder.comparison.exists() and folder.read_config()["kind"] == "search":
-        result.problems.append("the search is not finished: run the same command again")
+    kind = folder.read_config()["kind"]
+    left = {
+        "search": (folder.trials, folder.comparison, folder.summary),
+        "audit": (folder.comparison, folder.summary),
+        "prune": (folder.pruning,),
+        "routes": (folder.routes_summary, folder.summary),
+    }
+    if lost := [file.name for file in left.get(kind, ()) if not file.exists()]:
+        result.problems.append(
+            f"the run is not finished, or a file of it is lost ({', '.join(lost)}): run the same "
+            f"'moenas {kind}' command again"
+        )
     if not result.numbers:
         result.problems.append("there is nothing to verify: no model was finished")
     return result
