@@ -130,6 +130,7 @@ def _relight(job: tuple[Path, str, str], folder: Path, seed: int) -> str | None:
     shown = Image.fromarray(apply_lighting(image, light, generator(seed, "light", name)))
     data = io.BytesIO()
     shown.save(data, "JPEG", quality=95, subsampling=0)
-    relit = f"{hashlib.blake2b(f'{seed} {light} {name}'.encode(), digest_size=10).hexdigest()}.jpg"
+    # Named by its content: another source has other pictures of the same name.
+    relit = f"{hashlib.blake2b(data.getvalue(), digest_size=10).hexdigest()}.jpg"
     write_if_new(folder / relit, data.getvalue())
     return relit
