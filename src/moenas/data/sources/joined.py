@@ -39,7 +39,7 @@ def join_test_persons(
     Args:
         persons: Its splits search and report hold the test's persons, as `make_facet` makes them.
         base: Its splits train and val are used as they are, of search and report the images without
-            a person.
+            a person; these belong to no group.
         out_dir: Gets the negatives that are shown in another light.
         seed: Of which negatives get which light, and of that light.
 
@@ -50,6 +50,7 @@ def join_test_persons(
     frame = base.frame
     learned = frame[frame["split"].isin(("train", "val"))]
     nobody = frame[frame["split"].isin(TEST) & (frame["label"] == 0)].copy()
+    nobody["group"] = pd.NA  # whatever it was there, it is no skin tone of a person in the picture
     for split in ("train", "val"):
         if not (learned["split"] == split).any():
             raise DataError(f"The images that are to be trained on have no split '{split}'.")
