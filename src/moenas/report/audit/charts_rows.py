@@ -14,7 +14,7 @@ from moenas.report.theme import Style
 LINE = 14
 """Pixels from one name of a column to the next."""
 
-ROOM = 28
+ROOM = 26
 """Letters of a name beside a drawing; a longer one is cut, and told in whole by a touch."""
 
 KINDS = {
@@ -81,7 +81,7 @@ def curve_chart(frame: pd.DataFrame, leader: str, *, label: str, width: int = 10
         width: In pixels; below 600 lines are named by a touch alone.
     """
     narrow = width < 600
-    left, right, top, bottom, height = 44, 14 if narrow else 180, 14, 46, 390
+    left, right, top, bottom, height = 44, 14 if narrow else 214, 14, 46, 390
     values = [100 * value for value in finite(frame["value"])]
     ticks = nice_ticks(min(values), max(values), 6)
     drawing = Drawing(width, height, label)
