@@ -28,6 +28,16 @@ def test_a_file_is_written_with_its_folders(tmp_path: Path) -> None:
     assert names(path.parent) == ["c.txt"]
 
 
+def test_equal_bytes_are_not_written_again(tmp_path: Path) -> None:
+    path = tmp_path / "a" / "b.png"
+    atomic.write_if_new(path, b"one")
+    os.utime(path, (1, 1))
+    atomic.write_if_new(path, b"one")
+    assert path.stat().st_mtime == 1
+    atomic.write_if_new(path, b"two")
+    assert path.read_bytes() == b"two"
+
+
 @pytest.mark.parametrize("call", ["fsync", "replace"])
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT])
 def test_a_full_disk_leaves_the_old_file(

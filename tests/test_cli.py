@@ -10,21 +10,27 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
+import pandas as pd
 import pytest
 from PIL import Image
 
 from latency_tables import BASES, make_table
 from moenas.atomic import write_text
 from moenas.cli import COMMANDS, load, main
+from moenas.cli.output import score_table
 from moenas.errors import MoENASError
+from moenas.evaluation.scores import Scores, score
 from moenas.models.builder import build_model
 from moenas.models.convert import upcycle
 from moenas.models.latency import Agreement, LatencyTable
 from moenas.models.latency_measuring import Measurement
 from moenas.models.storage import save_model
 from moenas.nas.settings import SearchConfig
+from moenas.predictions import Predictions
 from moenas.run_log import read_log, working
 from moenas.runs import RunFolder
 from moenas.serialisation import read_json
@@ -439,6 +445,51 @@ def test_evaluate(run: Any, checkpoint: Path, scenes: Path) -> None:
     assert scores["split"] == "report"
     assert f"{100 * scores['balanced_accuracy']:.1f}" in err
     assert "Accuracy by group" in err
+
+
+@pytest.fixture(scope="module")
+def scores() -> Scores:
+    n = np.arange(400)
+    frame = pd.DataFrame({"image_id": n, "label": n % 2, "prediction": (n % 2) ^ (n % 10 == 0)})
+    table = Predictions(frame.assign(group=n // 2 % 4 + 1))
+    return score(table, split="report", parameters=0, macs=0)
+
+
+def test_no_p_value_is_told_as_zero(
+    run: Any, monkeypatch: pytest.MonkeyPatch, scores: Scores
+) -> None:
+    unfair = dataclasses.replace(scores, fairness_p_value=0.0003)
+    monkeypatch.setattr("moenas.workflows.evaluate.evaluate", lambda *_, **__: (unfair, None))
+    assert "as unfair as this with p < 0.001." in run("evaluate", "x")[2]
+
+
+def test_an_interval_stands_beside_what_it_is_of(scores: Scores) -> None:
+    """That of fairness is of the true one: the measured one is often outside of it."""
+    low, high = scores.intervals["fairness"]
+    assert scores.fairness_debiased is not None
+    columns = score_table("x", scores).columns
+    names, *_, intervals = ([str(cell) for cell in column.cells] for column in columns)
+    told = dict(zip(names, intervals, strict=True))
+    assert told["fairness debiased"] == f"{100 * low:.1f} to {100 * high:.1f}"
+    assert told["fairness"] == ""
+    assert told["balanced accuracy"] != ""
+
+
+@pytest.mark.parametrize("named", ["checkpoint", "model", "run"])
+def test_an_export_tells_where_its_file_is(
+    run: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, named: str
+) -> None:
+    folder = RunFolder(tmp_path / "run")
+    write_text(folder.model().checkpoint, "")
+    names = {"checkpoint": folder.model().checkpoint, "model": folder.model().path}
+    card = SimpleNamespace(format="onnx", bytes=1, share_of_parameters=1.0, forced=False,
+                           agreement=[SimpleNamespace(probability=0, decisions=1)],
+                           file="m.onnx")  # fmt: skip
+    monkeypatch.setattr("moenas.workflows.export.export", lambda *_, **__: [card])
+    monkeypatch.setattr("moenas.cli.commands.export.to_dict", vars)
+    code, _, err = run("export", names.get(named, folder.path))
+    assert code == 0
+    assert str(folder.model().exports / "m.onnx") in err
 
 
 def test_predict_with_an_unreadable_image(run: Any, checkpoint: Path, tmp_path: Path) -> None:

@@ -195,6 +195,17 @@ def write_bytes(path: Path, data: bytes) -> None:
         file.write(data)
 
 
+def write_if_new(path: Path, data: bytes) -> None:
+    """Write a file atomically unless it holds these bytes already: its time stays as it was then.
+
+    What was made of a file, decoded images say, is known by its time, and would be made once more.
+    """
+    with contextlib.suppress(OSError):
+        if path.stat().st_size == len(data) and path.read_bytes() == data:
+            return
+    write_bytes(path, data)
+
+
 def write_text(path: Path, text: str) -> None:
     """Write a UTF-8 text file atomically."""
     write_bytes(path, text.encode())

@@ -128,6 +128,15 @@ def _is_not_utf8(value: Any) -> bool:
     return False
 
 
+def not_unicode(text: str) -> bool:
+    """Whether a text, a file's name on Linux, say, holds bytes that are no UTF-8."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return True
+    return False
+
+
 def _number(value: Any) -> float:
     if np.ndim(value):  # numpy makes a number of a list of one
         return math.nan

@@ -114,3 +114,9 @@ def test_crop_is_resized_and_kept_inside():
     assert crop_and_resize(image, None, 7).shape == (7, 7, 3)
     with pytest.raises(DataError, match="outside the image"):
         crop_and_resize(image, (25, 0, 5, 5), 8)
+
+
+def test_a_dark_image_of_16_bits_stays_dark(tmp_path):
+    values = np.arange(256, dtype=np.uint16).reshape(16, 16)
+    Image.fromarray(values).save(tmp_path / "night.png")
+    assert np.asarray(read_image(tmp_path / "night.png")).max() <= 1

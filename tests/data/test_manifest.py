@@ -229,3 +229,17 @@ def test_names_in_a_csv_are_no_missing_values(tmp_path: Path) -> None:
     assert list(frame["path"]) == ["null", "NA", "nan", "none.png"]
     assert list(frame["image_id"][:3]) == ["NA", "null", "007"]
     assert frame["image_id"][3] != ""
+
+
+def test_an_image_without_a_name_has_that_of_its_file(
+    manifest: Manifest, valid_frame: pd.DataFrame
+) -> None:
+    """Nameless, it was refused only by the predictions, after the training."""
+    ids = [f"n{row}" for row in range(len(valid_frame))]
+    frame = valid_frame.assign(image_id=[None, *ids[1:]])
+    named = Manifest(frame.drop(columns="cluster", errors="ignore"), manifest.root)
+    first = named.frame.iloc[0]
+    assert first["image_id"] == first["path"]
+    assert first["cluster"] == first["path"]
+    assert named.frame["image_id"].tolist()[1:] == ids[1:]
+    named.validate()

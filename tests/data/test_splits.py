@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from moenas.data.splits import split_by_cluster
+from moenas.data.splits import joined_clusters, split_by_cluster
 from moenas.errors import DataError
 
 FRACTIONS = {"train": 0.5, "val": 0.1, "search": 0.2, "report": 0.2}
@@ -58,3 +58,12 @@ def test_image_id_stands_in_for_cluster():
     frame = pd.DataFrame({"image_id": [f"i{n}" for n in range(40)]})
     splits = split_by_cluster(frame, {"train": 0.5, "val": 0.5}, 0)
     assert splits.value_counts().to_dict() == {"train": 20, "val": 20}
+
+
+def test_clusters_are_joined_by_any_value_in_common():
+    names = pd.Series(["b", "a", "c", "d", "e"], index=[5, 6, 7, 8, 9])
+    films = pd.Series(["x", "x", "y", None, None], index=names.index)
+    sets = pd.Series([1, 2, 2, pd.NA, 3], index=names.index, dtype="Int64")
+    joined = joined_clusters(names, films, sets)
+    assert joined.to_dict() == {5: "a", 6: "a", 7: "a", 8: "d", 9: "e"}
+    assert joined_clusters(names).equals(names)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import shutil
+import xml.etree.ElementTree as ET
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 
 from moenas.report import tables
 from moenas.report.audit import frames
+from moenas.report.audit.charts_rows import ROOM, curve_chart, light_rows
 from moenas.report.audit.figures import accuracy_per_tone_panels, robustness_and_generalisation
 from moenas.report.audit.labels import apart, place
 from moenas.report.audit.results import AuditResults, read_audit
@@ -43,6 +45,12 @@ def test_figures_draw_their_frames(audit: AuditResults) -> None:
     panels = accuracy_per_tone_panels(tones).axes
     for axes, (_, rows) in zip(panels[1:], tones.groupby("model", sort=False), strict=False):
         np.testing.assert_allclose(np.asarray(axes.lines[1].get_ydata()), 100 * rows["mean"])
+
+
+def test_a_legend_names_what_is_drawn(audit: AuditResults) -> None:
+    frame = frames.lights(audit.compared).assign(poor=np.nan)
+    (legend,) = robustness_and_generalisation(frame).legends
+    assert [text.get_text() for text in legend.get_texts()] == ["validation", "report half"]
 
 
 def test_the_front_is_what_no_other_model_beats() -> None:
@@ -110,3 +118,28 @@ def test_labels_of_a_column_keep_their_distance() -> None:
 )
 def test_ticks_of_models_of_any_size(low: float, high: float, ticks: list[float]) -> None:
     assert size_ticks(low, high) == ticks
+
+
+def test_names_of_many_models_stay_on_the_drawing() -> None:
+    names = [f"a-very-long-name-of-a-model-from-somewhere-{n:03d}" for n in range(120)]
+    frame = pd.DataFrame(
+        [
+            {"model": name, "severity": severity, "value": 0.9 - 0.001 * n - 0.05 * severity,
+             "low": 0.5, "high": 0.95, "drop": 0.05 * severity}
+            for n, name in enumerate(names)
+            for severity in range(3)
+        ]
+    )  # fmt: skip
+    drawn = ET.fromstring(curve_chart(frame, names[7], label="x"))
+    written = [text for text in drawn.iter("text") if text.get("data-model")]
+    heights = sorted(float(text.get("y", "nan")) for text in written)
+    assert len(heights) > 15
+    assert heights[0] > 0
+    assert heights[-1] <= 390
+    assert np.diff(heights).min() >= 13.9
+    assert names[7] in {text.get("data-model") for text in written}
+    assert len(list(drawn.iter("polygon"))) == 3  # the leader's
+    lights = pd.DataFrame({"model": names, "validation": 0.9, "report": 0.8, "low": 0.7,
+                           "high": 0.85, "poor": 0.6})  # fmt: skip
+    rows = ET.fromstring(light_rows(lights, label="x"))
+    assert max(len(text.text or "") for text in rows.iter("text")) <= ROOM

@@ -243,6 +243,22 @@ def test_a_run_of_another_version_is_left_out_and_told(runs, tmp_path):
     assert any("damaged or of another version" in line for line in compared.missing)
 
 
+@pytest.mark.parametrize("shape", [[], "word", {"scores": 3}, {"scores": {"report": [1]}}])
+def test_scores_of_another_shape_are_told(runs, tmp_path, shape):
+    run = copied(runs, "one", tmp_path)
+    write_json(run.model().scores, shape)
+    _, compared = compare_runs([run.path, runs / "first"], tmp_path / "page.html")
+    assert any("scores.json' is damaged" in line for line in compared.missing)
+
+
+def test_an_audits_summary_of_another_shape_is_told(audits, tmp_path):
+    run = RunFolder(shutil.copytree(audits[0], tmp_path / "audit"))
+    for shape in ([], {"models": [3]}, {"models": 3}):
+        write_json(run.summary, shape)
+        _, compared = compare_runs([run.path, audits[1]], tmp_path / "page.html")
+        assert any("summary.json' is damaged" in line for line in compared.missing)
+
+
 def test_an_unfinished_search_and_a_foreign_kind(runs, tmp_path):
     RunFolder.create(tmp_path / "early", "search", {})
     RunFolder.create(tmp_path / "table", "table", {})

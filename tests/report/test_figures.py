@@ -1,12 +1,13 @@
 from __future__ import annotations
 
 import pytest
+from pydantic import TypeAdapter
 from synthetic_run import make_run
 
 from moenas.errors import ConfigError
 from moenas.report import tables
-from moenas.report.figures import accuracy_per_tone, save_figures
-from moenas.report.results import read_results
+from moenas.report.figures import accuracy_per_tone, pareto_front, save_figures
+from moenas.report.results import Trial, read_results
 from moenas.report.theme import MONK_SCALE, styles
 from moenas.serialisation import read_json, write_json
 
@@ -46,6 +47,20 @@ def test_odd_names_are_drawn_as_they_are(full_run):
     write_json(full_run.comparison, data)
     text = save_figures(full_run, "svg")[0].read_text()
     assert "_$x^" in text
+
+
+def test_the_front_needs_no_score_that_the_data_cannot_give(full_run):
+    """Without labels of light there is no robustness, without groups no fairness."""
+    trials = [t | {"robustness": None} for t in read_json(full_run.path / "trials.json")]
+    frame = tables.trials(TypeAdapter(tuple[Trial, ...]).validate_python(trials))
+    panels = pareto_front(frame).axes
+    assert [axes.get_ylabel() for axes in panels] == ["Fairness (%)", "Parameters (M)"]
+    measured = int(frame["balanced_accuracy"].notna().sum())
+    for axes in panels:
+        assert sum(len(dots.get_offsets()) for dots in axes.collections) == measured
+    failed = [t | {"balanced_accuracy": None, "fairness": None} for t in trials]
+    write_json(full_run.path / "trials.json", failed)
+    assert "pareto-front" not in [path.stem for path in save_figures(full_run, "svg")]
 
 
 def test_unknown_format(full_run):

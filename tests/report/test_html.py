@@ -16,6 +16,7 @@ from moenas.errors import RunFolderError
 from moenas.report.html import render
 from moenas.report.measures import MEASURES as KNOWN
 from moenas.report.measures import percent
+from moenas.report.theme import run_styles
 from moenas.runs import RunFolder
 from moenas.serialisation import read_json, write_json
 
@@ -362,7 +363,7 @@ def test_first_screen_answers_and_links_finalists(full_run):
     assert f"lies {low} to {high} points from the base model" in text
     half = {g["group"]: (g["high"] - g["low"]) / 2 for g in models[chosen]["groups"]}
     undecided = all(abs(gain) < half[tone] for tone, gain in gains.items())
-    assert ("no tone's gain or loss can be told from chance" in text) == undecided
+    assert ("Each tone's gain or loss is smaller than that." in text) == undecided
     data = json.loads(
         render(full_run).read_text().split('id="trial-data">')[1].split("</script>")[0]
     )
@@ -374,3 +375,33 @@ def test_first_screen_answers_and_links_finalists(full_run):
     for name, place in data["models"].items():
         source = "MoENAS-S" if name == "MoENAS-S pruned" else name
         assert trials[numbers[place]]["architecture"] == models[source]["architecture"]
+
+
+def test_a_comparison_of_nothing_is_damaged(full_run):
+    write_json(full_run.comparison, {"models": []})
+    with pytest.raises(RunFolderError, match=r"comparison\.json' is damaged.*at models"):
+        render(full_run)
+
+
+def test_a_sixth_run_or_finalist_looks_like_no_other():
+    looks = [
+        (style.colour, style.marker, style.dash) for style in run_styles("abcdefghijkl").values()
+    ]
+    assert len(set(looks)) == 12
+
+
+def test_an_arrow_points_where_better_is_and_nowhere_where_zero_is_best(full_run):
+    """A gap that rises from below zero gets better."""
+    data = read_json(full_run.comparison)
+    gap = data["models"][2]["versus"]["base"]["gap_lightest_darkest"]
+    gap |= {"difference": 0.02, "low": 0.01, "high": 0.03, "better": True}
+    write_json(full_run.comparison, data)
+    text = render(full_run).read_text(encoding="utf-8")
+    assert "better →" in text
+    assert "← better" not in text
+
+
+def test_undecided_is_read_aloud_as_a_sentence(full_run):
+    text = read(full_run).text
+    assert "undecided against base" in text
+    assert "undecided than" not in text

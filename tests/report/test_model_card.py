@@ -155,6 +155,7 @@ def test_a_training_has_a_card_and_no_page(trained):
     assert done.page is None
     assert done.cards == (trained.model().path / "README.md",)
     assert "name another run" in done.notes[-1]
+    assert "Nor has it figures" in report(trained.path, "png").notes[-1]
     _, text = parts(done.cards[0])
     assert f"# {SMALL}".replace("_", "\\_") in text
     assert "how a model treats real people" in text  # drawings, known from the manifest alone

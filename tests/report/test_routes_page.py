@@ -21,7 +21,7 @@ from moenas.analysis.routes import Routes, SwitchLayer
 from moenas.atomic import write_text
 from moenas.errors import DataError, RunFolderError
 from moenas.report.figure_routes import parallel_sets, path_of_image
-from moenas.report.figures import encode
+from moenas.report.figures import encode, save_figures
 from moenas.report.flows import flows, paths_of
 from moenas.report.pictures import data_uri
 from moenas.report.routes_page import render_routes
@@ -150,6 +150,8 @@ def test_damaged_runs_are_refused(tmp_path: Path) -> None:
     write_text(run.routes_summary, "{}")
     with pytest.raises(RunFolderError, match="holds no routes, or they are damaged"):
         render_routes(run)
+    with pytest.raises(RunFolderError, match="damaged or of another version"):
+        save_figures(run, "svg")
     run.routes_summary.unlink()
     with pytest.raises(RunFolderError, match="does not exist"):
         render_routes(run)

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from moenas.data.manifest import Manifest
-from moenas.errors import DataError
+from moenas.errors import DataError, RunFolderError
 from moenas.evaluation.scores import score
 from moenas.evaluation.threshold import best_threshold
 from moenas.predictions import Predictions
@@ -16,6 +16,7 @@ from moenas.workflows.audit_findings import leading
 from moenas.workflows.audit_predictions import audit_predictions
 from moenas.workflows.doctor_run import examine
 from moenas.workflows.predictions_file import read_predictions
+from moenas.workflows.report import report
 from moenas.workflows.verification import Verification
 from moenas.workflows.verify import verify
 from moenas.workflows.verify_audit import _table
@@ -132,6 +133,27 @@ def test_null_is_no_missing_key_and_text_no_number() -> None:
     for one, two in ((None, "x"), ("x", 0.5), (None, 0.5), (0.5, None)):
         found.compare("model", one, two)
     assert len(found.problems) == 4
+
+
+def test_what_is_lost_or_of_another_shape_is_told(tmp_path: Path) -> None:
+    labelled(n=80).to_csv(tmp_path / "a.csv", index=False)
+    audit_predictions([tmp_path / "a.csv"], tmp_path / "run")
+    (tmp_path / "run" / "audit.tex").unlink()
+    (problem,) = verify(tmp_path / "run").problems
+    assert problem.startswith("comparison.json: it cannot be recomputed: a file is missing")
+    assert "audit.tex" in problem
+    stored = read_json(tmp_path / "run" / "comparison.json")
+    (tmp_path / "run" / "comparison.json").unlink()
+    assert "a file of it is lost (comparison.json)" in verify(tmp_path / "run").problems[0]
+    del stored["models"][0]["report"]["balanced_accuracy"]
+    shapes = (([], "at the whole file"), ({"models": []}, "at models"), (stored, "of 'a'"))
+    for shape, where in shapes:
+        write_json(tmp_path / "run" / "comparison.json", shape)
+        told = " ".join(verify(tmp_path / "run").problems)
+        assert "comparison.json' is damaged or of another version" in told
+        assert where in told
+        with pytest.raises(RunFolderError, match=r"comparison\.json' is damaged"):
+            report(tmp_path / "run")
 
 
 def test_validation_images_without_weight_set_no_threshold(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ import pytest
 from PIL import Image
 
 from moenas.cli import main
+from moenas.data.cache import cached_images
 from moenas.data.manifest import Manifest
 from moenas.errors import DataError, RunFolderError
 from moenas.nas.settings import SearchConfig
@@ -189,6 +190,22 @@ def test_a_run_keeps_the_data_it_started_with(photos: Path, tmp_path: Path) -> N
     assert run.manifest.read_bytes() == before
 
 
+def test_drawn_scenes_go_where_they_are_asked(
+    scenes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn = Manifest.load(scenes)
+    folders = []
+    monkeypatch.setattr(
+        "moenas.workflows.data.make_emoji_scenes",
+        lambda folder, config: folders.append(folder) or drawn,  # type: ignore[func-returns-value]
+    )
+    path = make_manifest("emoji", tmp_path / "mine.parquet")
+    assert path == tmp_path / "mine.parquet"
+    assert folders == [tmp_path]
+    found = Manifest.load(path)
+    assert found.file(found.frame["path"][0]).exists()
+
+
 def test_the_papers_protocol_joins_the_test_halves(photos: Path, tmp_path: Path) -> None:
     run = RunFolder.create(tmp_path / "run", "search", {})
     prepare(str(photos), 32, run, "paper")
@@ -268,6 +285,25 @@ def test_both_protocols_on_facet(published: Path, tmp_path: Path) -> None:
         search, report = found["held-out"][column]
         assert not search & report
         assert found["paper"][column] == [search | report] * 2
+
+
+def test_manifests_beside_each_other_share_no_picture(
+    published: Path, photos: Path, tmp_path: Path
+) -> None:
+    """Images of two sources have the same names, and are shown in the same lights."""
+    other = tmp_path / "other"
+    for file in sorted(photos.rglob("*.png")):
+        (other / file.relative_to(photos)).parent.mkdir(parents=True, exist_ok=True)
+        upside_down = Image.open(file).transpose(Image.Transpose.ROTATE_180)
+        upside_down.save(other / file.relative_to(photos))
+    found = {}
+    for name, source in (("a", photos), ("b", other)):
+        names = (str(published / "facet"), str(source))
+        manifest = Manifest.load(make_manifest(names, tmp_path / "out" / f"{name}.parquet"))
+        relit = manifest.frame["path"].str.contains("images/relit/")
+        found[name] = set(manifest.frame["path"][relit])
+    assert found["a"]
+    assert not found["a"] & found["b"]
 
 
 def test_the_rule_reaches_coco(published: Path, tmp_path: Path) -> None:
@@ -423,6 +459,19 @@ def test_a_look_without_a_run_folder_writes_into_the_cache(
     relit = manifest.frame["path"][manifest.frame["path"].str.contains("images/relit/")]
     assert all(manifest.file(p).resolve().is_relative_to(tmp_path / "cache") for p in relit)
     assert len(relit)
+
+
+def test_data_that_did_not_change_are_decoded_once(
+    published: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Images that are written at each look are the same files: a cache knows a file by its time."""
+    monkeypatch.setenv("MOENAS_CACHE", str(tmp_path / "cache"))
+    names = _named(published, ["facet", "coco"])
+    for _ in range(2):
+        manifest = open_manifest(names, 32)
+        cached_images(manifest, 32, tmp_path / "images", progress=False)
+    assert manifest.frame["path"].str.contains("images/relit/").any()
+    assert len(list((tmp_path / "images").glob("*.bin"))) == 1
 
 
 @pytest.mark.parametrize("config", [SearchConfig, AuditConfig, TrainConfig])

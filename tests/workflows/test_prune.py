@@ -218,3 +218,12 @@ def test_images_without_groups(checkpoint: Path, scenes: Path, tmp_path: Path) -
         run = tmp_path / config.importance
         with pytest.raises(DataError, match=message):
             prune(checkpoint, str(tmp_path / "plain.parquet"), run, config)
+
+
+def test_a_curve_of_a_model_that_was_not_compared_is_told(tmp_path: Path) -> None:
+    run = RunFolder.create(tmp_path / "run", "search", {"image_size": 32})
+    base = {"name": "a", "role": "base", "architecture": "mobilevitv2_050", "parameters": 1}
+    write_json(run.comparison, {"models": [base | {"report": {}, "seeds": [0]}]})
+    write_json(run.pruning, {"model": "b", "start": {}, "thresholds": {}})
+    told = "curve.json: it cannot be recomputed: it is of the model 'b', which "
+    assert any(problem.startswith(told) for problem in verify(run.path).problems)

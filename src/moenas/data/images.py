@@ -86,7 +86,8 @@ def _to_rgb(image: Image.Image) -> Image.Image:
         return image
     if image.mode.startswith("I") or image.mode == "F":  # 16 bits: convert() would clip them
         values = np.asarray(image).astype(np.float64)
-        scale = 255 / 65535 if values.max(initial=0) > 255 else 1.0
+        wide = image.mode.startswith("I;16") or values.max(initial=0) > 255
+        scale = 255 / 65535 if wide else 1.0
         image = Image.fromarray(np.clip(values * scale, 0, 255).astype(np.uint8))
     if "transparency" in image.info or "A" in image.getbands() or "a" in image.getbands():
         image = image.convert("RGBA")

@@ -248,11 +248,11 @@ def _typed(frame: pd.DataFrame) -> pd.DataFrame:
                 f"{rows_of(foreign)}."
             )
         frame[name] = frame[name].astype("str")
-    if "image_id" not in frame:
-        # Several crops of one file need distinct names.
-        number = frame.groupby("path").cumcount().astype(str)
-        several = frame["path"].duplicated(keep=False)
-        frame["image_id"] = frame["path"].where(~several, frame["path"] + "#" + number)
+    # Several crops of one file need distinct names.
+    number = frame.groupby("path").cumcount().astype(str)
+    several = frame["path"].duplicated(keep=False)
+    names = frame["path"].where(~several, frame["path"] + "#" + number)
+    frame["image_id"] = frame["image_id"].fillna(names) if "image_id" in frame else names
     defaults: dict[str, Any] = {
         "group": pd.NA,
         "lighting": None,

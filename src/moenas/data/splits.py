@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
+from scipy import sparse
 
 from moenas.errors import DataError
 
@@ -64,6 +65,28 @@ def split_by_cluster(frame: pd.DataFrame, fractions: Mapping[str, float], seed: 
         assigned[best] += count
         choice[str(name)] = names[best]
     return cluster.astype(str).map(choice)
+
+
+def joined_clusters(names: pd.Series, *others: pd.Series) -> pd.Series:
+    """Join rows that have any value in common, be it through other rows, into one cluster.
+
+    Args:
+        names: Of clusters, of files, ...; none is missing.
+        others: Further values of the same rows; missing ones join nothing.
+
+    Returns:
+        For each row the least of ``names`` in its cluster.
+    """
+    rows = np.arange(len(names))
+    edges, nodes = [], len(names)
+    for column in (names, *others):
+        value, known = pd.factorize(column)
+        edges.append((rows[value >= 0], nodes + value[value >= 0]))
+        nodes += len(known)
+    ends = np.concatenate([np.stack(pair) for pair in edges], axis=1)
+    graph = sparse.coo_array((np.ones(ends.shape[1]), tuple(ends)), shape=(nodes, nodes))
+    _, parts = sparse.csgraph.connected_components(graph, directed=False)
+    return names.groupby(parts[: len(names)]).transform("min")
 
 
 def _strata(frame: pd.DataFrame) -> pd.Series:

@@ -73,7 +73,7 @@ def _for_whom(shown: ComparedModel, base: ComparedModel | None, styles: dict[str
             f"± {percent(half[coarsest], 0)} points (tone {coarsest})."
         )
         if gains and all(abs(gain) < half.get(tone, 1.0) for tone, gain in gains.items()):
-            sentences.append("So no tone's gain or loss can be told from chance here.")
+            sentences.append("Each tone's gain or loss is smaller than that.")
     label = f"Accuracy by skin tone of {shown.name}" + (" and the base model" if gains else "")
     pair = (shown, base if base is not shown else None)
     return Answer("For whom?", tuple(sentences), tone_steps(*pair, styles, label=label))

@@ -194,16 +194,14 @@ def difference_chart(
         x = Scale((ticks[0], ticks[-1]), (left + 14, left + cell - (38 if columns == 4 else 22)))
         floor = top + 30 + row_height * len(models)
         drawing.text(left, top + 14, measure.label, cls="panel", anchor="start")
-        good = "better →" if measure.higher_is_better else "← better"
-        if columns == 2:
-            good = good.replace("better", "").strip()
-        drawing.text(
-            left + cell - (30 if columns == 4 else 10),
-            top + 14,
-            good,
-            cls="tick small",
-            anchor="end",
-        )
+        if measure.higher_is_better:  # else zero is best, on whichever side the reference lies
+            drawing.text(
+                left + cell - (30 if columns == 4 else 10),
+                top + 14,
+                "better →" if columns == 4 else "→",
+                cls="tick small",
+                anchor="end",
+            )
         for tick in ticks:
             drawing.line(x(tick), top + 24, x(tick), floor, cls="zero" if tick == 0 else "grid")
             drawing.text(x(tick), floor + 15, percent(tick / 100, 0 if tick % 1 == 0 else 1),

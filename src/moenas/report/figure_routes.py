@@ -15,7 +15,7 @@ from matplotlib.patches import Patch, PathPatch, Rectangle
 from matplotlib.path import Path as Outline
 
 from moenas.analysis.attributes import find_attributes
-from moenas.errors import DataError
+from moenas.errors import DataError, RunFolderError
 from moenas.report.flows import Ribbon, flows, paths_of
 from moenas.report.print_style import PAGE, PRINT_STYLE, unread
 from moenas.report.routes_table import read_routes
@@ -84,8 +84,14 @@ def routes_figures(run: RunFolder) -> dict[str, Figure]:
     """
     table = read_routes(run)
     figures = {}
-    for attribute in read_json(run.routes_summary)["attributes"]:
-        column = attribute["column"]
+    try:
+        columns = [str(one["column"]) for one in read_json(run.routes_summary)["attributes"]]
+    except (KeyError, TypeError) as error:
+        raise RunFolderError(
+            f"'{run.routes_summary}' is damaged or of another version ({error!r}). Run the same "
+            "'moenas routes' command again."
+        ) from error
+    for column in columns:
         name = "".join(c if c.isalnum() else "-" for c in column)
         figures[f"routes-by-{name}"] = parallel_sets(table, column)
     return figures

@@ -33,6 +33,13 @@ Format = Literal["pdf", "png", "svg"]
 FORMATS: tuple[Format, ...] = get_args(Format)
 """What `save_figures` can write."""
 
+FRONT = {
+    "fairness": ("Fairness (%)", 100.0),
+    "robustness": ("Robustness (%)", 100.0),
+    "parameters": ("Parameters (M)", 1e-6),
+}
+"""What the front is drawn in against balanced accuracy: label and scale by column of a trial."""
+
 
 @mpl.rc_context(PRINT_STYLE)
 def accuracy_per_tone(frame: pd.DataFrame, look: Mapping[str, Style]) -> Figure:
@@ -82,38 +89,54 @@ def accuracy_per_light(frame: pd.DataFrame, look: Mapping[str, Style]) -> Figure
 def pareto_front(frame: pd.DataFrame) -> Figure:
     """Draw fairness, robustness and size against balanced accuracy, the front filled (Fig. 8).
 
+    A panel shows the trials that have both of its values.
+
     Args:
-        frame: `tables.trials`; search-half numbers, one seed a trial.
+        frame: `tables.trials` with any of `front_panels`; search-half numbers, one seed a trial.
     """
-    figure = Figure(figsize=(PAGE, 2.4), layout="constrained")
-    panels = figure.subplots(1, 3)
-    labels = {
-        "fairness": ("Fairness (%)", 100.0),
-        "robustness": ("Robustness (%)", 100.0),
-        "parameters": ("Parameters (M)", 1e-6),
+    drawn = front_panels(frame)
+    figure = Figure(figsize=(PAGE * len(drawn) / len(FRONT), 2.4), layout="constrained")
+    panels = figure.subplots(1, len(drawn), squeeze=False)[0]
+    looks: dict[str, dict[str, Any]] = {
+        "infeasible": {"facecolors": "none", "edgecolors": "#9aa3ac", "s": 12},
+        "feasible": {"color": "#b3bac1", "s": 12},
+        "on the front": {"color": "#0072b2", "s": 20, "zorder": 3},
     }
-    data = frame.dropna(subset=["balanced_accuracy", *labels])
-    groups = [
-        (data[~data["feasible"]], {"facecolors": "none", "edgecolors": "#9aa3ac", "s": 12}),
-        (data[data["feasible"] & ~data["on_front"]], {"color": "#b3bac1", "s": 12}),
-        (data[data["on_front"]], {"color": "#0072b2", "s": 20, "zorder": 3}),
-    ]
-    names = ("infeasible", "feasible", "on the front")
-    for axes, (key, (label, factor)) in zip(panels, labels.items(), strict=True):
-        for name, (part, kind) in zip(names, groups, strict=True):
+    handles = {}
+    for axes, key in zip(panels, drawn, strict=True):
+        label, factor = FRONT[key]
+        data = frame.dropna(subset=["balanced_accuracy", key])
+        groups = (
+            data[~data["feasible"]],
+            data[data["feasible"] & ~data["on_front"]],
+            data[data["on_front"]],
+        )
+        for (name, look), part in zip(looks.items(), groups, strict=True):
             if len(part):
-                axes.scatter(
+                handles[name] = axes.scatter(
                     part["balanced_accuracy"] * 100,
                     part[key].astype(float) * factor,
                     linewidths=0.7,
                     label=name,
-                    **kind,
+                    **look,
                 )
         axes.set_xlabel("Balanced accuracy (%)")
         axes.set_ylabel(label)
-    handles, shown = panels[0].get_legend_handles_labels()
-    figure.legend(handles, shown, ncols=3, loc="outside upper center", handletextpad=0.2)
+    shown = [name for name in looks if name in handles]
+    figure.legend(
+        [handles[name] for name in shown], shown, ncols=len(drawn), loc="outside upper center",
+        handletextpad=0.2,
+    )  # fmt: skip
     return figure
+
+
+def front_panels(frame: pd.DataFrame) -> list[str]:
+    """Return which of `FRONT` any trial has besides its balanced accuracy.
+
+    Data without groups have no fairness, and data without poor light no robustness.
+    """
+    known = frame["balanced_accuracy"].notna()
+    return [key for key in FRONT if (known & frame[key].notna()).any()]
 
 
 def save_figures(run: RunFolder, format: str = "pdf") -> list[Path]:
@@ -156,8 +179,8 @@ def _search_figures(results: Results) -> dict[str, Figure]:
             figures["accuracy-per-tone"] = accuracy_per_tone(tones, look)
         if lights["mean"].notna().any():
             figures["accuracy-per-light"] = accuracy_per_light(lights, look)
-    if results.trials:
-        figures["pareto-front"] = pareto_front(tables.trials(results.trials))
+    if results.trials and front_panels(trials := tables.trials(results.trials)):
+        figures["pareto-front"] = pareto_front(trials)
     if results.pruning:
         curve = tables.pruning(results.pruning)
         figures["pruning-curve"] = pruning_study(curve, results.pruning.least())

@@ -7,7 +7,7 @@ import math
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, TypeAdapter, ValidationError
+from pydantic import AfterValidator, Field, TypeAdapter, ValidationError
 
 from moenas.errors import RunFolderError
 from moenas.evaluation.judgement import GUESSING
@@ -111,7 +111,7 @@ class Comparison:
     All numbers are of the report half.
     """
 
-    models: tuple[ComparedModel, ...]
+    models: Annotated[tuple[ComparedModel, ...], Field(min_length=1)]
     verdict: tuple[str, ...] = ()
 
 
@@ -287,6 +287,21 @@ def read_part(path: Path, kind: Any) -> Any:
             f"'{path}' is damaged or of another version, at {where}: {first['msg']}. Run the "
             "command that made the run folder again; it continues where it stopped."
         ) from error
+
+
+@dataclasses.dataclass(frozen=True)
+class _StoredScores:
+    scores: dict[str, dict[str, Any] | None]
+
+
+def report_scores(path: Path) -> dict[str, Any]:
+    """Return a model's scores on the report half as its ``scores.json`` has them; none, if so.
+
+    Raises:
+        RunFolderError: The file is damaged.
+    """
+    stored: _StoredScores | None = read_part(path, _StoredScores)
+    return (stored.scores.get("report") if stored else None) or {}
 
 
 def read_results(run: RunFolder) -> Results:

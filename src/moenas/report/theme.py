@@ -72,7 +72,7 @@ _FINALISTS = (
 
 
 def styles(models: Sequence[ComparedModel]) -> dict[str, Style]:
-    """Give each model its style by role; finalists take theirs in order (five, then again).
+    """Give each model its style by role; finalists take theirs in order.
 
     Args:
         models: The compared models.
@@ -84,7 +84,7 @@ def styles(models: Sequence[ComparedModel]) -> dict[str, Style]:
     finalists = 0
     for model in models:
         if model.role == "finalist":
-            result[model.name] = _FINALISTS[finalists % len(_FINALISTS)]
+            result[model.name] = _numbered(finalists)
             finalists += 1
         else:
             result[model.name] = {"base": _BASE, "wider": _WIDER, "pruned": _PRUNED}[model.role]
@@ -92,7 +92,7 @@ def styles(models: Sequence[ComparedModel]) -> dict[str, Style]:
 
 
 def run_styles(runs: Sequence[str]) -> dict[str, Style]:
-    """Give each of several runs its style, in order (five, then again).
+    """Give each of several runs its style, in order: five colours, then again with other marks.
 
     Args:
         runs: Their names.
@@ -100,4 +100,13 @@ def run_styles(runs: Sequence[str]) -> dict[str, Style]:
     Returns:
         Style by name.
     """
-    return {name: _FINALISTS[place % len(_FINALISTS)] for place, name in enumerate(runs)}
+    return {name: _numbered(place) for place, name in enumerate(runs)}
+
+
+def _numbered(place: int) -> Style:
+    """A style by number from 0; one that has another's colour has another mark and line."""
+    again, first = divmod(place, len(_FINALISTS))
+    style = _FINALISTS[first]
+    if not again:
+        return style
+    return dataclasses.replace(style, marker="osX"[(again - 1) % 3], dash="1 3")

@@ -46,11 +46,12 @@ def make_manifest(
         DataError: Something is wrong with the images; the message lists all of it.
     """
     names, out = names_of(source), Path(out)
+    file = out.suffix == ".parquet"
     if names == (DRAWN,):
-        manifest = make_emoji_scenes(out, config)
-        path = manifest.root / "manifest.parquet"
+        manifest = make_emoji_scenes(out.parent if file else out, config)
+        path = out if file else manifest.root / "manifest.parquet"
     else:
-        path = out if out.suffix == ".parquet" else out / "manifest.parquet"
+        path = out if file else out / "manifest.parquet"
         manifest = checked(read_sources(names, path.parent, rule, unit), names)
     manifest.save(path)
     return path

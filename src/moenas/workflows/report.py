@@ -22,6 +22,8 @@ ONE_MODEL = ("train", "prune")
 
 COMPARE = "A run of one model has a card and no page; name another run, too, to compare them."
 
+NO_FIGURES = "Nor has it figures: --figures draws those of searches, audits, prunings and routes."
+
 
 @dataclasses.dataclass(frozen=True)
 class Reported:
@@ -60,7 +62,8 @@ def report(run: Path | str, figures: Format | None = None) -> Reported:
     except RunFolderError:
         if not cards or folder.read_config()["kind"] not in ONE_MODEL:
             raise
-        return Reported(None, (), tuple(cards), (*problems, COMPARE))
+        gone = (*problems, COMPARE) if figures is None else (*problems, COMPARE, NO_FIGURES)
+        return Reported(None, (), tuple(cards), gone)
     drawn = [] if figures is None else save_figures(folder, figures)
     return Reported(page, tuple(drawn), tuple(cards), tuple(problems))
 

@@ -10,7 +10,7 @@ from torch import nn
 from moenas.config import to_dict
 from moenas.data.cache import cached_images
 from moenas.data.manifest import Manifest
-from moenas.errors import MoENASError
+from moenas.errors import MoENASError, RunFolderError
 from moenas.evaluation.predict import predict
 from moenas.evaluation.scores import score
 from moenas.models.architecture import Architecture
@@ -22,6 +22,7 @@ from moenas.nas.records import comparison_record, search_record, trial_records
 from moenas.nas.study import open_recorded_study
 from moenas.predictions import Predictions
 from moenas.pruning.experts import prune_experts
+from moenas.report.results import Comparison, Pruning, Trial, read_part
 from moenas.runs import ModelFolder, RunFolder, cache_home
 from moenas.serialisation import read_json
 from moenas.workflows.prune import curve_record
@@ -35,6 +36,9 @@ PROBABILITY_TOLERANCE = 1e-4
 
 WITHOUT_CHECKPOINT = ("trials/", "supernets/")
 """Where parts of a supernet leave their scores: the supernet has their weights."""
+
+UNREADABLE = (MoENASError, LookupError, TypeError, AttributeError, ValueError, OSError)
+"""What files raise that are missing, damaged, or hold JSON of another shape."""
 
 
 def verify(run: Path | str) -> Verification:
@@ -56,24 +60,41 @@ def verify(run: Path | str) -> Verification:
         name = path.parent.relative_to(folder.path).as_posix()
         try:
             _model(name, folder, ModelFolder(path.parent), result)
-        except (MoENASError, KeyError, TypeError, AttributeError) as error:
-            result.problems.append(f"{name}: {error}")
-    for file, check in (
-        (folder.trials, _search),
-        (folder.comparison, _comparison),
-        (folder.pruning, _pruning),
-        (folder.routes_summary, verify_routes),
+        except UNREADABLE as error:
+            result.problems.append(f"{name}: {_told(error)}")
+    for file, shape, check in (
+        (folder.trials, tuple[Trial, ...], _search),
+        (folder.comparison, Comparison, _comparison),
+        (folder.pruning, Pruning, _pruning),
+        (folder.routes_summary, dict[str, Any], verify_routes),
     ):
         if file.exists():
             try:
+                read_part(file, shape)
                 check(folder, result)
-            except (MoENASError, KeyError, TypeError, AttributeError) as error:
-                result.problems.append(f"{file.name}: it cannot be recomputed: {error}")
-    if not folder.comparison.exists() and folder.read_config()["kind"] == "search":
-        result.problems.append("the search is not finished: run the same command again")
+            except UNREADABLE as error:
+                result.problems.append(f"{file.name}: it cannot be recomputed: {_told(error)}")
+    kind = folder.read_config()["kind"]
+    left = {
+        "search": (folder.trials, folder.comparison, folder.summary),
+        "audit": (folder.comparison, folder.summary),
+        "prune": (folder.pruning,),
+        "routes": (folder.routes_summary, folder.summary),
+    }
+    if lost := [file.name for file in left.get(kind, ()) if not file.exists()]:
+        result.problems.append(
+            f"the run is not finished, or a file of it is lost ({', '.join(lost)}): run the same "
+            f"'moenas {kind}' command again"
+        )
     if not result.numbers:
         result.problems.append("there is nothing to verify: no model was finished")
     return result
+
+
+def _told(error: Exception) -> str:
+    if isinstance(error, MoENASError):
+        return str(error)
+    return f"a file is missing, damaged or of another version ({type(error).__name__}: {error})"
 
 
 def _model(name: str, folder: RunFolder, model: ModelFolder, result: Verification) -> None:
@@ -200,7 +221,11 @@ def _pruning(folder: RunFolder, result: Verification) -> None:
     settings = config["settings"]
     if config["kind"] == "search":
         models = read_json(folder.comparison)["models"]
-        start = next(m for m in models if m["name"] == stored["model"])
+        start = next((m for m in models if m["name"] == stored["model"]), None)
+        if start is None:
+            raise RunFolderError(
+                f"it is of the model '{stored['model']}', which '{folder.comparison}' does not have"
+            )
         checkpoint = folder.finalist(start["architecture"], start["seeds"][0]).checkpoint
     else:
         checkpoint = Path(settings["checkpoint"])

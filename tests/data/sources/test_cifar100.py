@@ -128,3 +128,11 @@ def test_a_label_without_a_name_is_refused(folder, tmp_path):
     (folder / "coarse_label_names.txt").write_text("fish\nflowers\n")
     with pytest.raises(DataError, match="no class 'people'"):
         make_cifar100(folder, tmp_path / "out")
+
+
+def test_sheets_that_are_there_stay_as_they_are(folder, tmp_path):
+    manifest = make_cifar100(folder, tmp_path / "out")
+    paths = sorted({manifest.file(path) for path in manifest.frame["path"]})
+    before = [path.stat().st_mtime_ns for path in paths]
+    make_cifar100(folder, tmp_path / "out")
+    assert [path.stat().st_mtime_ns for path in paths] == before

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import logging
+import os
 import shutil
+import unicodedata
 from pathlib import Path
 
 import numpy as np
@@ -120,6 +122,60 @@ def test_csv_is_split_by_its_clusters(tree):
     manifest = read_folder(_csv(tree, cluster=[f"film{number // 4}" for number in range(40)]))
     assert manifest.frame.groupby("cluster")["split"].nunique().max() == 1
     assert manifest.frame["split"].nunique() == 4
+
+
+def test_copies_stay_together_whatever_the_users_clusters(tree):
+    for number in range(20):
+        shutil.copy(tree / "person" / f"{number}.png", tree / "person" / f"copy{number}.png")
+    frame = pd.read_csv(_csv(tree)).assign(cluster=[f"film{number // 2}" for number in range(40)])
+    copies = frame[:20].assign(
+        path=[f"person/copy{number}.png" for number in range(20)],
+        cluster=[f"other{number}" for number in range(20)],
+    )
+    pd.concat([frame, copies]).to_csv(tree / "data.csv", index=False)
+    manifest = read_folder(tree / "data.csv")
+    manifest.validate()
+    assert manifest.frame["cluster"].nunique() == 20
+    assert manifest.frame["split"].nunique() == 4
+
+
+def test_matched_rows_stay_together(tree):
+    manifest = read_folder(_csv(tree, matched_set=[f"scene{number // 4}" for number in range(40)]))
+    assert manifest.frame.groupby("matched_set")["split"].nunique().max() == 1
+    assert manifest.frame["cluster"].nunique() == 10
+
+
+def test_linked_folders_are_looked_into(tree, tmp_path):
+    _fill(tmp_path / "far", 5, 7)
+    (tree / "person" / "more").symlink_to(tmp_path / "far")
+    assert len(read_folder(tree)) == 45
+
+
+def test_a_name_that_is_no_text_is_told(tree):
+    name = os.fsdecode(b"gr\xfc\xdfe.png")
+    try:
+        (tree / "person" / "0.png").rename(tree / "person" / name)
+    except OSError:
+        pytest.skip("this file system has names of text alone")
+    with pytest.raises(DataError, match=r"person/gr.*\.png' in .* is no UTF-8 text.*Rename it"):
+        read_folder(tree)
+
+
+@pytest.mark.parametrize("form", ["NFC", "NFD"])
+def test_accents_may_be_spelt_in_either_way(tree, form):
+    (tree / "person" / "0.png").rename(tree / "person" / unicodedata.normalize(form, "é.png"))
+    other = unicodedata.normalize("NFD" if form == "NFC" else "NFC", "person/é.png")
+    frame = pd.read_csv(_csv(tree)).replace({"path": {"person/0.png": other}})
+    frame.to_csv(tree / "data.csv", index=False)
+    manifest = read_folder(tree / "data.csv")
+    manifest.validate(need_splits=())
+    assert manifest.file(manifest.frame["path"][0]).exists()
+
+
+def test_hidden_folders_hold_no_images(tree):
+    (tree / "person" / ".thumbnails").mkdir()
+    shutil.copy(tree / "person" / "0.png", tree / "person" / ".thumbnails" / "small.png")
+    assert len(read_folder(tree)) == 40
 
 
 def test_crops_of_one_picture_stay_together(tree):

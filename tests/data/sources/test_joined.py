@@ -96,6 +96,18 @@ def test_persons_of_the_other_source_are_not_tested(sources, tmp_path):
     assert set(found.frame.loc[test, "source"]) == {"facet"}
 
 
+def test_images_of_nobody_have_no_tone(sources, tmp_path):
+    """The groups of another source are no skin tones: they would count in the persons' accuracy."""
+    _, persons, base = sources
+    grouped = Manifest(base.frame.assign(group=3), base.root)
+    joined = join_test_persons(persons, grouped, tmp_path / "out")
+    tested = joined.frame[joined.frame["split"].isin(TEST)]
+    assert tested.loc[tested["label"] == 0, "group"].isna().all()
+    assert tested["group"].value_counts().to_dict() == (
+        persons.frame["group"].value_counts().to_dict()
+    )
+
+
 def test_lights_that_are_known_stay(sources, tmp_path):
     folder, persons, _ = sources
     write_wake_vision(folder / "wake")

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from moenas.cli.arguments import Checkpoint, Data, Json
 from moenas.cli.output import group_table, light_table, score_table, show
+from moenas.report.measures import probability
 from moenas.workflows import evaluate
 
 
@@ -30,10 +31,11 @@ def evaluate_command(
     scores, _ = evaluate.evaluate(checkpoint, data, split=split, device=device, save=save)
     notes = []
     if scores.noise_floor_mean is not None and scores.fairness_p_value is not None:
+        p = probability(scores.fairness_p_value)
         notes.append(
             f"A perfectly fair model would have a fairness of {100 * scores.noise_floor_mean:.1f} "
-            f"on these images; chance alone makes it as unfair as this with p = "
-            f"{scores.fairness_p_value:.3f}."
+            "on these images; chance alone makes it as unfair as this with p "
+            f"{p if p.startswith('<') else f'= {p}'}."
         )
     show(
         scores,

@@ -14,6 +14,7 @@ from moenas.config import to_dict
 from moenas.console import table
 from moenas.errors import ConfigError
 from moenas.export.formats import FORMATS
+from moenas.runs import ModelFolder, find_checkpoint
 from moenas.workflows import export
 
 
@@ -43,7 +44,7 @@ def export_command(
     if checkpoint is None:
         raise ConfigError("Name a model to export, or --list the formats.")
     cards = export.export(checkpoint, format, out, data=data or None, force=force)
-    folder = out or checkpoint.parent / "exports"
+    folder = out or ModelFolder(find_checkpoint(checkpoint).parent).exports
     rows = [
         (
             card.format,

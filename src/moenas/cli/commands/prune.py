@@ -68,7 +68,12 @@ def prune_command(
             "fine_tuned_kept": result.fine_tuned_kept,
         },
         json,
-        table("Pruning (search half, per cent)", columns, _rows(result, names)),
+        table(
+            "Pruning (search half, per cent; in brackets 95 % intervals, of fairness that of the "
+            "true one)",
+            columns,
+            _rows(result, names),
+        ),
         f"Accepted: {result.accepted} removals; no more because {result.stopped_because}.",
         f"Model: {run / 'pruned' / 'checkpoint.safetensors'}",
     )

@@ -16,7 +16,7 @@ import numpy.typing as npt
 import pandas as pd
 from PIL import Image
 
-from moenas.atomic import write_bytes
+from moenas.atomic import write_if_new
 from moenas.data.lighting import TEST_LIGHTS, TRAIN_LIGHTS, apply_lighting
 from moenas.data.manifest import Manifest
 from moenas.errors import DataError
@@ -161,7 +161,7 @@ def _write(
             )
         file = io.BytesIO()
         Image.fromarray(canvas).save(file, "PNG", compress_level=1)
-        write_bytes(out_dir / path, file.getvalue())
+        write_if_new(out_dir / path, file.getvalue())
     return pd.DataFrame(rows)
 
 

@@ -17,14 +17,13 @@ from typing import Literal, get_args
 import msgspec
 import numpy as np
 import pandas as pd
-from scipy import sparse
 
 from moenas.console import logger
 from moenas.data.copies import first_copies
 from moenas.data.images import Box, image_size
 from moenas.data.manifest import Manifest
 from moenas.data.sources.tables import counts_of, image_paths, plurality, read_header, read_table
-from moenas.data.splits import split_by_cluster
+from moenas.data.splits import joined_clusters, split_by_cluster
 from moenas.data.validation import rows_of
 from moenas.errors import ConfigError, DataError, did_you_mean
 from moenas.predictions import LIGHTS
@@ -247,13 +246,4 @@ def _sizes(folder: Path, paths: list[str]) -> dict[str, tuple[int, int] | None]:
 
 def _clusters(persons: pd.Series, paths: pd.Series, folder: Path) -> pd.Series:
     """Name rows by the first image that they are joined to by persons and images in common."""
-    pictures = paths.map(first_copies(folder, paths))
-    person, _ = pd.factorize(persons)
-    picture, _ = pd.factorize(pictures)
-    count = int(person.max()) + 1
-    edges = sparse.coo_array(
-        (np.ones(len(person)), (person, count + picture)),
-        shape=(count + int(picture.max()) + 1,) * 2,
-    )
-    _, parts = sparse.csgraph.connected_components(edges, directed=False)
-    return pictures.groupby(parts[person]).transform("min")
+    return joined_clusters(paths.map(first_copies(folder, paths)), persons)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any, Literal
 
 import pandas as pd
 
@@ -11,8 +13,10 @@ from moenas.console import logger
 from moenas.data.copies import first_copies
 from moenas.data.images import SUFFIXES
 from moenas.data.manifest import COLUMNS, Manifest, read_named_csv
-from moenas.data.splits import SPLITS, split_by_cluster
+from moenas.data.splits import SPLITS, joined_clusters, split_by_cluster
+from moenas.data.walking import files_below
 from moenas.errors import DataError
+from moenas.parsing import not_unicode
 
 CLASSES = {"person": 1, "no_person": 0}
 """Names of the two subfolders, and of labels in a CSV (besides 1 and 0)."""
@@ -42,7 +46,7 @@ def read_folder(
 
     Returns:
         The manifest. Where splits are made here, images with the same bytes, and rows with the
-        same ``cluster``, stay together.
+        same ``cluster`` or ``matched_set``, stay together.
 
     Raises:
         DataError: The layout or a value is not as described.
@@ -54,8 +58,7 @@ def read_folder(
     if "split" not in frame:
         frame["split"] = "train"  # for now: a manifest needs one
         manifest = Manifest(frame, root)
-        if "cluster" not in frame:
-            manifest.frame["cluster"] = _by_content(manifest)
+        manifest.frame["cluster"] = _clusters(manifest, own="cluster" in frame)
         wanted = dict(FRACTIONS if fractions is None else fractions)
         unknown = sorted(set(wanted) - set(SPLITS))
         if unknown:
@@ -79,15 +82,20 @@ def _from_tree(folder: Path) -> pd.DataFrame:
         for name, label in CLASSES.items():
             if not (base / name).is_dir():
                 raise DataError(f"'{base}' has no subfolder {name}/. {_LAYOUT}")
-            files = (p for p in sorted((base / name).rglob("*")) if p.is_file())
-            for file in files:
-                if file.name.startswith("."):
+            for file in sorted(base / name / path for path in files_below(base / name)):
+                if any(part.startswith(".") for part in file.relative_to(base).parts):
                     continue
                 if file.suffix.lower() not in SUFFIXES:
                     ignored.append(file)
                     continue
+                path = file.relative_to(folder).as_posix()
+                if not_unicode(path):
+                    raise DataError(
+                        f"The name of the file {path!r} in '{folder}' is no UTF-8 text, which a "
+                        "manifest has to be. Rename it."
+                    )
                 row: dict[str, object] = {
-                    "path": file.relative_to(folder).as_posix(),
+                    "path": path,
                     "label": label,
                     "source": "folder",
                 }
@@ -127,7 +135,9 @@ def _from_csv(file: Path) -> pd.DataFrame:
             f"{', '.join(labels)}."
         )
     frame["label"] = written.map(labels)
-    frame["path"] = frame["path"].str.replace("\\", "/", regex=False)
+    frame["path"] = [
+        _as_on_disk(file.parent, path) for path in frame["path"].str.replace("\\", "/", regex=False)
+    ]
     for row, path in enumerate(frame["path"]):
         if isinstance(path, str) and Path(path).is_absolute():
             raise DataError(
@@ -137,9 +147,35 @@ def _from_csv(file: Path) -> pd.DataFrame:
     return frame.assign(source=frame.get("source", "folder"))
 
 
-def _by_content(manifest: Manifest) -> pd.Series:
-    """Name each row by its file's bytes, so that copies and crops of one file stay together."""
-    for path in set(manifest.frame["path"]):
+def _as_on_disk(folder: Path, path: Any) -> Any:
+    """A CSV's path as the file system writes it: letters with accents have two spellings.
+
+    macOS writes files' names in the one, and most programs write text in the other.
+    """
+    if not isinstance(path, str) or path.isascii() or _is_there(folder / path):
+        return path
+    forms: tuple[Literal["NFC", "NFD"], ...] = ("NFC", "NFD")
+    spelt = [unicodedata.normalize(form, path) for form in forms]
+    return next((each for each in spelt if _is_there(folder / each)), path)
+
+
+def _is_there(file: Path) -> bool:
+    try:
+        return file.exists()
+    except OSError:  # a name may be too long
+        return False
+
+
+def _clusters(manifest: Manifest, *, own: bool) -> pd.Series:
+    """Name what must stay together: copies and crops of one file, the user's own and matched rows.
+
+    Args:
+        manifest: The rows.
+        own: Whether its clusters are the user's; else a cluster has the name of its first file.
+    """
+    frame = manifest.frame
+    for path in set(frame["path"]):
         manifest.file(path)  # raises for one that leaves the folder
-    first = first_copies(manifest.root, manifest.frame["path"])
-    return manifest.frame["path"].map(first).astype("str")
+    content = frame["path"].map(first_copies(manifest.root, frame["path"])).astype("str")
+    names = (frame["cluster"], content) if own else (content,)
+    return joined_clusters(*names, frame["matched_set"])

@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from moenas.atomic import write_bytes
+from moenas.atomic import write_if_new
 from moenas.data.images import read_image
 from moenas.data.lighting import apply_lighting
 from moenas.data.manifest import Manifest
@@ -39,7 +39,7 @@ def join_test_persons(
     Args:
         persons: Its splits search and report hold the test's persons, as `make_facet` makes them.
         base: Its splits train and val are used as they are, of search and report the images without
-            a person.
+            a person; these belong to no group.
         out_dir: Gets the negatives that are shown in another light.
         seed: Of which negatives get which light, and of that light.
 
@@ -50,6 +50,7 @@ def join_test_persons(
     frame = base.frame
     learned = frame[frame["split"].isin(("train", "val"))]
     nobody = frame[frame["split"].isin(TEST) & (frame["label"] == 0)].copy()
+    nobody["group"] = pd.NA  # whatever it was there, it is no skin tone of a person in the picture
     for split in ("train", "val"):
         if not (learned["split"] == split).any():
             raise DataError(f"The images that are to be trained on have no split '{split}'.")
@@ -130,6 +131,7 @@ def _relight(job: tuple[Path, str, str], folder: Path, seed: int) -> str | None:
     shown = Image.fromarray(apply_lighting(image, light, generator(seed, "light", name)))
     data = io.BytesIO()
     shown.save(data, "JPEG", quality=95, subsampling=0)
-    relit = f"{hashlib.blake2b(f'{seed} {light} {name}'.encode(), digest_size=10).hexdigest()}.jpg"
-    write_bytes(folder / relit, data.getvalue())
+    # Named by its content: another source has other pictures of the same name.
+    relit = f"{hashlib.blake2b(data.getvalue(), digest_size=10).hexdigest()}.jpg"
+    write_if_new(folder / relit, data.getvalue())
     return relit

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,6 +10,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from moenas.data.images import SUFFIXES
+from moenas.data.walking import files_below
 from moenas.errors import DataError
 from moenas.parsing import read_csv, to_numbers
 
@@ -92,13 +92,10 @@ def image_paths(folder: Path, below: Sequence[str] = (".",)) -> dict[str, str]:
     """
     found: dict[str, str] = {}
     for start in below:
-        for base, folders, files in os.walk(folder / start):
-            folders.sort()
-            relative = Path(base).relative_to(folder).as_posix()
-            prefix = "" if relative == "." else f"{relative}/"
-            for name in files:
-                if name.lower().endswith(SUFFIXES):
-                    found.setdefault(name, prefix + name)
+        for path in files_below(folder / start):
+            if path.lower().endswith(SUFFIXES):
+                whole = path if start == "." else f"{start}/{path}"
+                found.setdefault(path.rpartition("/")[2], whole)
     if not found:
         where = " in " + ", ".join(f"{name}/" for name in below) if list(below) != ["."] else ""
         raise DataError(f"'{folder}' has no images{where}: unpack its archives of images there.")

@@ -15,9 +15,12 @@ from markupsafe import Markup
 
 from moenas.report.audit.frames import on_front
 from moenas.report.audit.labels import place
-from moenas.report.measures import millions, percent
+from moenas.report.measures import millions, percent, shortened
 from moenas.report.svg import Drawing, Scale, finite, known, nice_ticks, size_ticks
 from moenas.report.theme import Style
+
+ROOM = 28
+"""Letters of a name beside its point; a longer one is cut, and told in whole by a touch."""
 
 TITLES = {
     "balanced_accuracy": "Balanced accuracy, %",
@@ -118,11 +121,12 @@ def _panel(
             data_tip=_tip(row),
         )  # fmt: skip
     wanted = [model == leader or bool(best) for model, best in zip(centres, front, strict=True)]
-    names = place(list(centres.values()), list(centres), wanted, (left, top - 6, right, bottom))
-    for (model, spot), sure in zip(zip(centres, names, strict=True), wanted, strict=True):
+    short = [shortened(model, ROOM) for model in centres]
+    spots = place(list(centres.values()), short, wanted, (left, top - 6, right, bottom))
+    for model, name, spot, sure in zip(centres, short, spots, wanted, strict=True):
         if spot is not None and (sure or panel.named):
             tx, ty, anchor = spot
-            text = drawing.text(tx, ty, model, cls="tick small name", anchor=anchor)
+            text = drawing.text(tx, ty, name, cls="tick small name", anchor=anchor)
             text.set("data-model", model)
 
 

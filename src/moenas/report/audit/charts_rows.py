@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pandas as pd
 from markupsafe import Markup
 
 from moenas.report.audit.labels import apart
-from moenas.report.measures import percent
+from moenas.report.measures import percent, shortened
 from moenas.report.svg import Drawing, Scale, finite, known, nice_ticks
 from moenas.report.theme import Style
+
+LINE = 14
+"""Pixels from one name of a column to the next."""
+
+ROOM = 26
+"""Letters of a name beside a drawing; a longer one is cut, and told in whole by a touch."""
 
 KINDS = {
     "validation": ("validation", Style("val", "", "o", "")),
@@ -42,9 +49,11 @@ def light_rows(frame: pd.DataFrame, *, label: str, width: int = 1040) -> Markup:
         y = 4 + row_height * (index + (0.72 if narrow else 0.5))
         group = drawing.add("g", cls="series row s-plain", data_model=row.model)
         if narrow:
-            drawing.text(left, y - 13, row.model, anchor="start", cls="axis", parent=group)
+            name = shortened(row.model, 40)
+            drawing.text(left, y - 13, name, anchor="start", cls="axis", parent=group)
         else:
-            drawing.text(left - 12, y + 4, row.model, anchor="end", cls="axis", parent=group)
+            name = shortened(row.model, ROOM)
+            drawing.text(left - 12, y + 4, name, anchor="end", cls="axis", parent=group)
         shown = {key: getattr(row, key) for key in columns if known(getattr(row, key))}
         ends = [x(100 * value) for value in shown.values()]
         drawing.line(min(ends), y, max(ends), y, cls="span", parent=group)
@@ -62,6 +71,9 @@ def light_rows(frame: pd.DataFrame, *, label: str, width: int = 1040) -> Markup:
 def curve_chart(frame: pd.DataFrame, leader: str, *, label: str, width: int = 1040) -> Markup:
     """Draw balanced accuracy by severity, a line a model, named at its end.
 
+    Where there are more lines than room for names, the leader's is named and a share of the others'
+    from the highest to the lowest; the rest are named by a touch.
+
     Args:
         frame: `frames.curves`.
         leader: The model that is drawn apart.
@@ -69,7 +81,7 @@ def curve_chart(frame: pd.DataFrame, leader: str, *, label: str, width: int = 10
         width: In pixels; below 600 lines are named by a touch alone.
     """
     narrow = width < 600
-    left, right, top, bottom, height = 44, 14 if narrow else 180, 14, 46, 390
+    left, right, top, bottom, height = 44, 14 if narrow else 214, 14, 46, 390
     values = [100 * value for value in finite(frame["value"])]
     ticks = nice_ticks(min(values), max(values), 6)
     drawing = Drawing(width, height, label)
@@ -97,10 +109,21 @@ def curve_chart(frame: pd.DataFrame, leader: str, *, label: str, width: int = 10
             )  # fmt: skip
         ends.append((points[-1][1], str(model)))
     if not narrow:
-        heights = apart([end for end, _ in ends], 14, top, height - bottom)
-        for (end, model), at in zip(ends, heights, strict=True):
+        named = _named(ends, leader, (height - bottom - top) // LINE + 1)
+        heights = apart([end for end, _ in named], LINE, top, height - bottom)
+        for (end, model), at in zip(named, heights, strict=True):
             drawing.line(width - right + 6, end, width - right + 16, at, cls="leader-line")
-            text = drawing.text(width - right + 20, at + 4, model, cls="tick small name",
-                                anchor="start")  # fmt: skip
+            text = drawing.text(width - right + 20, at + 4, shortened(model, ROOM),
+                                cls="tick small name", anchor="start")  # fmt: skip
             text.set("data-model", model)
     return drawing.markup()
+
+
+def _named(ends: list[tuple[float, str]], leader: str, most: int) -> list[tuple[float, str]]:
+    """Return the leader's end and an even share of the others, at most so many."""
+    if len(ends) <= most:
+        return ends
+    others = sorted(end for end in ends if end[1] != leader)
+    kept = [end for end in ends if end[1] == leader]
+    places = np.linspace(0, len(others) - 1, most - len(kept)).round().astype(int)
+    return kept + [others[place] for place in places]

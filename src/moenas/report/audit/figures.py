@@ -55,9 +55,11 @@ def robustness_and_generalisation(frame: pd.DataFrame) -> Figure:
         100 * frame["report"], place, xerr=half, fmt="D", color=BLUE, elinewidth=0.8,
         markersize=3.6, label="report half",
     )  # fmt: skip
-    axes.plot(100 * frame["validation"], place, "o", color=INK, markersize=3.4, mfc="white",
-              label="validation")  # fmt: skip
-    axes.plot(100 * frame["poor"], place, "v", color=ORANGE, markersize=4, label="poor light")
+    if frame["validation"].notna().any():
+        axes.plot(100 * frame["validation"], place, "o", color=INK, markersize=3.4, mfc="white",
+                  label="validation")  # fmt: skip
+    if frame["poor"].notna().any():
+        axes.plot(100 * frame["poor"], place, "v", color=ORANGE, markersize=4, label="poor light")
     axes.set_yticks(place, [plain(name) for name in frame["model"]])
     axes.set_xlabel("Balanced accuracy (%)")
     axes.grid(visible=False, axis="y")

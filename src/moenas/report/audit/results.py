@@ -84,6 +84,13 @@ def read_audit(run: RunFolder) -> AuditResults:
             f"'{run.path}' has nothing to report yet: there is no {missing.name}. Run the command "
             "that made it again; it continues where it stopped."
         )
+    for model in results.comparison.models:
+        accuracy = model.report.get("balanced_accuracy")
+        if accuracy is None or accuracy.mean is None:
+            raise RunFolderError(
+                f"'{run.comparison}' is damaged or of another version: it has no balanced accuracy "
+                f"of '{model.name}'. Run the command that made it again."
+            )
     return AuditResults(
         results=results,
         leader=summary.leader,

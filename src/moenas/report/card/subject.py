@@ -12,9 +12,8 @@ from moenas.evaluation.scores import Scores
 from moenas.models.storage import ModelCard, read_card
 from moenas.report.card.escape import short
 from moenas.report.data_facts import DataFacts, data_facts
-from moenas.report.results import ComparedModel, Comparison, Pruning, read_part
+from moenas.report.results import ComparedModel, Comparison, Pruning, read_part, report_scores
 from moenas.runs import ModelFolder, RunFolder
-from moenas.serialisation import read_json
 
 
 @dataclasses.dataclass(frozen=True)
@@ -94,8 +93,8 @@ def read_subject(
     pruned = folder.path == run.pruned().path
     pruning: Pruning | None = read_part(run.pruning, Pruning) if pruned else None
     stored = read_card(folder.checkpoint)
-    scores = read_json(folder.scores).get("scores", {}).get("report")
-    if scores is None:
+    scores = report_scores(folder.scores)
+    if not scores:
         raise RunFolderError(f"'{folder.scores}' has no scores of the report half.")
     name = model.name if model else stored.architecture
     if model is None and pruning is not None:

@@ -14,9 +14,8 @@ from moenas.metrics.metric import METRICS
 from moenas.models.architecture import Architecture
 from moenas.predictions import Predictions
 from moenas.report.data_facts import DataFacts, data_facts
-from moenas.report.results import Comparison, Estimate, Pruning, Summary, read_part
+from moenas.report.results import Comparison, Estimate, Pruning, Summary, read_part, report_scores
 from moenas.runs import ModelFolder, RunFolder
-from moenas.serialisation import read_json
 
 ROLES = {
     "base": "base model",
@@ -93,6 +92,19 @@ class ReadRun:
         return None
 
 
+@dataclasses.dataclass(frozen=True)
+class _Scheme:
+    model: str
+    scheme: str | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class _Schemes:
+    """What an audit's ``summary.json`` says of how its models were trained."""
+
+    models: tuple[_Scheme, ...] = ()
+
+
 def read_run(run: RunFolder, label: str) -> ReadRun:
     """Read what a run folder holds; what it lacks is told, not raised.
 
@@ -149,8 +161,8 @@ def _audited(
 ) -> list[Entrant]:
     schemes: dict[str, str | None] = {}
     if is_there(run.summary):
-        listed = read_json(run.summary).get("models", [])
-        schemes = {str(m["model"]): m.get("scheme") for m in listed if isinstance(m, dict)}
+        listed = read_part(run.summary, _Schemes).models
+        schemes = {entry.model: entry.scheme for entry in listed}
     return _recorded(
         run,
         label,
@@ -228,7 +240,7 @@ def _single(
     if not folder.finished:
         missing.append(f"{label}: its model is not finished. Run its command again.")
         return []
-    scores = read_json(folder.scores).get("scores", {}).get("report") or {}
+    scores = report_scores(folder.scores)
     table = _load(folder, missing, label)
     return [
         Entrant(
