@@ -83,10 +83,11 @@ def test_missing_columns_are_named(valid_frame):
         ("label", 4, None, "'label' is empty in row 4"),
         ("path", 2, None, "'path' is empty in row 2"),
         ("group", 1, "dark", "'group' holds 'dark'.*row 1"),
+        ("weight", 1, None, "'weight' holds nothing.*row 1"),
     ],
 )
 def test_values_of_a_wrong_type_are_named(valid_frame, column, row, value, message):
-    frame = valid_frame.astype({column: object})
+    frame = valid_frame.assign(weight=1.0).astype({column: object})
     frame.loc[row, column] = value
     with pytest.raises(DataError, match=message):
         Manifest(frame, ".")

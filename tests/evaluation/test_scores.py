@@ -62,6 +62,8 @@ def test_scores_are_saved_and_shown(tmp_path):
     assert config.from_dict(Scores, loaded) == scores
     frame = scores.to_frame().set_index("score")
     assert frame.loc["fairness", "value"] == scores.fairness
+    assert np.isnan(frame.loc["fairness", "low"])
+    assert frame.loc["fairness_debiased", "low"] == scores.intervals["fairness"][0]
     assert frame.loc["tpr", "low"] < scores.tpr < frame.loc["tpr", "high"]
     assert frame.loc["group 3", "low"] == scores.groups[2].low
     assert frame.loc["light dimly_lit", "value"] == scores.lights[1].balanced_accuracy

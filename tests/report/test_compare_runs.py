@@ -6,6 +6,7 @@ import base64
 import io
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -19,6 +20,7 @@ from moenas.evaluation.scores import score
 from moenas.evaluation.statistics import holm
 from moenas.predictions import Predictions
 from moenas.report.compare.comparing import BEST, SAME, ComparedRuns
+from moenas.report.compare.images import same_answers
 from moenas.runs import RunFolder
 from moenas.serialisation import read_json, write_json
 from moenas.workflows.report import compare_runs
@@ -160,6 +162,14 @@ def test_trainings_of_one_seed_say_that_another_may_turn_it_round(runs, tmp_path
     assert "another training may turn it round" in compared.verdict[0]
     row = compared.answers[compared.answers["group"] == "all"].iloc[0]
     assert row["better"] is False
+
+
+def test_the_same_network_at_another_threshold_gives_other_answers():
+    frame = pd.DataFrame({"image_id": ["a", "b"], "label": [0, 1], "probability": [0.4, 0.6]})
+    tables = {str(at): (Predictions(frame, at),) for at in (0.3, 0.5, 0.55)}
+    common = SimpleNamespace(tables=tables)
+    assert same_answers(common, "0.5", "0.55")
+    assert not same_answers(common, "0.3", "0.5")
 
 
 def test_a_run_and_its_copy_give_the_same_answers(runs, tmp_path):

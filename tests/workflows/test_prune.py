@@ -220,6 +220,18 @@ def test_images_without_groups(checkpoint: Path, scenes: Path, tmp_path: Path) -
             prune(checkpoint, str(tmp_path / "plain.parquet"), run, config)
 
 
+def test_training_images_are_asked_for_only_where_it_trains(
+    checkpoint: Path, scenes: Path, tmp_path: Path
+) -> None:
+    manifest = Manifest.load(scenes)
+    manifest.take((manifest.frame["split"] != "train").to_numpy()).save(tmp_path / "rest.parquet")
+    data, asked = str(tmp_path / "rest.parquet"), PruneConfig(keep_above={}, fine_tune=0.1)
+    with pytest.raises(DataError, match="Split 'train' has no images"):
+        prune(checkpoint, data, tmp_path / "tuned", asked)
+    nothing = PruneConfig(keep_above={}, max_parameters=10**9)
+    assert prune(checkpoint, data, tmp_path / "run", nothing, device="cpu").accepted == 0
+
+
 def test_a_curve_of_a_model_that_was_not_compared_is_told(tmp_path: Path) -> None:
     run = RunFolder.create(tmp_path / "run", "search", {"image_size": 32})
     base = {"name": "a", "role": "base", "architecture": "mobilevitv2_050", "parameters": 1}

@@ -28,13 +28,10 @@ def show(value: Any, as_json: bool, *human: Any) -> None:
 
 def score_table(title: str, scores: Scores) -> Any:
     """A model's scores with intervals."""
-    bounds = dict(scores.intervals)
-    if "fairness" in bounds:  # it is of the true fairness, which the debiased one estimates
-        bounds["fairness_debiased"] = bounds.pop("fairness")
     rows = []
     for name in SHOWN:
         value = getattr(scores, name)
-        low, high = bounds.get(name, (None, None))
+        low, high = scores.interval_of(name) or (None, None)
         text = "–" if value is None else f"{100 * value:.1f}"
         rows.append((name.replace("_", " "), text, interval(low, high)))
     if scores.parameters:  # of a device's answers nothing is known

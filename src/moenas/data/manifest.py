@@ -277,9 +277,10 @@ def _typed(frame: pd.DataFrame) -> pd.DataFrame:
         if kind[0].islower():
             wrong |= values.isna()
         if wrong.any():
-            value = frame.loc[wrong, name].iloc[0]
+            value = frame.loc[wrong, name].tolist()[0]
+            told = "nothing" if pd.isna(value) else repr(value)
             raise DataError(
-                f"The manifest's column '{name}' holds {value!r}, not a number it can be, in "
+                f"The manifest's column '{name}' holds {told}, not a number it can be, in "
                 f"{rows_of(wrong)}."
             )
         frame[name] = values.astype(kind)

@@ -141,13 +141,18 @@ class Scores:
             )
         return values
 
+    def interval_of(self, name: str) -> Interval | None:
+        """Return a score's interval; that of the true fairness is the debiased fairness's."""
+        key = {"fairness": "", "fairness_debiased": "fairness"}.get(name, name)
+        return self.intervals.get(key)
+
     def to_frame(self) -> pd.DataFrame:
         """One row per number: ``score, value, low, high`` (NaN where there is none)."""
         rows: list[tuple[str, float, float, float]] = []
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
             if isinstance(value, int | float) and not isinstance(value, bool):
-                low, high = self.intervals.get(field.name, (np.nan, np.nan))
+                low, high = self.interval_of(field.name) or (np.nan, np.nan)
                 rows.append((field.name, float(value), low, high))
         rows += [(f"group {g.group}", g.accuracy, g.low, g.high) for g in self.groups]
         for light in self.lights:

@@ -16,6 +16,7 @@ from moenas.data.sources.coco import Rule
 from moenas.data.sources.emoji import EmojiConfig, make_emoji_scenes, note_on
 from moenas.data.sources.facet import Unit
 from moenas.data.sources.opening import DRAWN, checked, names_of, read_sources
+from moenas.data.splits import SPLITS
 from moenas.runs import RunFolder, cache_home
 from moenas.serialisation import fingerprint_of
 from moenas.training.job import DataReference
@@ -85,6 +86,7 @@ def prepare(
     image_size: int,
     run: RunFolder,
     protocol: Literal["held-out", "paper"] = "held-out",
+    need_splits: Sequence[str] = SPLITS,
 ) -> DataReference:
     """Check the images once, decode them into the cache, and write the run's manifest.
 
@@ -94,6 +96,7 @@ def prepare(
         run: Gets ``manifest.parquet``, and ``images/`` where some must be written. What is there
             already is used as it is.
         protocol: ``paper`` searches and reports on the same test images.
+        need_splits: Splits that must have images of both classes.
 
     Raises:
         DataError: Something is wrong with the images.
@@ -103,7 +106,7 @@ def prepare(
         names = names_of(data)
         manifest = open_manifest(names, image_size, run.path)
         if names != (DRAWN,):  # drawn scenes were checked when they were drawn
-            manifest = checked(manifest, names)
+            manifest = checked(manifest, names, need_splits)
         if protocol == "paper":
             manifest = _same_test_images(manifest)
         cached_images(manifest, image_size, reference.cache)

@@ -12,6 +12,7 @@ from torch import nn
 
 from moenas.config import to_dict
 from moenas.data.sources.opening import names_of
+from moenas.data.splits import SPLITS
 from moenas.errors import ConfigError
 from moenas.evaluation.predict import predict
 from moenas.evaluation.scores import score
@@ -110,7 +111,8 @@ def prune(
     with working(folder, settings):
         source = ModelFolder(Path(checkpoint).parent)
         source.checkpoint = Path(checkpoint)
-        reference = prepare(data, card.image_size, folder)
+        needed = [name for name in SPLITS if config.fine_tune or name != "train"]
+        reference = prepare(data, card.image_size, folder, need_splits=needed)
         result = prune_run(
             source,
             folder,

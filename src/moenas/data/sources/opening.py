@@ -11,6 +11,7 @@ from moenas.data.sources.coco import Rule
 from moenas.data.sources.facet import Unit
 from moenas.data.sources.joined import join_test_persons
 from moenas.data.sources.mistakes import part_of, similar, unfinished
+from moenas.data.splits import SPLITS
 from moenas.errors import DataError
 
 DRAWN = "emoji"
@@ -101,15 +102,22 @@ def _read_one(name: str, folder: Path, rule: Rule, *, test_persons: bool) -> Man
     return manifest
 
 
-def checked(manifest: Manifest, names: Sequence[str]) -> Manifest:
+def checked(
+    manifest: Manifest, names: Sequence[str], need_splits: Sequence[str] = SPLITS
+) -> Manifest:
     """Check every image and return the manifest of those that can be used.
 
     Of published data sets a few damaged images are left out; one's own must all be readable.
+
+    Args:
+        manifest: The images.
+        names: Where they are from.
+        need_splits: Splits that must have images of both classes.
 
     Raises:
         DataError: Lists all that is wrong.
     """
     if len(names) == 1 and recognise(names[0]) is None:
-        manifest.validate()
+        manifest.validate(need_splits=need_splits)
         return manifest
-    return manifest.checked()
+    return manifest.checked(need_splits)

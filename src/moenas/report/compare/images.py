@@ -158,9 +158,10 @@ def _data(first: ReadRun, other: ReadRun) -> str:
 
 
 def same_answers(common: Common, one: str, two: str) -> bool:
-    """Whether two models said the same of every common image, with every seed."""
+    """Whether two models said and decided the same of every common image, with every seed."""
     first, second = common.tables[one], common.tables[two]
     return len(first) == len(second) and all(
         np.array_equal(a.frame["probability"], b.frame["probability"])
+        and np.array_equal(a.prediction, b.prediction)
         for a, b in zip(first, second, strict=True)
     )
