@@ -85,22 +85,22 @@ def test_it_is_registered_and_keeps_the_contract() -> None:
 
 def test_results_come_back(executor: LocalExecutor) -> None:
     futures = [executor.submit(work.add, n, 1) for n in range(6)]
-    assert [future.result(60) for future in futures] == [1, 2, 3, 4, 5, 6]
+    assert [future.result(240) for future in futures] == [1, 2, 3, 4, 5, 6]
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc keeps what is freed")
 def test_a_worker_gives_back_what_its_work_has_freed() -> None:
     with LocalExecutor(1) as alone:
-        before = alone.submit(work.memory).result(60)
-        alone.submit(work.allocate_and_free, 400).result(60)
-        assert alone.submit(work.memory).result(60) < before + 100e6
+        before = alone.submit(work.memory).result(240)
+        alone.submit(work.allocate_and_free, 400).result(240)
+        assert alone.submit(work.memory).result(240) < before + 100e6
 
 
 def test_an_exception_comes_back_as_it_is(executor: LocalExecutor) -> None:
     future = executor.submit(work.fail, "what went wrong")
     with pytest.raises(ValueError, match="what went wrong"):
-        future.result(60)
-    assert executor.submit(work.add, 1, 1).result(60) == 2  # the worker lives on
+        future.result(240)
+    assert executor.submit(work.add, 1, 1).result(240) == 2  # the worker lives on
 
 
 @pytest.mark.parametrize(
@@ -113,7 +113,7 @@ def test_an_exception_comes_back_as_it_is(executor: LocalExecutor) -> None:
 def test_an_error_that_cannot_be_made_again_is_no_death_of_the_worker(
     executor: LocalExecutor, tmp_path: Path, name: str, kind: type[Exception], told: str
 ) -> None:
-    error = executor.submit(work.fail_as, name, str(tmp_path / "calls")).exception(60)
+    error = executor.submit(work.fail_as, name, str(tmp_path / "calls")).exception(240)
     assert type(error) is kind
     assert str(error).startswith(told)
     assert "in fail_as" in "".join(traceback.format_exception(error))  # where
@@ -138,33 +138,33 @@ def test_what_is_no_error_of_ours_stays_none() -> None:
 @pytest.mark.parametrize("told", ["CUDA error: device-side assert triggered", "out of luck"])
 def test_a_worker_whose_gpu_failed_makes_room_for_a_new_one(tmp_path: Path, told: str) -> None:
     with LocalExecutor(1) as executor:
-        error = executor.submit(work.fail_as, told, str(tmp_path / "calls")).exception(60)
+        error = executor.submit(work.fail_as, told, str(tmp_path / "calls")).exception(240)
         assert str(error) == told
         failed = int((tmp_path / "calls").read_text())  # once: the work is not repeated
-        assert (executor.submit(work.pid).result(60) != failed) == told.startswith("CUDA")
+        assert (executor.submit(work.pid).result(240) != failed) == told.startswith("CUDA")
         assert alive(failed) != told.startswith("CUDA")
 
 
 def test_workers_are_other_processes_with_one_thread(executor: LocalExecutor) -> None:
-    pids = {executor.submit(work.pid, 0.5).result(60) for _ in range(1)}
+    pids = {executor.submit(work.pid, 0.5).result(240) for _ in range(1)}
     both = [executor.submit(work.pid, 0.5) for _ in range(2)]
-    pids |= {future.result(60) for future in both}
+    pids |= {future.result(240) for future in both}
     assert os.getpid() not in pids
     assert len(pids) == 2  # as many as workers, and they are used again
-    assert executor.submit(work.threads).result(60) == 1
+    assert executor.submit(work.threads).result(240) == 1
 
 
 def test_workers_have_the_environment_of_now(
     executor: LocalExecutor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A forked one, too, whose mother was started long ago."""
-    executor.submit(work.add, 1, 1).result(60)
+    executor.submit(work.add, 1, 1).result(240)
     monkeypatch.setenv("MOENAS_TEST", "now")
     with LocalExecutor(1, method=executor._context.get_start_method()) as later:
-        assert later.submit(os.getenv, "MOENAS_TEST").result(60) == "now"
+        assert later.submit(os.getenv, "MOENAS_TEST").result(240) == "now"
     monkeypatch.delenv("MOENAS_TEST")
     with LocalExecutor(1, method=executor._context.get_start_method()) as later:
-        assert later.submit(os.getenv, "MOENAS_TEST").result(60) is None
+        assert later.submit(os.getenv, "MOENAS_TEST").result(240) is None
 
 
 def test_nothing_touches_cuda_before_a_fork() -> None:
@@ -180,25 +180,25 @@ def test_a_killed_worker_does_its_work_again_alone(executor: LocalExecutor, tmp_
     neighbour = executor.submit(work.wait_for, str(tmp_path / "go"), str(tmp_path / "neighbour"))
     assert eventually((tmp_path / "neighbour").exists)
     dying = executor.submit(work.once_then_die, str(tmp_path / "dying"), 2)
-    assert dying.result(60) == 3
+    assert dying.result(240) == 3
     assert len(set((tmp_path / "dying").read_text().split())) == 3  # three processes
     (tmp_path / "go").touch()
-    assert neighbour.result(60) == "waited"
+    assert neighbour.result(240) == "waited"
     assert len((tmp_path / "neighbour").read_text().split()) == 1
 
 
 def test_a_worker_killed_too_often_is_told(executor: LocalExecutor, tmp_path: Path) -> None:
     future = executor.submit(work.once_then_die, str(tmp_path / "dying"), 99)
     with pytest.raises(WorkerDiedError, match=r"died 3 times at the same work.*fewer --workers"):
-        future.result(60)
+        future.result(240)
     assert len((tmp_path / "dying").read_text().split()) == 3
-    assert executor.submit(work.add, 1, 2).result(60) == 3
+    assert executor.submit(work.add, 1, 2).result(240) == 3
 
 
 def test_an_idle_worker_that_was_killed_is_replaced(executor: LocalExecutor) -> None:
     for _ in range(2):
-        os.kill(executor.submit(work.pid).result(60), signal.SIGKILL)
-    assert [executor.submit(work.add, n, n).result(60) for n in range(3)] == [0, 2, 4]
+        os.kill(executor.submit(work.pid).result(240), signal.SIGKILL)
+    assert [executor.submit(work.add, n, n).result(240) for n in range(3)] == [0, 2, 4]
 
 
 def test_shutdown_lets_work_end(tmp_path: Path) -> None:
@@ -228,8 +228,8 @@ def test_shutdown_now_ends_work_at_once(tmp_path: Path) -> None:
 def test_shutdown_now_ends_though_a_worker_was_killed() -> None:
     executor = LocalExecutor(2)
     for _ in range(2):
-        os.kill(executor.submit(work.pid).result(60), signal.SIGKILL)
-    assert executor.submit(work.add, 1, 1).result(60) == 2
+        os.kill(executor.submit(work.pid).result(240), signal.SIGKILL)
+    assert executor.submit(work.add, 1, 1).result(240) == 2
     ending = threading.Thread(target=executor.shutdown, kwargs={"now": True}, daemon=True)
     ending.start()
     ending.join(20)

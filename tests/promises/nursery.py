@@ -59,9 +59,10 @@ class Nursery:
         return int(self._process.stdout.readline())
 
     def close(self) -> None:
-        with contextlib.suppress(subprocess.TimeoutExpired):  # it ends slowly on a busy machine
-            self._process.communicate(timeout=20)
-        self._process.kill()
+        with self._process:  # its pipes are closed in any case
+            with contextlib.suppress(subprocess.TimeoutExpired):  # slow on a busy machine
+                self._process.communicate(timeout=20)
+            self._process.kill()
 
 
 def _serve() -> None:
