@@ -23,6 +23,8 @@ from optuna.testing.pytest_samplers import (
 from optuna.trial import TrialState, create_trial
 
 from moenas.errors import ConfigError, SearchError
+from moenas.nas.encoding import Grid
+from moenas.nas.observations import _violations, read_history
 from moenas.nas.sampler import MoENASSampler
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -340,6 +342,24 @@ def test_infinite_values_are_survived():
     study.tell(trial, [float("-inf"), float("inf")])
     run(study, 2)
     assert len(set(vectors(study))) == 11
+
+
+@pytest.mark.parametrize("others", [[-5.0, -4.0], [-1.0], []])
+def test_an_infinite_violation_is_never_met(others):
+    """Whatever the finite ones of the same constraint are; minus infinity always is."""
+    reported = [{"a": c} for c in (*others, float("inf"))]
+    assert (_violations(reported)[:, 0] <= 0).tolist() == [True] * len(others) + [False]
+    reported = [{"a": -c} for c in (*others, float("inf"))]
+    assert (_violations(reported)[:, 0] <= 0).tolist() == [False] * len(others) + [True]
+
+
+def test_an_infinite_value_differs_from_a_constant():
+    study = study_of(make())
+    for worth in (1.0, 1.0, float("-inf")):
+        study.tell(study.ask(SPACE), [worth, worth])
+    Y = read_history(study.trials, study.directions, Grid(SPACE), -1).data.Y
+    assert (Y[2] < Y[:2]).all()
+    assert np.isfinite(Y).all()
 
 
 def test_constant_objective_is_survived():
