@@ -22,7 +22,7 @@ from moenas.models.convert import upcycle
 from moenas.runs import ModelFolder
 from moenas.training import input_size, loop, resume
 from moenas.training.checkpoint import TrainingState, load_state, save_state
-from moenas.training.history import EpochRecord
+from moenas.training.history import EpochRecord, read_history
 from moenas.training.loop import OutOfTime, TrainResult, train
 from moenas.training.schemes import SCHEMES, Scheme
 from moenas.training.step import Batch, plain_step
@@ -204,6 +204,25 @@ def test_a_training_whose_state_is_truncated_ends_in_the_same_weights(
     assert [r.epoch for r in again.history] == [1, 2, 3]
     assert facts(again) == facts(whole)
     assert same(again, whole)
+
+
+def test_no_epoch_is_missing_in_the_history_after_a_kill(
+    run: Any, scheme: Scheme, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Not even the last one's, which no further epoch writes anew."""
+
+    def die(*_: Any) -> None:
+        raise Killed
+
+    recipe = dataclasses.replace(scheme, epochs=1.0)
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "write_history", die)
+        with pytest.raises(Killed):
+            run(recipe=recipe)
+    assert read_history(ModelFolder(tmp_path / "a")) == []
+    result = run(recipe=recipe)
+    assert read_history(ModelFolder(tmp_path / "a")) == list(result.history)
+    assert len(result.history) == 1
 
 
 def test_a_finished_training_is_not_trained_on(run: Any) -> None:
