@@ -353,6 +353,14 @@ def test_the_first_epochs_see_smaller_images(
         ({"batch_size": 0}, "batch_size must be at least 1"),
         ({"small_share": 1.5}, "small_share must be within"),
         ({"learning_rate": 0.0}, "learning_rate must be above 0"),
+        ({"learning_rate": math.inf}, "learning_rate must be above 0"),
+        ({"final_learning_rate": -1e-4}, "final_learning_rate must be at least 0"),
+        ({"weight_decay": -1.0}, "weight_decay must be at least 0"),
+        ({"weight_decay": math.nan}, "weight_decay must be at least 0"),
+        ({"gradient_clip": 0.0}, "gradient_clip must be above 0"),
+        ({"label_smoothing": 1.5}, "label_smoothing must be within"),
+        ({"ema_decay": 1.5}, "ema_decay must be within"),
+        ({"warmup": -1.0}, "warmup must be within"),
     ],
 )
 def test_impossible_schemes_are_refused(change: dict[str, Any], message: str) -> None:
