@@ -225,6 +225,15 @@ def test_no_epoch_is_missing_in_the_history_after_a_kill(
     assert len(result.history) == 1
 
 
+def test_a_training_that_begins_anew_forgets_its_history(run: Any, tmp_path: Path) -> None:
+    """Else it would seem to be further than it is until its first epoch is over."""
+    run(stop=lambda _: "stopped")
+    (tmp_path / "a" / "state.safetensors").unlink()
+    with pytest.raises(Killed):
+        run(step=Dying(1))
+    assert read_history(ModelFolder(tmp_path / "a")) == []
+
+
 def test_a_finished_training_is_not_trained_on(run: Any) -> None:
     first = run()
     epochs: list[EpochRecord] = []
