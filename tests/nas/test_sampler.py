@@ -416,6 +416,22 @@ def test_conditional_spaces_fall_back_to_random():
     assert all(t.state == TrialState.COMPLETE for t in study.trials)
 
 
+@pytest.mark.parametrize("preset", ["mixture", "paper"])
+def test_branches_are_taken_again_when_all_were_tried(preset):
+    """Their own parameters are others each time: a space of two branches is not exhausted."""
+    study = optuna.create_study(sampler=MoENASSampler(initial=12, preset=preset))
+
+    def objective(trial: optuna.Trial) -> float:
+        if trial.suggest_categorical("kind", ["a", "b"]) == "a":
+            return trial.suggest_float("width", 0, 1)
+        return 1 - trial.suggest_float("depth", 0, 1)
+
+    study.optimize(objective, n_trials=16)
+    kinds = [t.params["kind"] for t in study.trials[:12]]
+    assert 3 <= kinds.count("a") <= 9
+    assert len({tuple(t.params.values()) for t in study.trials}) == 16
+
+
 def test_conditional_parameter_beside_a_constraint_is_still_explored():
     sampler = MoENASSampler(constraint=lambda p: p["n"] - 9.0, initial=4)
     study = optuna.create_study(sampler=sampler)
