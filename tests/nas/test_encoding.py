@@ -54,6 +54,19 @@ def test_points_of_other_spaces_are_no_rows(params):
     assert Grid({"n": SPACE["n"], "kind": SPACE["kind"]}).encode(params) is None
 
 
+@pytest.mark.filterwarnings("ignore:Choices for a categorical distribution")
+@pytest.mark.parametrize("kind", [list, tuple])
+def test_choices_may_be_of_several_numbers(kind):
+    """Optuna takes them, with a warning; each is one value, also for constraints on columns."""
+    choices = [kind([3, 1]), kind([2, 2])]
+    grid = Grid({"layers": CategoricalDistribution(choices), "n": SPACE["n"]})
+    assert grid.encode({"layers": kind([2, 2]), "n": 1}) == (1, 0)
+    assert grid.encode({"layers": kind([9]), "n": 1}) is None
+    assert grid.columns(np.array([[0, 0], [1, 2], [1, 0]]))["layers"].tolist() == [
+        choices[k] for k in (0, 1, 1)
+    ]
+
+
 def test_features_are_positions_and_one_hot(grid):
     X = grid.random(50, np.random.default_rng(0))
     F = grid.features(X)

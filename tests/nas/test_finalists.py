@@ -71,6 +71,15 @@ def test_the_best_of_a_class_is_the_one_that_adds_most() -> None:
     assert choose(study)["XXS"] == vector(3)
 
 
+def test_the_best_is_chosen_although_another_is_as_good() -> None:
+    study = study_of(
+        {"experts": vector(4), "values": [0.5, 0.5]},
+        {"experts": vector(2), "values": [0.9, 0.9]},
+        {"experts": vector(3), "values": [0.9, 0.9]},
+    )
+    assert choose(study) == {"XXS": vector(2), "XS": vector(3), "S": vector(4)}
+
+
 def test_a_small_model_may_win_a_larger_class() -> None:
     """Classes are limits, not ranges; each architecture is chosen once."""
     study = study_of(

@@ -73,3 +73,10 @@ def test_points_that_are_all_equal_have_a_volume() -> None:
     progress = hypervolume_progress(values, np.ones(3, dtype=bool))
     assert all(np.isfinite(progress))
     assert progress[0] == progress[-1] > 0
+
+
+def test_equal_points_have_what_one_of_them_adds() -> None:
+    """They would add nothing beside each other: the best point of all would be the worst choice."""
+    found = contributions(POINTS[[0, 2, 2, 3, 1]], np.ones(5, dtype=bool))
+    assert found[1] == found[2] == contributions(POINTS[:3], GOOD[:3])[2] > 0
+    assert found[3] == 0

@@ -23,6 +23,8 @@ from optuna.testing.pytest_samplers import (
 from optuna.trial import TrialState, create_trial
 
 from moenas.errors import ConfigError, SearchError
+from moenas.nas.encoding import Grid
+from moenas.nas.observations import _violations, read_history
 from moenas.nas.sampler import MoENASSampler
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -342,6 +344,24 @@ def test_infinite_values_are_survived():
     assert len(set(vectors(study))) == 11
 
 
+@pytest.mark.parametrize("others", [[-5.0, -4.0], [-1.0], []])
+def test_an_infinite_violation_is_never_met(others):
+    """Whatever the finite ones of the same constraint are; minus infinity always is."""
+    reported = [{"a": c} for c in (*others, float("inf"))]
+    assert (_violations(reported)[:, 0] <= 0).tolist() == [True] * len(others) + [False]
+    reported = [{"a": -c} for c in (*others, float("inf"))]
+    assert (_violations(reported)[:, 0] <= 0).tolist() == [False] * len(others) + [True]
+
+
+def test_an_infinite_value_differs_from_a_constant():
+    study = study_of(make())
+    for worth in (1.0, 1.0, float("-inf")):
+        study.tell(study.ask(SPACE), [worth, worth])
+    Y = read_history(study.trials, study.directions, Grid(SPACE), -1).data.Y
+    assert (Y[2] < Y[:2]).all()
+    assert np.isfinite(Y).all()
+
+
 def test_constant_objective_is_survived():
     study = study_of(make())
     for _ in range(12):
@@ -394,6 +414,22 @@ def test_conditional_spaces_fall_back_to_random():
 
     study.optimize(objective, n_trials=15)
     assert all(t.state == TrialState.COMPLETE for t in study.trials)
+
+
+@pytest.mark.parametrize("preset", ["mixture", "paper"])
+def test_branches_are_taken_again_when_all_were_tried(preset):
+    """Their own parameters are others each time: a space of two branches is not exhausted."""
+    study = optuna.create_study(sampler=MoENASSampler(initial=12, preset=preset))
+
+    def objective(trial: optuna.Trial) -> float:
+        if trial.suggest_categorical("kind", ["a", "b"]) == "a":
+            return trial.suggest_float("width", 0, 1)
+        return 1 - trial.suggest_float("depth", 0, 1)
+
+    study.optimize(objective, n_trials=16)
+    kinds = [t.params["kind"] for t in study.trials[:12]]
+    assert 3 <= kinds.count("a") <= 9
+    assert len({tuple(t.params.values()) for t in study.trials}) == 16
 
 
 def test_conditional_parameter_beside_a_constraint_is_still_explored():

@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import pytest
 import torch
 
 from moenas.models.routing import record_routing
 from moenas.models.switch_ffn import SwitchFFN
+from moenas.training.checkpoint import TrainingState, load_state, save_state
 from moenas.training.epoch_log import EpochLog
 
 
@@ -34,6 +36,23 @@ def test_what_is_logged_is_what_routers_did() -> None:
     assert log.least_used() == pytest.approx(least, abs=1e-5)
     assert log.entropy() == pytest.approx(sum(entropies) / 6, abs=1e-5)
     assert log.loss() == 1
+
+
+def test_a_log_from_a_file_adds_up_in_the_same_order(tmp_path: Path) -> None:
+    """A file sorts its tensors by name, "10" before "2": the sum's last digits would change."""
+    model = torch.nn.Sequential(*(SwitchFFN(8, 8, 2) for _ in range(12)))
+    with record_routing(model) as routings:
+        model(torch.randn(40, 8))
+    log = EpochLog()
+    log.add(torch.tensor(1.0), routings)
+    optimizer = {"state": {}, "param_groups": []}
+    save_state(tmp_path / "state", TrainingState({"log": log.tensors()}, optimizer, {}))
+    state = load_state(tmp_path / "state")
+    assert state is not None
+    again = EpochLog(state.modules["log"])
+    again.add(torch.tensor(1.0), {})
+    assert list(again.tensors()) == list(log.tensors())
+    assert again.entropy() == log.entropy()
 
 
 def test_a_sure_router_that_starves_an_expert() -> None:

@@ -5,6 +5,7 @@ import json
 import shutil
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -16,6 +17,7 @@ from moenas.errors import CheckpointError, ConfigError, DataError, ModelError
 from moenas.evaluation.predict import predict
 from moenas.evaluation.scores import score
 from moenas.evaluation.threshold import best_threshold
+from moenas.models.architecture import Architecture
 from moenas.models.storage import load_model
 from moenas.predictions import Predictions
 from moenas.runs import ModelFolder, cache_home
@@ -222,6 +224,33 @@ def test_a_taught_model_learns_what_its_teacher_says(job: TrainingJob, parent: P
     run_job(dataclasses.replace(own, folder=job.folder + "-2"))
     told = json.loads(ModelFolder(Path(job.folder + "-2")).history.read_text().splitlines()[0])
     assert 0 <= taught["loss"] < 0.1 < told["loss"]
+
+
+def test_a_teacher_sees_images_of_its_size(
+    job: TrainingJob, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the student sees, it sees, too: a recipe of several sizes has one, where it has one."""
+    student = Architecture.dense_base("resnet18")
+    data = dataclasses.replace(job.data, image_size=64)
+    recipe = dataclasses.replace(job.scheme, multi_scale=True)
+    of = {"small": student.id, "fixed": Architecture.dense_base("mixer_s32_224@64").id}
+    monkeypatch.setattr(
+        job_module, "read_card", lambda path: SimpleNamespace(architecture=of[path.parent.name])
+    )
+    for teacher, several in ((None, True), ("small", True), ("fixed", False)):
+        asked = dataclasses.replace(job, scheme=recipe, data=data, teacher=teacher)
+        assert job_module._suited(asked, student).multi_scale == several
+
+
+def test_validation_images_are_predicted_once_although_they_are_to_be_scored(
+    job: TrainingJob,
+) -> None:
+    scheme = dataclasses.replace(job.scheme, epochs=0.1)
+    result = run_job(dataclasses.replace(job, scheme=scheme, score=("val", "search")))
+    assert set(result.scores) == {"val", "search"}
+    assert result.scores["val"].n == 16
+    frame = Predictions.load(ModelFolder(Path(job.folder)).predictions).frame
+    assert not frame["image_id"].duplicated().any()
 
 
 def test_a_teacher_that_is_not_there_or_not_wanted(job: TrainingJob, tmp_path: Path) -> None:

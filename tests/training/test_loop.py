@@ -22,7 +22,7 @@ from moenas.models.convert import upcycle
 from moenas.runs import ModelFolder
 from moenas.training import input_size, loop, resume
 from moenas.training.checkpoint import TrainingState, load_state, save_state
-from moenas.training.history import EpochRecord
+from moenas.training.history import EpochRecord, read_history
 from moenas.training.loop import OutOfTime, TrainResult, train
 from moenas.training.schemes import SCHEMES, Scheme
 from moenas.training.step import Batch, plain_step
@@ -206,6 +206,34 @@ def test_a_training_whose_state_is_truncated_ends_in_the_same_weights(
     assert same(again, whole)
 
 
+def test_no_epoch_is_missing_in_the_history_after_a_kill(
+    run: Any, scheme: Scheme, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Not even the last one's, which no further epoch writes anew."""
+
+    def die(*_: Any) -> None:
+        raise Killed
+
+    recipe = dataclasses.replace(scheme, epochs=1.0)
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "write_history", die)
+        with pytest.raises(Killed):
+            run(recipe=recipe)
+    assert read_history(ModelFolder(tmp_path / "a")) == []
+    result = run(recipe=recipe)
+    assert read_history(ModelFolder(tmp_path / "a")) == list(result.history)
+    assert len(result.history) == 1
+
+
+def test_a_training_that_begins_anew_forgets_its_history(run: Any, tmp_path: Path) -> None:
+    """Else it would seem to be further than it is until its first epoch is over."""
+    run(stop=lambda _: "stopped")
+    (tmp_path / "a" / "state.safetensors").unlink()
+    with pytest.raises(Killed):
+        run(step=Dying(1))
+    assert read_history(ModelFolder(tmp_path / "a")) == []
+
+
 def test_a_finished_training_is_not_trained_on(run: Any) -> None:
     first = run()
     epochs: list[EpochRecord] = []
@@ -334,6 +362,14 @@ def test_the_first_epochs_see_smaller_images(
         ({"batch_size": 0}, "batch_size must be at least 1"),
         ({"small_share": 1.5}, "small_share must be within"),
         ({"learning_rate": 0.0}, "learning_rate must be above 0"),
+        ({"learning_rate": math.inf}, "learning_rate must be above 0"),
+        ({"final_learning_rate": -1e-4}, "final_learning_rate must be at least 0"),
+        ({"weight_decay": -1.0}, "weight_decay must be at least 0"),
+        ({"weight_decay": math.nan}, "weight_decay must be at least 0"),
+        ({"gradient_clip": 0.0}, "gradient_clip must be above 0"),
+        ({"label_smoothing": 1.5}, "label_smoothing must be within"),
+        ({"ema_decay": 1.5}, "ema_decay must be within"),
+        ({"warmup": -1.0}, "warmup must be within"),
     ],
 )
 def test_impossible_schemes_are_refused(change: dict[str, Any], message: str) -> None:

@@ -42,7 +42,7 @@ class Grid:
             _positions(d, v) for d, v in zip(distributions.values(), self.values, strict=True)
         ]
         self._lookup: list[dict[tuple[type, Any], int]] = [
-            {(type(value), value): level for level, value in enumerate(levels)}
+            {(type(value), value): level for level, value in enumerate(levels) if _hashes(value)}
             for levels in self.values
         ]
 
@@ -58,7 +58,10 @@ class Grid:
             if name not in params:
                 return None
             value = params[name]
-            level = self._lookup[d].get((type(value), value))
+            try:
+                level = self._lookup[d].get((type(value), value))
+            except TypeError:  # a list
+                level = None
             if level is None:
                 level = self._nearest(d, value)
                 if level is None:
@@ -73,7 +76,11 @@ class Grid:
     def columns(self, X: Rows) -> dict[str, NDArray[Any]]:
         """Return the parameter values of rows [n, D] as one array [n] a parameter."""
         return {
-            name: np.array(self.values[d], dtype=object if self.categorical[d] else None)[X[:, d]]
+            name: (
+                np.fromiter(self.values[d], dtype=object)  # a tuple is one value, not a row
+                if self.categorical[d]
+                else np.array(self.values[d])
+            )[X[:, d]]
             for d, name in enumerate(self.names)
         }
 
@@ -109,6 +116,15 @@ class Grid:
         if isinstance(distribution, CategoricalDistribution):
             return int(internal)
         return int(np.argmin(np.abs(np.asarray(self.values[d], dtype=float) - internal)))
+
+
+def _hashes(value: Any) -> bool:
+    """Whether a value can be looked up: Optuna warns of choices that are lists, but takes them."""
+    try:
+        hash(value)
+    except TypeError:
+        return False
+    return True
 
 
 def _levels(distribution: BaseDistribution) -> list[Any]:

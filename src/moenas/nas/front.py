@@ -47,22 +47,30 @@ def hypervolume_progress(values: Values, feasible: Mask) -> list[float]:
         return [0.0] * len(values)
     scaled = _unit_box(values, feasible)
     reference = np.zeros(values.shape[1])
-    progress, kept = [], np.empty((0, values.shape[1]))
+    progress, kept, volume = [], np.empty((0, values.shape[1])), 0.0
     for point, good in zip(scaled, feasible, strict=True):
         if good:
-            kept = np.vstack([kept, point])
-            kept = kept[moocore.is_nondominated(kept, maximise=True)]
-        volume = moocore.hypervolume(kept, ref=reference, maximise=True) if len(kept) else 0.0
-        progress.append(round(float(volume), 6))
+            together = np.vstack([kept, point])
+            alive = moocore.is_nondominated(together, maximise=True)
+            if alive[-1]:  # few do: a volume costs far more than a comparison
+                kept = together[alive]
+                volume = round(float(moocore.hypervolume(kept, ref=reference, maximise=True)), 6)
+        progress.append(volume)
     return progress
 
 
 def contributions(values: Values, feasible: Mask) -> Values:
-    """Return the hypervolume that each of n points alone adds to the front; 0 off the front."""
+    """Return the hypervolume that each of n points alone adds to the front; 0 off the front.
+
+    Equal points have what one of them adds: none of them would add anything beside the others.
+    """
     result = np.zeros(len(values))
     rows = np.flatnonzero(on_front(values, feasible))
     if len(rows):
-        scaled = _unit_box(values, feasible)[rows]
+        _, first, which = np.unique(values[rows], axis=0, return_index=True, return_inverse=True)
+        single = np.sort(first)
+        scaled = _unit_box(values, feasible)[rows[single]]
         reference = np.zeros(values.shape[1])
-        result[rows] = moocore.hv_contributions(scaled, ref=reference, maximise=True)
+        gain = moocore.hv_contributions(scaled, ref=reference, maximise=True)
+        result[rows] = gain[np.searchsorted(single, first[which.ravel()])]
     return result

@@ -104,16 +104,15 @@ def suggested(trial: FrozenTrial) -> dict[str, Any]:
     return {**reserved, **attributes.get("fixed_params", {}), **trial.params}
 
 
-def _bounded(Y: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Replace infinite values by ones just beyond the finite ones of their objective."""
+def _bounded(Y: NDArray[np.float64], *known: float) -> NDArray[np.float64]:
+    """Replace infinite values by ones beyond the finite, and the known, ones of their column."""
     for m in range(Y.shape[1]):
-        finite = Y[np.isfinite(Y[:, m]), m]
-        if len(finite) == len(Y):
+        finite = np.append(Y[np.isfinite(Y[:, m]), m], known)
+        if not np.isinf(Y[:, m]).any():
             continue
         low, high = (finite.min(), finite.max()) if len(finite) else (0.0, 0.0)
-        Y[:, m] = np.nan_to_num(
-            Y[:, m], nan=np.nan, posinf=high + (high - low), neginf=low - (high - low)
-        )
+        beyond = high - low or 1.0  # where nothing differs: so that these do
+        Y[:, m] = np.nan_to_num(Y[:, m], nan=np.nan, posinf=high + beyond, neginf=low - beyond)
     return Y
 
 
@@ -121,7 +120,8 @@ def _violations(violations: Sequence[Mapping[str, float]]) -> NDArray[np.float64
     """Return [n, K] of all constraints by name; one that a trial did not report counts as met."""
     names = sorted({name for values in violations for name in values})
     C = np.array([[v.get(name, np.nan) for name in names] for v in violations], dtype=np.float64)
-    C = _bounded(C.reshape(len(violations), len(names)))
+    # Zero is between those that are met and those that are not: infinite ones stay on their side.
+    C = _bounded(C.reshape(len(violations), len(names)), 0.0)
     for k in range(C.shape[1]):
         known = C[~np.isnan(C[:, k]), k]
         met = known[known <= 0]

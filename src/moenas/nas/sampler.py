@@ -67,7 +67,8 @@ class MoENASSampler(BaseSampler):
     The study's storage is the only state: the random numbers come from the seed and the trial's
     number, so a restarted process and one that never stopped suggest the same, and any number of
     workers can share a study. Floats work too, on 1,001 levels. Parameters that not every trial
-    has (define-by-run branches) are drawn at random, as in Optuna's own samplers.
+    has (define-by-run branches) are drawn at random, as in Optuna's own samplers; those that all
+    have are then suggested again where nothing new is left of them.
 
     Args:
         seed: Seed of everything random, >= 0.
@@ -153,7 +154,9 @@ class MoENASSampler(BaseSampler):
                 mine, reserved = np.array(reserved, dtype=np.int64), None
                 if mine.tobytes() not in history.tried:
                     return space.grid.decode(mine)
-            row = self._suggest(space, history, trial.number, fixed, refused)
+            # Beside parameters that are drawn elsewhere, equal ones are not the same point again.
+            again = self._repeats or any(t.params.keys() - search_space.keys() for t in trials)
+            row = self._suggest(space, history, trial.number, fixed, refused, again)
             if params and row.tobytes() in refused:  # repeats allowed and nothing new is left
                 return params
             params = space.grid.decode(row)
@@ -200,8 +203,9 @@ class MoENASSampler(BaseSampler):
         number: int,
         fixed: Mapping[str, Any],
         refused: set[bytes],
+        again: bool,
     ) -> Rows:
-        """Return the row [D] for a trial."""
+        """Return the row [D] for a trial; ``again``: one that was tried where no other is left."""
         tried = history.tried | refused
         known = len(history.data.X) + len(history.pending)
         few = known < self._initial or len(history.data.X) < min(self._initial, ENOUGH)
@@ -213,7 +217,7 @@ class MoENASSampler(BaseSampler):
         pool = self._new(space, _with_fixed(space.grid, pool, fixed), tried)
         last = not len(pool)
         if last:
-            pool = self._last_resort(space, tried, fixed, number)
+            pool = self._last_resort(space, tried, fixed, number, again)
         if few:
             points = np.concatenate([history.data.X, history.pending])
             return np.asarray(pool[spread(space.grid.features(pool), space.grid.features(points))])
@@ -243,7 +247,12 @@ class MoENASSampler(BaseSampler):
         return pool[space(pool)]
 
     def _last_resort(
-        self, space: Feasibility, tried: set[bytes], fixed: Mapping[str, Any], number: int
+        self,
+        space: Feasibility,
+        tried: set[bytes],
+        fixed: Mapping[str, Any],
+        number: int,
+        again: bool,
     ) -> Rows:
         """Return feasible rows when the usual pool has nothing new: the space is nearly empty."""
         grid = space.grid
@@ -260,10 +269,10 @@ class MoENASSampler(BaseSampler):
         pool = self._new(space, everything, tried)
         if len(pool):
             return pool
-        if self._repeats:
-            again = self._new(space, everything, set())
-            if len(again):
-                return again
+        if again:
+            pool = self._new(space, everything, set())
+            if len(pool):  # shuffled: all of them are equally near to what was tried
+                return np.asarray(self._rng(EXTRA, number).permutation(pool))
         space.anchor()  # raises when nothing is feasible at all
         raise SearchError(
             f"Every feasible point that could be found ({len(tried)} tried) has been suggested: "

@@ -25,8 +25,9 @@ class EpochLog:
         self._losses: list[torch.Tensor] = []
         self._counts: dict[str, torch.Tensor] = {}
         self._entropy: dict[str, list[torch.Tensor]] = {}
-        for name, value in (tensors or {}).items():
+        for name, value in sorted((tensors or {}).items()):
             kind, _, layer = name.partition("/")
+            _, _, layer = layer.partition("/")
             if kind == "losses":
                 self._losses = list(value.unbind())
             elif kind == "counts":
@@ -67,8 +68,10 @@ class EpochLog:
     def tensors(self) -> Tensors:
         """Return what the logs of a training that goes on start from, one for all processes."""
         found = {"losses": mean(torch.stack(self._losses))}
+        # Numbered: a file sorts its tensors, and a sum depends on the order of what is added.
         counts = zip(self._counts, total(list(self._counts.values())), strict=True)
-        found.update({f"counts/{layer}": value for layer, value in counts})
-        for layer, values in self._entropy.items():
-            found[f"entropy/{layer}"] = mean(torch.stack(values))
+        for place, (layer, value) in enumerate(counts):
+            found[f"counts/{place:04d}/{layer}"] = value
+        for place, (layer, values) in enumerate(self._entropy.items()):
+            found[f"entropy/{place:04d}/{layer}"] = mean(torch.stack(values))
         return found

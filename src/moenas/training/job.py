@@ -27,7 +27,7 @@ from moenas.models.architecture import Architecture
 from moenas.models.builder import build_model
 from moenas.models.convert import upcycle
 from moenas.models.quantum_head import with_head
-from moenas.models.storage import load_model, save_model
+from moenas.models.storage import load_model, read_card, save_model
 from moenas.runs import ModelFolder, find_checkpoint
 from moenas.runtime import (
     best_precision,
@@ -161,22 +161,24 @@ def _run(
     data = ImageDataset(images, labels, transform, rows=np.flatnonzero(split == "train"))
     validation = ImageDataset(images, labels, rows=np.flatnonzero(split == "val"))
     epochs = job.scheme.epochs_begun(len(data))
+    step = _step(job, model, device)
     result = train(
         model,
         data,
         validation,
-        suited(job.scheme, architecture.base, job.data.image_size),
+        _suited(job, architecture),
         folder=folder,
         seed=job.seed,
         device=device,
         precision=best_precision(device),
         deadline=job.deadline,
-        step=_step(job, model, device),
+        step=step,
         on_epoch=on_epoch,
         accumulate=job.accumulate,
         stop=None if job.floor is None else _Hopeless(job.floor, epochs),
     )
-    scored = np.flatnonzero(np.isin(split, job.score) & images.readable)
+    told = set(job.score) - {"val"}  # which is predicted already
+    scored = np.flatnonzero(np.isin(split, [*told]) & images.readable)
     probability = processes.shared_out(
         lambda rows: probabilities(result.model, images.images, rows, device=device), scored
     )
@@ -206,6 +208,15 @@ def _run(
         return done
 
     return processes.by_main(finish) or read_result(folder)
+
+
+def _suited(job: TrainingJob, architecture: Architecture) -> Scheme:
+    """The scheme, with images of sizes that the model takes, and its teacher, who sees the same."""
+    scheme = suited(job.scheme, architecture.base, job.data.image_size)
+    if job.teacher is None:
+        return scheme
+    taught_by = read_card(ModelFolder(Path(job.teacher)).checkpoint).architecture
+    return suited(scheme, Architecture.parse(taught_by).base, job.data.image_size)
 
 
 def _step(job: TrainingJob, model: nn.Module, device: torch.device) -> Step:

@@ -178,6 +178,8 @@ def train(
     done = training.resume()
     history = done.history
     processes.check_agreement(len(history), done.steps)
+    if accelerator.is_main_process and (history or folder.history.exists()):
+        write_history(folder, history)  # what is there may lack an epoch, or be of a lost state
     alone = accelerator.num_processes == 1 and accumulate == 1
     if accelerator.device.type == "cuda" and alone and precision != "fp16":  # its scaler decides
         step = graphed(step)

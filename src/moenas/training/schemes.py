@@ -85,16 +85,24 @@ class Scheme:
             raise ConfigError("The scheme's stairs must be at least 0.")
         TRANSFORMS[self.augmentation]
         for name in (
+            "warmup",
+            "label_smoothing",
+            "ema_decay",
             "dropout",
             "stochastic_depth",
             "small_share",
             "router_rate",
             "expert_sharing",
         ):
-            if not 0 <= getattr(self, name) <= 1:
+            if not 0 <= (getattr(self, name) or 0.0) <= 1:
                 raise ConfigError(f"The scheme's {name} must be within 0–1.")
-        if not self.learning_rate > 0:
+        if not 0 < self.learning_rate < math.inf:
             raise ConfigError("The scheme's learning_rate must be above 0.")
+        for name in ("final_learning_rate", "weight_decay"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise ConfigError(f"The scheme's {name} must be at least 0.")
+        if self.gradient_clip is not None and not self.gradient_clip > 0:
+            raise ConfigError("The scheme's gradient_clip must be above 0.")
 
     def fitted(self, images: int, epochs: float, batch_size: int) -> Scheme:
         """Return the scheme for a training of another length or batch size.
