@@ -48,7 +48,7 @@ class SearchConfig:
             architecture may fall and still be feasible, 0–1.
         protocol: ``held-out``: report on images that the search never saw; ``paper``: search and
             report on the same test images.
-        scheme: Name of the training scheme.
+        scheme: Name of the training scheme; rates end at a tenth of its final one.
         router: How experts are trained: ``sharing`` as the scheme says (slow routers, experts that
             share most of their gradient), ``switch`` plainly, as the Switch Transformer and the
             paper do.
@@ -171,7 +171,11 @@ class SearchConfig:
         return dataclasses.replace(self, weight_decay=scheme.weight_decay)
 
     def training(self, epochs: float, *, tuning: bool) -> Scheme:
-        """Return the scheme of a training of so many epochs; ``tuning``: it has a parent."""
+        """Return the scheme of a training of so many epochs; ``tuning``: it has a parent.
+
+        Rates fall to a tenth of the scheme's final one, for trainings here are shorter than those
+        that it was made for; an audit's end as the scheme says.
+        """
         scheme = SCHEMES[self.scheme]
         if self.router == "switch":
             scheme = scheme.plain_experts()

@@ -49,7 +49,7 @@ class TrainConfig:
         parent: Trained model to start from, its run folder or checkpoint: one of the same expert
             counts goes on, a dense one is upcycled; None: start anew.
         pretrained: Start from timm's ImageNet weights, or from a local file of them.
-        scheme: Name of the training scheme.
+        scheme: Name of the training scheme; rates end at a tenth of its final one.
         batch_size: Images per step; None: the scheme's.
         learning_rate: Peak; None: the scheme's.
         weight_decay: None: the scheme's, raised for a short training from an own start (see
