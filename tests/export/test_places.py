@@ -13,10 +13,11 @@ pytest.importorskip("onnxruntime")
 pytest.importorskip("onnxscript")
 
 from moenas.data.dataset import normalise  # noqa: E402
+from moenas.errors import ConfigError  # noqa: E402
 from moenas.export.answers import Eager, answers_of  # noqa: E402
 from moenas.export.deployed import exportable  # noqa: E402
 from moenas.export.metadata import Details  # noqa: E402
-from moenas.export.onnx_file import onnx_model  # noqa: E402
+from moenas.export.onnx_file import _check_operators, onnx_model  # noqa: E402
 from moenas.export.onnx_session import OnnxModel  # noqa: E402
 from moenas.export.places import FOURIER, FixedPlaces  # noqa: E402
 from moenas.models.bases import get_base  # noqa: E402
@@ -58,3 +59,13 @@ def test_their_onnx_files_are_read_and_answer_as_they_do(base: str, tmp_path: Pa
     assert np.abs(ours.logits - theirs.logits).max() < 1e-5
     for layer, experts in ours.experts.items():
         assert (experts == theirs.experts[layer]).all()
+
+
+def test_an_operator_that_is_not_read_is_refused_when_it_is_written() -> None:
+    def holds(*operators: str) -> onnx.ModelProto:
+        nodes = [onnx.helper.make_node(name, ["x"], ["y"]) for name in operators]
+        return onnx.helper.make_model(onnx.helper.make_graph(nodes, "g", [], []))
+
+    _check_operators(holds("Gemm", "Softmax"))
+    with pytest.raises(ConfigError, match="the ONNX operators CumSum, Not, which moenas"):
+        _check_operators(holds("Not", "Gemm", "CumSum"))
