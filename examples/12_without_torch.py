@@ -20,7 +20,10 @@ from PIL import Image, ImageOps
 def read(path: str, side: int) -> np.ndarray:
     """Return uint8 [1, side, side, 3]: upright, transparent parts on white, and squeezed."""
     with Image.open(path) as file:
-        image = ImageOps.exif_transpose(file).convert("RGBA")
+        image = ImageOps.exif_transpose(file)
+    if image.mode.startswith("I;16"):  # convert() would clip 16 bits to white
+        image = Image.fromarray((np.asarray(image) * (255 / 65535)).astype(np.uint8))
+    image = image.convert("RGBA")
     image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
     # Pillow's filter is the one of training: others, OpenCV's for one, cost accuracy unseen.
     return np.asarray(image.resize((side, side), Image.Resampling.BILINEAR, reducing_gap=3.0))[None]

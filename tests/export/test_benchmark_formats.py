@@ -228,9 +228,13 @@ def test_the_finalists_of_a_run(tiny_run: Path) -> None:
 
 
 @pytest.mark.slow
-def test_memory_is_that_of_a_process_of_its_own(cards: Any, tmp_path: Path) -> None:
+def test_memory_is_that_of_a_process_of_its_own(
+    cards: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     import numpy as np
 
+    (tmp_path / "random.py").write_text("raise SystemExit('of the current folder')")
+    monkeypatch.chdir(tmp_path)
     np.save(tmp_path / "one.npy", np.zeros((1, 32, 32, 3), np.uint8))
     small = memory_of("onnx", cards[0] / cards[1].file, tmp_path / "one.npy", 1)
     assert cards[1].bytes < small < 300e6

@@ -11,10 +11,14 @@ onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
 pytest.importorskip("onnxscript")
 
+from moenas.errors import ConfigError  # noqa: E402
 from moenas.export.answers import Eager, answers_of  # noqa: E402
 from moenas.export.backends import BACKENDS, Source  # noqa: E402
 from moenas.export.int8_weights import quantised  # noqa: E402
 from moenas.export.onnx_session import OnnxModel, read_onnx  # noqa: E402
+from moenas.models.builder import build_model  # noqa: E402
+from moenas.models.storage import save_model  # noqa: E402
+from moenas.workflows.export import export  # noqa: E402
 
 
 def test_experts_alone_are_int8(tmp_path: Path, source: Source) -> None:
@@ -44,3 +48,12 @@ def test_weights_are_off_by_half_a_step_at_most() -> None:
     assert (np.abs(values).max(axis=0) == [127] * 5 + [0]).all()
     assert (np.abs(values * scale - weight) <= scale * 0.5001).all()
     assert scale == pytest.approx([*(np.abs(weight).max(axis=0)[:5] / 127), 1])
+
+
+def test_a_model_without_experts_is_refused(tmp_path: Path, scenes: Path) -> None:
+    """Its file would be the float one by another name."""
+    path = tmp_path / "checkpoint.safetensors"
+    save_model(path, build_model("small_vit", seed=0), image_size=32)
+    with pytest.raises(ConfigError, match="has no experts, whose weights alone"):
+        export(path, ["onnx", "onnx-int8-weights"], data=str(scenes))
+    assert not (tmp_path / "exports").exists()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,8 @@ from moenas.export.metadata import Details, stamp  # noqa: E402
 from moenas.export.onnx_file import onnx_model  # noqa: E402
 from moenas.export.onnx_session import OnnxModel, read_onnx  # noqa: E402
 from moenas.export.parity import FLOAT, Agreement  # noqa: E402
+from moenas.models.builder import build_model  # noqa: E402
+from moenas.models.storage import save_model  # noqa: E402
 from moenas.workflows.export import export  # noqa: E402
 from moenas.workflows.predict import predict_files  # noqa: E402
 
@@ -93,6 +96,12 @@ def test_an_export_has_its_card(cards: Any) -> None:
     assert card.report.eager.accuracy == card.report.exported.accuracy
     page = (out / f"{card.file}.md").read_text()
     assert "antialiasing" in page
+    assert (card.sources, stored["sources"]) == (("emoji",), ["emoji"])
+    assert "Images: emoji. These are drawings, not photographs" in page
+    for sources, said in (((), "\nImages: own images.\n"), (None, "")):  # None: an older card
+        other = dataclasses.replace(card, sources=sources).markdown(FORMATS["onnx"])
+        assert said in other
+        assert ("Images:" in other, "drawings" in other) == (bool(said), False)
     assert "| allowed |  | ≤ 1e-04 | ≤ 1e-03 | ≥ 99.9% |" in page
     assert "--force" not in page
 
@@ -214,9 +223,44 @@ def test_logits_that_are_no_numbers_are_named(tmp_path: Path) -> None:
         good[1, 0] = value
         with pytest.raises(CheckpointError, match="infinite or no numbers"):
             talking(good, DETAILS, tmp_path).probabilities(some_images(3))
-    one = dataclasses.replace(DETAILS, classes=("class 0",))
-    with pytest.raises(CheckpointError, match="only one class"):
-        talking(good[:, :1], one, tmp_path).probabilities(some_images(3))
+    for count, said in ((1, "has 1 class: two"), (3, "has 3 classes: two")):
+        other = dataclasses.replace(DETAILS, classes=tuple(f"class {i}" for i in range(count)))
+        wide = np.zeros((3, count), np.float32)
+        with pytest.raises(CheckpointError, match=said):
+            talking(wide, other, tmp_path).probabilities(some_images(3))
+
+
+def test_a_checkpoint_that_answers_with_no_numbers_is_named_too(tmp_path: Path) -> None:
+    model = build_model("small_vit", seed=0)
+    with torch.no_grad():
+        model.get_parameter("head.bias").fill_(torch.nan)
+    save_model(tmp_path / "checkpoint.safetensors", model, image_size=SIZE)
+    Image.new("RGB", (20, 30)).save(tmp_path / "image.png")
+    with pytest.raises(CheckpointError, match="probabilities that are no numbers"):
+        predict_files(tmp_path, [tmp_path / "image.png"], device="cpu")
+
+
+@pytest.mark.parametrize("classes", [1, 3])
+def test_a_model_of_other_classes_is_refused(classes: int, tmp_path: Path, scenes: Path) -> None:
+    """As `predict` refuses its checkpoint: which of three were a person is not known."""
+    path = tmp_path / "checkpoint.safetensors"
+    save_model(path, build_model("small_vit", seed=0, num_classes=classes), image_size=SIZE)
+    with pytest.raises(ModelError, match=f"num_classes={classes}.*two classes are needed"):
+        export(path, data=str(scenes))
+
+
+def test_drawn_scenes_for_a_checkpoint_of_no_run_are_announced(
+    checkpoint: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def stop(*_: object) -> None:
+        raise DataError("enough")
+
+    monkeypatch.setattr("moenas.workflows.export.open_manifest", stop)
+    for data, said in ((None, 1), ("faces.parquet", 0)):
+        caplog.clear()
+        with caplog.at_level(logging.WARNING, "moenas"), pytest.raises(DataError, match="enough"):
+            export(checkpoint, data=data)
+        assert caplog.text.count("lies in no run: drawn scenes check its exports") == said
 
 
 def test_an_export_that_is_not_the_model_is_refused(

@@ -29,6 +29,9 @@ def test_the_script_answers_as_predict(cards: Any, tmp_path: Path) -> None:
         if index == 1:
             image.putalpha(128)
         image.save(photos[-1], exif=exif)
+    deep = draw.integers(0, 1 << 16, (40, 30), np.uint16)  # grey, 16 bits
+    photos.append(tmp_path / "deep.png")
+    Image.fromarray(deep).save(photos[-1])
     done = subprocess.run(
         [sys.executable, EXAMPLE, model, *photos], capture_output=True, encoding="utf-8"
     )

@@ -57,6 +57,13 @@ def test_counts_of_another_shape_and_unknown_bases_are_refused() -> None:
         make_table().milliseconds([[1] * 9], ["mobilevitv2_100"])
 
 
+@pytest.mark.parametrize("count", [0, -1, 9])
+def test_counts_out_of_range_are_refused(count: int) -> None:
+    """0 experts had the time of 8."""
+    with pytest.raises(ConfigError, match=f"1 to 8 experts a layer, not .*{count}"):
+        make_table().milliseconds([[1] * 8 + [count]], ["mobilevitv2_050"])
+
+
 def test_a_table_of_other_images_or_models_is_refused() -> None:
     table = make_table(image_size=96)
     table.require(tuple(BASES), 96)

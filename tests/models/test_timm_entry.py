@@ -148,6 +148,20 @@ def test_what_timm_saves_timm_loads(name: str, images: torch.Tensor, tmp_path: P
     assert torch.equal(*features)
 
 
+@pytest.mark.parametrize("classes", [0, 7])
+def test_a_narrow_head_for_other_classes(
+    classes: int, images: torch.Tensor, tmp_path: Path
+) -> None:
+    model = build_model(BASE, EXPERTS, seed=0, head="quantum3x1").eval()
+    save_pretrained(model, tmp_path, image_size=64)
+    name = f"local-dir:{tmp_path}"
+    other = timm.create_model(name, pretrained=True, num_classes=classes).eval()
+    with torch.no_grad():
+        features = [m.forward_features(images) for m in (other, model)]
+        assert other(images).shape == (len(images), classes or model.num_features)
+    assert torch.equal(*features)
+
+
 def test_the_way_of_timms_validate_script(made: nn.Module, tmp_path: Path) -> None:
     save_pretrained(made, tmp_path, image_size=64)
     asked = {"img_size": 96, "input_size": None, "in_chans": None}  # what its flags may say

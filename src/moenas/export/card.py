@@ -7,7 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from moenas.data.counts import OWN
 from moenas.data.labelling import Labelling
+from moenas.data.sources.emoji import note_on
 from moenas.evaluation.scores import Scores, score
 from moenas.evaluation.statistics.paired import holm, mcnemar_test
 from moenas.export.formats import Format
@@ -96,6 +98,8 @@ class ExportCard:
         sha256: Of the file and of what belongs beside it, by name; empty in older cards.
         labelling: By which rule the report half was labelled, None where that is not known.
         origin: Of which checkpoint it is; None in older cards.
+        sources: Where the images come from that it was held against its model on, and scored on;
+            empty for own images, None in older cards.
     """
 
     format: str
@@ -114,6 +118,7 @@ class ExportCard:
     sha256: dict[str, str] = dataclasses.field(default_factory=dict)
     labelling: Labelling | None = None
     origin: Origin | None = None
+    sources: tuple[str, ...] | None = None
 
     def markdown(self, kind: Format) -> str:
         """Return the card as a page."""
@@ -139,6 +144,7 @@ class ExportCard:
             "",
             "## Against the model it was made from",
             "",
+            *_data_lines(self.sources),
             "| split | images | largest logit difference of images routed alike | change of the "
             f"probability of {MOST_IMAGES:.0%} of images | same decision | same expert | largest "
             "change of a group's accuracy | change of the gap |",
@@ -152,6 +158,14 @@ class ExportCard:
         if self.report is not None:
             lines += _report_lines(self.report)
         return "\n".join(lines)
+
+
+def _data_lines(sources: tuple[str, ...] | None) -> list[str]:
+    """Whose images all the numbers below are of."""
+    if sources is None:
+        return []
+    note = note_on(sources)
+    return [f"Images: {', '.join(sources) or OWN}.{f' {note}' if note else ''}", ""]
 
 
 def _agreement_row(a: Agreement) -> str:

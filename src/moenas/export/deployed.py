@@ -14,6 +14,7 @@ from moenas.data.dataset import IMAGENET_MEAN, IMAGENET_STD
 from moenas.export.block import ExportedBlock
 from moenas.export.circuit import FixedCircuit
 from moenas.export.experts import STYLES, ExportedExperts, OnTokens, Style, Watch
+from moenas.export.places import fix_places
 from moenas.models.folding import fold_batch_norms
 from moenas.models.mobilevitv2_block import TokenMajorBlock
 from moenas.models.quantum_circuit import QuantumCircuit
@@ -71,7 +72,8 @@ def exportable(model: nn.Module, image_size: int, style: Style) -> nn.Module:
     """
     result = fold_batch_norms(model).cpu()
     if isinstance(result, VisionTransformer):
-        _fix_places(result, image_size)
+        _resample_places(result, image_size)
+    fix_places(result, image_size)
     sizes = _map_sizes(result, image_size)
     for name, size in sizes.items():
         block = cast(TokenMajorBlock, result.get_submodule(name))
@@ -85,7 +87,7 @@ def exportable(model: nn.Module, image_size: int, style: Style) -> nn.Module:
     return result.to(memory_format=torch.contiguous_format).eval()
 
 
-def _fix_places(model: VisionTransformer, image_size: int) -> None:
+def _resample_places(model: VisionTransformer, image_size: int) -> None:
     """Resample a vision transformer's places now: it would do so in the file, at each run."""
     patch = model.patch_embed.patch_size[0]
     model.set_input_size(img_size=math.ceil(image_size / patch) * patch)  # images are padded

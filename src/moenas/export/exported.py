@@ -79,10 +79,13 @@ class ExportedModel(abc.ABC):
         """Return the probability of a person for each of ``[n, height, width, 3]`` images.
 
         Raises:
-            CheckpointError: The file has no second class, or answers with no numbers.
+            CheckpointError: The file has not two classes, or answers with no numbers.
         """
-        if len(self.details.classes) < 2:
-            raise CheckpointError(f"'{self.path}' has no class 'person', only one class.")
+        if (count := len(self.details.classes)) != 2:  # of more, nobody knows which is a person
+            raise CheckpointError(
+                f"'{self.path}' has {count} class{'es' * (count > 1)}: two are needed, no person "
+                "and person."
+            )
         parts = []
         for start in range(0, len(images), batch_size):
             logits = self.run(np.ascontiguousarray(images[start : start + batch_size]))[0]

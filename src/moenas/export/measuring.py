@@ -133,7 +133,9 @@ def memory_of(kind: str, path: Path, images: Path, threads: int) -> int:
     Raises:
         ModelError: It cannot be opened or run, or takes longer than `MOST_SECONDS`.
     """
-    command = [sys.executable, "-m", __name__, kind, str(path), str(images), str(threads)]
+    # -P: it imports what this process would, and never from the current folder
+    command = [sys.executable, "-P", "-m", __name__, kind, str(path), str(images), str(threads)]
+    places = [place for place in sys.path if isinstance(place, str) and place]
     try:
         done = subprocess.run(  # noqa: S603 - this very file
             command,
@@ -141,7 +143,12 @@ def memory_of(kind: str, path: Path, images: Path, threads: int) -> int:
             encoding="utf-8",
             errors="replace",
             timeout=MOST_SECONDS,
-            env=os.environ | {"OMP_NUM_THREADS": str(threads), "PYTHONIOENCODING": "utf-8"},
+            env=os.environ
+            | {
+                "OMP_NUM_THREADS": str(threads),
+                "PYTHONIOENCODING": "utf-8",
+                "PYTHONPATH": os.pathsep.join(places),
+            },
             check=False,
         )
     except subprocess.TimeoutExpired:

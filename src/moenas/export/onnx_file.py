@@ -14,6 +14,7 @@ from torch import nn
 from moenas.errors import ConfigError
 from moenas.export.deployed import Deployed
 from moenas.export.metadata import Details, stamp
+from moenas.export.onnx_session import OPERATORS
 from moenas.export.quiet import quiet
 from moenas.export.routed_graph import DOMAIN, expand
 
@@ -30,7 +31,8 @@ def onnx_model(model: nn.Module, details: Details) -> onnx.ModelProto:
         details: Its card, stored in the file.
 
     Raises:
-        ConfigError: This version of torch cannot export it.
+        ConfigError: This version of torch cannot export it; or it needs an operator that is not
+            read back.
     """
     if not hasattr(torch.onnx, "ops"):
         raise ConfigError(f"Export to ONNX needs torch 2.8 or later; this is {torch.__version__}.")
@@ -52,9 +54,19 @@ def onnx_model(model: nn.Module, details: Details) -> onnx.ModelProto:
     result = program.model_proto
     layers = expand(result)
     _tidy(result)
+    _check_operators(result)
     onnx.checker.check_model(result, full_check=True)
     stamp(result, details, layers)
     return result
+
+
+def _check_operators(model: onnx.ModelProto) -> None:
+    """Refuse to write what `onnx_session` would refuse to read, and say whose fault it is."""
+    if foreign := sorted({node.op_type for node in model.graph.node} - OPERATORS):
+        raise ConfigError(
+            f"This model needs the ONNX operator{'s' * (len(foreign) > 1)} {', '.join(foreign)}, "
+            "which moenas does not let pass when it reads a file. It can be exported as 'pt2'."
+        )
 
 
 def _tidy(model: onnx.ModelProto) -> None:

@@ -78,13 +78,21 @@ def needs_derivative(*tensors: Tensor | None) -> bool:
 
 
 def is_eager(x: Tensor) -> bool:
-    """Whether ``x`` has memory to read now: nothing traces, compiles, exports or fakes."""
+    """Whether ``x`` has memory to read now: nothing traces, compiles, maps, exports or fakes."""
     return not (
         torch.compiler.is_compiling()
+        or _is_mapped()
         or type(x) not in (Tensor, torch.nn.Parameter)
         or torch._C._is_tracing()
         or torch._C._len_torch_dispatch_stack() > 0
     )
+
+
+def _is_mapped() -> bool:
+    """Whether torch.func.vmap runs: a tensor may then stand for many, without memory of its own."""
+    functorch = torch._C._functorch
+    inner = functorch.peek_interpreter_stack()
+    return inner is not None and inner.key() == functorch.TransformType.Vmap
 
 
 def _compute_dtype(x: Tensor) -> torch.dtype:

@@ -190,9 +190,15 @@ class LatencyTable:
             bases: [n] the base model of each.
 
         Raises:
-            ConfigError: A base model is not in the table, or has not L layers.
+            ConfigError: A base model is not in the table, or has not L layers; or a count is out of
+                range.
         """
         X = np.asarray(X, dtype=np.int64)
+        if X.size and not 1 <= X.min() <= X.max() <= MAX_EXPERTS:
+            raise ConfigError(
+                f"A latency table has 1 to {MAX_EXPERTS} experts a layer, not "
+                f"{X.min()} to {X.max()}."
+            )
         names = np.asarray(bases, dtype=object)
         result = np.empty(len(X))
         for base in dict.fromkeys(bases):

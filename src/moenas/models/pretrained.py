@@ -66,11 +66,12 @@ def published(name: str) -> tuple[str, str] | None:
 
 
 def _head(base: BaseModel) -> set[str]:
-    """Names of the classifier's tensors."""
+    """Names of the tensors whose sizes the number of classes decides."""
     known = timm.get_pretrained_cfg(base.name)
     layers = _HEADS if known is None or known.classifier is None else known.classifier
     layers = (layers,) if isinstance(layers, str) else layers
-    return {f"{layer}.{kind}" for layer in layers for kind in ("weight", "bias")}
+    last = (layer + part for layer in layers for part in ("", ".expand"))  # of a narrow head, too
+    return {f"{layer}.{kind}" for layer in last for kind in ("weight", "bias")}
 
 
 def _published(base: BaseModel) -> Mapping[str, Tensor]:

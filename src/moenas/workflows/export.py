@@ -13,10 +13,12 @@ from pathlib import Path
 
 from moenas.atomic import explain_os_error, remove_leftovers, write_bytes, write_text
 from moenas.config import to_dict
+from moenas.console import logger
 from moenas.data.cache import cached_images
-from moenas.data.labelling import Labelling
+from moenas.data.counts import sources_of
+from moenas.data.manifest import Manifest
 from moenas.data.waiting import one_at_a_time
-from moenas.errors import ModelError
+from moenas.errors import ConfigError, ModelError
 from moenas.export.backends import BACKENDS, Source
 from moenas.export.calibration import calibration_images
 from moenas.export.card import ExportCard
@@ -25,11 +27,14 @@ from moenas.export.formats import FORMATS, Format
 from moenas.export.metadata import Details, preprocessing
 from moenas.models.architecture import Architecture
 from moenas.models.cost import parameters_of
-from moenas.models.storage import load_model
+from moenas.models.storage import ModelCard, load_model
 from moenas.runs import cache_home, find_checkpoint, run_of
 from moenas.serialisation import write_json
 from moenas.workflows.data import open_manifest
 from moenas.workflows.export_place import Place, place_of
+
+EXPERTS_ALONE = "onnx-int8-weights"
+"""The format that leaves all but the experts as it is."""
 
 LITTLE = 1 << 20
 """Bytes: a disk with no more room, on which a file could not be written, is full."""
@@ -53,11 +58,13 @@ def export(
         force: Write a file although it differs from its model; its card says so.
 
     Raises:
-        ConfigError: Unknown format, or ``out`` has a file of that name of another checkpoint.
+        ConfigError: Unknown format, one that would change nothing of a model without experts, or
+            ``out`` has a file of that name of another checkpoint.
         MissingDependencyError: A format's extra is not installed.
         CheckpointError: The checkpoint cannot be used.
         DataError: The data cannot be used, or have neither a split ``val`` nor ``search``.
-        ModelError: An export differs from its model beyond the tolerances, and was not written.
+        ModelError: The model has not two classes; or an export differs from its model beyond the
+            tolerances, and was not written.
     """
     kinds = [FORMATS[name] for name in dict.fromkeys(formats)]
     for kind in kinds:
@@ -65,19 +72,43 @@ def export(
     checkpoint = find_checkpoint(Path(checkpoint))
     model, card = load_model(checkpoint)
     architecture = Architecture.parse(card.architecture)
+    _check_exportable(checkpoint, card, architecture, kinds)
     parameters = parameters_of(architecture, card.num_classes)
     details = Details.of(card, parameters)
     place = place_of(checkpoint, out, details)
     for kind in kinds:
         place.refuse_anothers(place.file(kind))
     run = run_of(checkpoint)
+    if run is None and not data:
+        logger.warning(
+            "'%s' lies in no run: drawn scenes check its exports, and give int8 its ranges. If it "
+            "was trained on other images, name them with --data.",
+            checkpoint,
+        )
     manifest = open_manifest(data or (str(run.manifest) if run else "emoji"), card.image_size)
     manifest.validate(check_images=False)
     images = cached_images(manifest, card.image_size, cache_home() / "images")
     remove_leftovers(place.folder)
     source = Source(model, details, lambda: calibration_images(manifest, images))
     check = Check(model, details, manifest, images)
-    return [_export_one(kind, source, check, place, manifest.labelling, force) for kind in kinds]
+    return [_export_one(kind, source, check, place, manifest, force) for kind in kinds]
+
+
+def _check_exportable(
+    checkpoint: Path, card: ModelCard, architecture: Architecture, kinds: Sequence[Format]
+) -> None:
+    """Refuse what cannot be held against its model, or would not be what its name says."""
+    if card.num_classes != 2:
+        raise ModelError(
+            f"'{checkpoint}' was built with num_classes={card.num_classes}. An export is held "
+            "against its model by the probability of a person: two classes are needed, no person "
+            "and person."
+        )
+    if architecture.dense and any(kind.name == EXPERTS_ALONE for kind in kinds):
+        raise ConfigError(
+            f"'{checkpoint}' has no experts, whose weights alone '{EXPERTS_ALONE}' makes smaller: "
+            "its file would be that of 'onnx'. Take 'onnx' or 'onnx-int8'."
+        )
 
 
 def _export_one(
@@ -85,7 +116,7 @@ def _export_one(
     source: Source,
     check: Check,
     place: Place,
-    labelling: Labelling | None,
+    manifest: Manifest,
     force: bool,
 ) -> ExportCard:
     backend, details = BACKENDS[kind.name], source.details
@@ -120,8 +151,9 @@ def _export_one(
             for package in ("moenas", "torch", *(pip for _, pip in kind.packages))
         },
         sha256={part: hashlib.sha256(data).hexdigest() for part, data in contents.items()},
-        labelling=labelling,
+        labelling=manifest.labelling,
         origin=place.origin,
+        sources=tuple(sources_of(manifest.frame)),
     )
     folder = place.folder
     with one_at_a_time(folder / ".lock", "writes an export"):  # a file and its card are of one

@@ -14,7 +14,7 @@ from torch import nn
 
 from moenas.analysis.routes import switch_layers
 from moenas.data.images import crop_and_resize, read_image
-from moenas.errors import DataError, ModelError
+from moenas.errors import CheckpointError, DataError, ModelError
 from moenas.evaluation.predict import probabilities
 from moenas.export.backends import read_exported
 from moenas.models.storage import load_model
@@ -143,8 +143,20 @@ def _open(path: Path, device: torch.device) -> _Opened:
         details = exported.details
         return _Opened(details.image_size, details.threshold, exported.probabilities)
     model, card = load_model(path)
-    look = functools.partial(probabilities, model, device=device)
+    look = functools.partial(_finite, path, model, device)
     return _Opened(card.image_size, card.threshold, look, model)
+
+
+def _finite(
+    path: Path, model: nn.Module, device: torch.device, images: npt.NDArray[np.uint8]
+) -> npt.NDArray[np.float64]:
+    """A model's probabilities; one whose training went astray may give none, which is no answer."""
+    found = probabilities(model, images, device=device)
+    if not np.isfinite(found).all():
+        raise CheckpointError(
+            f"'{path}' cannot be used: it answers with probabilities that are no numbers."
+        )
+    return found
 
 
 def _files(path: Path) -> list[Path]:

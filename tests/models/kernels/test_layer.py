@@ -296,3 +296,19 @@ def test_forward_mode_derivatives_are_refused_not_lost(ffn, grad):
         x = forward_ad.make_dual(torch.randn(3, 16), torch.randn(3, 16))
         with pytest.raises(NotImplementedError, match="forward"):
             ffn(x)
+
+
+@pytest.mark.filterwarnings("ignore:There is a performance drop:UserWarning")  # of vmap's own
+@pytest.mark.filterwarnings("ignore:.torch.jit.script.:FutureWarning")
+@pytest.mark.parametrize("grad", [True, False])
+def test_vmap_over_tokens_and_over_models(ffn, grad):
+    """What vmap hands over stands for many tensors, and has no memory of its own."""
+    other, x = copy.deepcopy(ffn), torch.randn(3, 5, 16)
+    with torch.no_grad():
+        other.fc1.weight.neg_()
+    with torch.set_grad_enabled(grad):
+        expected = torch.stack([ffn(x), other(x)])
+        torch.testing.assert_close(torch.func.vmap(ffn)(x), expected[0])
+        stacked, _ = torch.func.stack_module_state([ffn, other])
+        each = torch.func.vmap(lambda weights: torch.func.functional_call(ffn, weights, (x,)))
+        torch.testing.assert_close(each(stacked), expected)
