@@ -128,7 +128,7 @@ def push_to_hub(
     The repository is made if there is none; its other files stay.
 
     Args:
-        model: See `save_pretrained`; of its folder all three files are sent as they are.
+        model: See `save_pretrained`; of its folder, the weights and the model card are taken.
         repo_id: ``owner/name``, or a name of your own.
         image_size: See `save_pretrained`.
         threshold: See `save_pretrained`.
