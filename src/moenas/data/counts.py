@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import pandas as pd
@@ -18,6 +19,11 @@ def describe(manifest: Manifest) -> dict[str, dict[str, Any]]:
 
 OWN = "own images"
 """Images of which no source is known."""
+
+
+def in_words(sources: Sequence[str]) -> str:
+    """Say where images come from, given what `sources_of` returns."""
+    return ", ".join(sources) or OWN
 
 
 def sources_of(*frames: pd.DataFrame) -> list[str]:

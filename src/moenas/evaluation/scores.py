@@ -21,6 +21,7 @@ from moenas.evaluation.statistics.score_intervals import (
     balanced_interval,
     score_intervals,
 )
+from moenas.evaluation.threshold import missing_label
 from moenas.metrics.accuracy import balanced_accuracy_of
 from moenas.metrics.fairness import fairness_from_spd, group_table
 from moenas.metrics.metric import METRICS
@@ -194,14 +195,12 @@ def score(
     if len(test) == 0:
         known = ", ".join(sorted(set(predictions.frame["split"].dropna()))) or "none"
         raise DataError(f"The predictions have no split '{split}'. They have: {known}.")
-    counts = test.frame["weight"].to_numpy() > 0
-    for label, what in ((True, "with"), (False, "without")):
-        if not (test.label[counts] == label).any():
-            raise DataError(
-                f"Split '{split}' has no image {what} a person, or none of any weight, so balanced "
-                "accuracy is not defined: a model that always says the same would be perfect. Add "
-                "such images."
-            )
+    if what := missing_label(test.frame):
+        raise DataError(
+            f"Split '{split}' has no image {what} a person, or none of any weight, so balanced "
+            "accuracy is not defined: a model that always says the same would be perfect. Add "
+            "such images."
+        )
     clusters = Clusters([test])
     held = Clusters([validation]) if (validation.frame["weight"] > 0).any() else None
     tally = clusters.tallies()[0]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 
 from moenas.errors import DataError
 from moenas.metrics.tally import weights
@@ -12,10 +13,20 @@ ROUNDING = 1e-6
 """What another machine, or batch, may make of a probability in float32."""
 
 
+def missing_label(frame: pd.DataFrame) -> str | None:
+    """Which images a table has none of, of any weight: ``with`` or ``without`` a person, or None.
+
+    Args:
+        frame: With columns ``label`` and ``weight``.
+    """
+    labels = set(frame.loc[frame["weight"] > 0, "label"])
+    missing = (what for label, what in ((1, "with"), (0, "without")) if label not in labels)
+    return next(missing, None)
+
+
 def settable(predictions_val: Predictions) -> bool:
     """Whether there are images of both labels, of some weight."""
-    frame = predictions_val.frame
-    return set(frame.loc[frame["weight"] > 0, "label"]) == {0, 1}
+    return missing_label(predictions_val.frame) is None
 
 
 def best_threshold(predictions_val: Predictions) -> float:

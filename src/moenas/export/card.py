@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from moenas.data.counts import OWN
+from moenas.data.counts import in_words
 from moenas.data.labelling import Labelling
 from moenas.data.sources.emoji import note_on
 from moenas.evaluation.scores import Scores, score
@@ -165,7 +165,7 @@ def _data_lines(sources: tuple[str, ...] | None) -> list[str]:
     if sources is None:
         return []
     note = note_on(sources)
-    return [f"Images: {', '.join(sources) or OWN}.{f' {note}' if note else ''}", ""]
+    return [f"Images: {in_words(sources)}.{f' {note}' if note else ''}", ""]
 
 
 def _agreement_row(a: Agreement) -> str:

@@ -144,6 +144,16 @@ def minority_group(predictions: Predictions) -> int | None:
     return None if cells.reference is None else cells.groups[cells.reference]
 
 
+def refuse_taken(by: Sequence[str], made: Sequence[str]) -> None:
+    """Refuse columns to group by that are called like those of the table that is made."""
+    for name in by:
+        if name in made:
+            raise DataError(
+                f"The column '{name}' is called like one of the table that is made: give it "
+                "another name to group by it."
+            )
+
+
 def intersection_table(predictions: Predictions, by: Sequence[str] = ("group",)) -> pd.DataFrame:
     """Scores of each combination of attributes that has images of any weight, e.g. tone × light.
 
@@ -164,11 +174,7 @@ def intersection_table(predictions: Predictions, by: Sequence[str] = ("group",))
                 f"The predictions have no column '{name}' to group by. "
                 f"They have: {', '.join(predictions.frame.columns)}."
             )
-        if name in MEASURED:
-            raise DataError(
-                f"The column '{name}' is called like one of the table that is made: give it "
-                "another name to group by it."
-            )
+    refuse_taken(by, MEASURED)
     weight = weights(predictions)
     persons = weight * predictions.label
     counted = {  # by number: the attributes may have any name

@@ -19,7 +19,7 @@ from moenas.data.cache import ImageStore
 from moenas.data.manifest import Manifest
 from moenas.errors import DataError, ModelError
 from moenas.evaluation.statistics.score_intervals import Interval
-from moenas.evaluation.threshold import best_threshold
+from moenas.evaluation.threshold import best_threshold, missing_label
 from moenas.models.convert import architecture_of, remove_expert
 from moenas.models.cost import parameters_of
 from moenas.predictions import COLUMNS, Predictions
@@ -327,11 +327,9 @@ def _check_labels(frame: pd.DataFrame, split: str) -> None:
     """Refuse images by which a model that always says the same would be perfect."""
     if not len(frame):
         raise DataError(f"Pruning needs images of the split '{split}'; there are none.")
-    counted = frame[frame["weight"] > 0] if "weight" in frame else frame
-    for label, what in ((1, "with"), (0, "without")):
-        if not (counted["label"] == label).any():
-            raise DataError(
-                f"Pruning needs images with and images without a person in the split '{split}'; "
-                f"there is none {what} one: a model that always says the same would be perfect, "
-                "and pruning would go on until it does. Add such images."
-            )
+    if what := missing_label(frame):
+        raise DataError(
+            f"Pruning needs images with and images without a person in the split '{split}'; "
+            f"there is none {what} one: a model that always says the same would be perfect, "
+            "and pruning would go on until it does. Add such images."
+        )

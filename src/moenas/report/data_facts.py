@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Mapping
 
 from moenas.atomic import is_there
-from moenas.data.counts import OWN, count_images, sources_of
+from moenas.data.counts import OWN, count_images, in_words, sources_of
 from moenas.data.sources.emoji import note_on
 from moenas.errors import RunFolderError
 from moenas.report.results import DataSummary, SplitCounts, Summary, read_part
@@ -33,7 +33,7 @@ class DataFacts:
     @property
     def source(self) -> str:
         """In words."""
-        return ", ".join(self.sources) or OWN
+        return in_words(self.sources)
 
 
 def data_facts(run: RunFolder) -> DataFacts:

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from moenas.console import logger
-from moenas.data.counts import OWN, count_images, sources_of
+from moenas.data.counts import count_images, in_words, sources_of
 from moenas.data.sources.emoji import note_on
 from moenas.data.sources.opening import names_of
 from moenas.errors import DataError
@@ -66,7 +66,7 @@ def audit_predictions(
             folder,
             judged,
             data={
-                "source": ", ".join(sources) or OWN,
+                "source": in_words(sources),
                 "counts": count_images(answers[0].table.frame),
                 "note": note_on(sources),
             },

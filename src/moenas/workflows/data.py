@@ -10,7 +10,7 @@ import pandas as pd
 
 from moenas.config import fingerprint
 from moenas.data.cache import cached_images
-from moenas.data.counts import OWN, describe, sources_of
+from moenas.data.counts import describe, in_words, sources_of
 from moenas.data.manifest import Manifest
 from moenas.data.sources.coco import Rule
 from moenas.data.sources.emoji import EmojiConfig, make_emoji_scenes, note_on
@@ -119,7 +119,7 @@ def data_record(data: DataReference) -> dict[str, Any]:
     manifest = Manifest.load(data.manifest)
     sources = sources_of(manifest.frame)
     return {
-        "source": ", ".join(sources) or OWN,
+        "source": in_words(sources),
         "counts": describe(manifest),
         "note": note_on(sources),
         "fingerprint": fingerprint_of(Path(data.manifest)),

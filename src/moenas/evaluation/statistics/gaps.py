@@ -23,14 +23,16 @@ from __future__ import annotations
 import dataclasses
 
 import numpy as np
+import numpy.typing as npt
+import pandas as pd
 from scipy import special, stats
 
 from moenas.errors import DataError
 from moenas.evaluation.statistics.intervals import CONFIDENCE
 from moenas.evaluation.statistics.resampling import Clusters
-from moenas.evaluation.statistics.shares import Shares, cluster_shares
+from moenas.evaluation.statistics.shares import Shares, cluster_shares, worth
 from moenas.metrics.fairness import Reduction, fairness_from_spd
-from moenas.metrics.tally import F64
+from moenas.metrics.tally import F64, weights
 from moenas.predictions import Predictions
 from moenas.runtime import generator
 
@@ -54,15 +56,19 @@ def group_shares(clusters: Clusters, *models: int) -> Shares:
     return cluster_shares(clusters.number, total, correct, group_worth(clusters))
 
 
-def group_worth(clusters: Clusters) -> F64:
-    """[G] number of independent images that each group's weights are worth, (Σw)² / Σw²."""
+def group_worth(clusters: Clusters) -> F64 | None:
+    """[G] number of images that each group's weights are worth; see `images_worth`."""
     first = clusters.tables[0]
-    weight = first.frame["weight"].to_numpy(dtype="float64")
-    group = first.group
-    place = np.searchsorted(clusters.cells.groups, group[group >= 0])
-    square = np.bincount(place, weight[group >= 0] ** 2, len(clusters.cells.groups))
-    size: F64 = clusters.by_group()[0].T @ clusters.number
-    return size**2 / square
+    return images_worth(first, *(first.group == group for group in clusters.cells.groups))
+
+
+def images_worth(table: Predictions, *parts: npt.NDArray[np.bool_]) -> F64 | None:
+    """[S] number of independent images that weights are worth (`worth`); None where all are 1."""
+    weight = weights(table)
+    if (weight == 1).all():
+        return None
+    image, _ = pd.factorize(table.frame["image_id"])
+    return worth(image, weight, *parts)
 
 
 def contrasts(clusters: Clusters) -> F64:

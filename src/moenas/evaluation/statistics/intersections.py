@@ -13,12 +13,11 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from moenas.errors import DataError
 from moenas.evaluation.statistics.intervals import TOO_FEW
 from moenas.evaluation.statistics.noise_floor import permuted_counts
 from moenas.evaluation.statistics.paired import holm
 from moenas.evaluation.statistics.shares import cluster_shares, combination
-from moenas.metrics.fairness import intersection_table
+from moenas.metrics.fairness import intersection_table, refuse_taken
 from moenas.metrics.tally import F64, Cells, share, weights
 from moenas.predictions import Predictions
 
@@ -59,11 +58,7 @@ def intersections(
         DataError: A column does not exist, or has the name of one that is made.
     """
     names = list(by)
-    if taken := [name for name in names if name in COLUMNS]:
-        raise DataError(
-            f"The column '{taken[0]}' is called like one of the table that is made: give it "
-            "another name to group by it."
-        )
+    refuse_taken(names, COLUMNS)
     table = intersection_table(predictions, names).drop(columns="weight")
     known = predictions.frame[names].notna().all(axis=1).to_numpy() & (weights(predictions) > 0)
     frame = predictions.frame[known]

@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-import numpy.typing as npt
-import pandas as pd
 
-from moenas.evaluation.statistics.gaps import fairness_interval, gaps, group_shares
+from moenas.evaluation.statistics.gaps import (
+    fairness_interval,
+    gaps,
+    group_shares,
+    images_worth,
+)
 from moenas.evaluation.statistics.resampling import Clusters
-from moenas.evaluation.statistics.shares import Shares, cluster_shares, combination, worth
-from moenas.metrics.tally import F64, weights
-from moenas.predictions import POOR_LIGHT, Predictions
+from moenas.evaluation.statistics.shares import Shares, cluster_shares, combination
+from moenas.metrics.tally import F64
+from moenas.predictions import POOR_LIGHT
 
 Interval = tuple[float, float]
 
@@ -45,15 +48,7 @@ def label_worth(clusters: Clusters, lights: Sequence[str] | None = None) -> F64 
     counts = np.ones(len(table), dtype=np.bool_)
     if lights is not None:
         counts = table.frame["lighting"].isin(lights).to_numpy(dtype=np.bool_)
-    return _worth(table, counts & ~table.label, counts & table.label)
-
-
-def _worth(table: Predictions, *parts: npt.NDArray[np.bool_]) -> F64 | None:
-    weight = weights(table)
-    if (weight == 1).all():
-        return None
-    image, _ = pd.factorize(table.frame["image_id"])
-    return worth(image, weight, *parts)
+    return images_worth(table, counts & ~table.label, counts & table.label)
 
 
 def balanced_interval(
@@ -79,7 +74,7 @@ def score_intervals(
     total, correct = (part.sum((-2, -1))[:, None] for part in clusters.by_light())
     table = clusters.tables[0]
     every = np.ones(len(table), dtype=np.bool_)
-    whole = cluster_shares(clusters.number, total, correct, _worth(table, every))
+    whole = cluster_shares(clusters.number, total, correct, images_worth(table, every))
     found = {
         "accuracy": combination([[1.0]], [whole]),
         "balanced_accuracy": combination([[0.5, 0.5]], [labels]),
