@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from moenas.console import logger
 from moenas.errors import RunFolderError
 from moenas.training.checkpoint import TrainingState, drop_state, load_state, save_state
 
@@ -85,13 +86,19 @@ def test_every_changed_byte_is_noticed(tmp_path: Path) -> None:
             assert torch.equal(found.modules["model"]["a"], torch.full((3, 2), 1.0))
 
 
-def test_both_damaged_starts_anew(tmp_path: Path) -> None:
+def test_both_damaged_starts_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[str] = []
+    monkeypatch.setattr(logger, "warning", lambda text, *values: told.append(text % values))
     path = tmp_path / "s"
     save_state(path, state(1.0))
     save_state(path, state(2.0))
     for file in tmp_path.iterdir():
         file.write_bytes(file.read_bytes()[:100])
     assert load_state(path) is None
+    assert [line.rpartition(". ")[2] for line in told] == [
+        "The one before it is used.",
+        "It is trained anew.",
+    ]
 
 
 @pytest.mark.parametrize(

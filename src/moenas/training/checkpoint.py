@@ -73,8 +73,11 @@ def load_state(path: Path) -> TrainingState | None:
         try:
             return _read(candidate)
         except CheckpointError as error:
-            logger.warning("%s The one before it is used.", error)
-            candidate.unlink(missing_ok=True)  # or it would take that one's place
+            candidate.unlink(missing_ok=True)  # or it would take the place of the one before it
+            rest = _previous(path).exists()
+            logger.warning(
+                "%s %s", error, "The one before it is used." if rest else "It is trained anew."
+            )
     return None
 
 
